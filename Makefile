@@ -1,0 +1,98 @@
+# Everything a developer or CI needs: `make demo`, `make test`. Machines are set up by `make setup`, idempotently.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/heliograph
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
+MEMBERS := shared services/indexer services/router services/registry services/configurator cli
+SERVICES := indexer router registry configurator
+SCRATCH := $(CACHE)/scratch
+export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
+
+.PHONY: help setup demo test lint types contracts unit lock lock-check rpc rpc-check machines clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: .venv/.ready ## make .venv from the hash-pinned lock
+
+$(CACHE)/uv/bin/uv:
+	$(PYTHON) -m ensurepip --version >/dev/null 2>&1 || apt-get install --yes --quiet python3-venv
+	$(PYTHON) -m venv $(CACHE)/uv
+	$(CACHE)/uv/bin/pip install --quiet 'uv==0.13.9'
+
+.venv/.ready: requirements-dev.lock $(MEMBERS:%=%/pyproject.toml) | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --no-python-downloads --python '>=3.11' .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps $(MEMBERS:%=-e ./%)
+	touch $@
+
+# --- pins -----------------------------------------------------------------------------------------
+OMITTED := $(foreach name,shared indexer router registry configurator,--no-emit-package heliograph-$(name)) \
+	--no-emit-package heliograph
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-header --no-annotate $(OMITTED)
+LOCKS := $(SERVICES:%=services/%/requirements.lock) requirements-dev.lock
+# $(1): the folder that holds the locks to bring up to date
+compile_into = for service in $(SERVICES); do \
+		$(COMPILE) services/$$service/pyproject.toml -o $(1)/services/$$service/requirements.lock >/dev/null; done; \
+	$(COMPILE) --group pyproject.toml:dev cli/pyproject.toml -o $(1)/requirements-dev.lock >/dev/null
+
+lock: | $(UV) ## bring every requirements lock up to date, keeping pins that still fit
+	$(call compile_into,.)
+
+lock-check: setup ## the locks are what `make lock` makes of the pyprojects
+	rm -rf $(SCRATCH)/lock
+	for lock in $(LOCKS); do install -D -m 644 $$lock $(SCRATCH)/lock/$$lock; done
+	$(call compile_into,$(SCRATCH)/lock)
+	for lock in $(LOCKS); do diff -u $$lock $(SCRATCH)/lock/$$lock; done
+
+# --- generated code -------------------------------------------------------------------------------
+PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy
+# $(1): the import root, $(2): where to, $(3): the .proto files, $(4): more outputs
+generate = mkdir -p $(2) && $(PROTOC) -I $(1) --python_out=$(2) --mypy_out=quiet:$(2) $(4) $(3)
+# $(1): the folder that becomes the root of the tree
+generate_into = $(call generate,shared/src,$(1)/shared/src,shared/src/heliograph_shared/rpc/resolver.proto,--grpc_python_out=$(1)/shared/src) && \
+	$(call generate,services/indexer/src,$(1)/services/indexer/src,services/indexer/src/heliograph_indexer/adapters/rpc/containerd.proto) && \
+	$(call generate,.,$(1),tests/support/rpc/cri.proto tests/support/rpc/containerd.proto)
+
+rpc: setup ## generate the gRPC code from its .proto files
+	$(call generate_into,.)
+
+rpc-check: setup ## the generated code is what `make rpc` makes
+	rm -rf $(SCRATCH)/rpc
+	$(call generate_into,$(SCRATCH)/rpc)
+	cd $(SCRATCH)/rpc && find . -type f | while read -r file; do diff -u "$(CURDIR)/$$file" "$$file"; done
+
+# --- checks ---------------------------------------------------------------------------------------
+SOURCES := cli/src services/*/src shared/src
+
+lint: setup ## style and layout of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy $(SOURCES) tests
+
+contracts: setup ## who may import whom, and that each distribution names what it imports
+	$(BIN)/lint-imports
+	for member in $(MEMBERS); do (cd $$member && $(CURDIR)/$(BIN)/deptry src --config pyproject.toml); done
+
+machines: ## unpack the containerds and the docker-registry that the tests run
+	tests/support/install-machines.sh
+
+unit: setup ## the quick tests: no containerd needed
+	$(BIN)/pytest tests/unit tests/contract tests/integration
+
+test: setup machines lint types contracts lock-check rpc-check ## everything that CI runs
+	$(BIN)/pytest
+
+demo: setup ## bring up a cluster on this machine and pull an image through it (ONCE=1: exit after the table)
+	$(BIN)/heliograph up $(if $(ONCE),--once)
+
+clean: ## remove what was made in the tree
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,72 @@
+"""The content store's directory, read-only: `blobs/<algorithm>/<hex>`, as in an OCI image layout."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+
+from heliograph_shared.digest import Digest, algorithm_of, hex_of
+
+log = structlog.get_logger()
+
+_READERS = 8
+
+
+class FileBlob:
+    """An open file; a blob's file never changes, and stays readable when it is unlinked."""
+
+    def __init__(self, descriptor: int, size_bytes: int, readers: ThreadPoolExecutor) -> None:
+        self._descriptor, self._readers = descriptor, readers
+        self._closed = False
+        self.size_bytes = size_bytes
+
+    async def read(self, offset: int, count: int) -> bytes:
+        loop = asyncio.get_running_loop()
+        duplicate = os.dup(self._descriptor)  # the thread outlives a cancelled request
+
+        def read() -> bytes:
+            try:
+                return os.pread(duplicate, count, offset)
+            finally:
+                os.close(duplicate)
+
+        return await loop.run_in_executor(self._readers, read)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            os.close(self._descriptor)
+
+
+class FileContent:
+    """Reads happen in a few threads, so that a slow disk delays no other request."""
+
+    def __init__(self, root: Path, readers: ThreadPoolExecutor) -> None:
+        self._blobs = root / "blobs"
+        self._readers = readers
+
+    async def open(self, digest: Digest) -> FileBlob | None:
+        path = self._blobs / algorithm_of(digest) / hex_of(digest)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("local blob cannot be opened", digest=digest, reason=error.strerror)
+            return None
+        return FileBlob(descriptor, os.fstat(descriptor).st_size, self._readers)
+
+    def unreadable(self) -> str | None:
+        """Why the store cannot be read, None when it can."""
+        try:
+            with os.scandir(self._blobs) as entries:
+                next(entries, None)
+        except OSError as error:
+            return f"{self._blobs}: {error.strerror}"
+        return None
+
+
+def open_readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_READERS, thread_name_prefix="read")

@@ -1,0 +1,110 @@
+"""The routers, by gRPC: any replica answers, and one that is down is left alone for a while."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import grpc
+from opentelemetry import trace
+
+from heliograph_registry.domain.breaker import Breaker
+from heliograph_registry.domain.peer import Outcome, Peer, Resolution
+from heliograph_registry.errors import ResolverUnavailable
+from heliograph_shared import telemetry
+from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
+from heliograph_shared.rpc import resolver_pb2 as pb
+from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
+
+_METHOD = "heliograph.resolver.v1.Resolver/Resolve"
+_BREAKER_HOLD_S = 2.0
+_OPTIONS = [
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
+]
+_OUTCOMES = {
+    pb.FOUND: Outcome.FOUND,
+    pb.NOT_FOUND: Outcome.NOT_FOUND,
+    pb.INVALID_KEY: Outcome.NOT_FOUND,
+    pb.NOT_SYNCED: Outcome.NOT_SYNCED,
+    pb.GO_UPSTREAM: Outcome.GO_UPSTREAM,
+}
+
+tracer = trace.get_tracer("heliograph_registry")
+
+
+class GrpcResolver:
+    def __init__(
+        self, channel: grpc.aio.Channel, *, target: str, node: str, zone: str, max_peers: int
+    ) -> None:
+        self._resolve = ResolverStub(channel).Resolve
+        self._target, self._node, self._zone, self._max_peers = target, node, zone, max_peers
+        self._breaker = Breaker(_BREAKER_HOLD_S)
+
+    async def resolve(
+        self, key: Digest | str, *, timeout_s: float, failed: Sequence[Peer] = ()
+    ) -> Resolution:
+        if not self._breaker.admits(time.monotonic()):
+            raise ResolverUnavailable("it just failed, not asked again yet")
+        try:
+            resolution = await self._ask(key, timeout_s, failed)
+        except grpc.aio.AioRpcError as error:
+            self._breaker.failed(time.monotonic())
+            raise ResolverUnavailable(f"{error.code().name}: {error.details()}"[:200]) from error
+        self._breaker.succeeded()
+        return resolution
+
+    async def _ask(self, key: Digest | str, timeout_s: float, failed: Sequence[Peer]) -> Resolution:
+        request = pb.ResolveRequest(
+            keys=[_key(key)],
+            max_peers=self._max_peers,
+            node=self._node,
+            zone=self._zone,
+            failed_peers=[pb.FailedPeer(node=peer.node, reason="did not deliver") for peer in failed],
+        )
+        attributes = {"rpc.system.name": "grpc", "rpc.method": _METHOD, "server.address": self._target}
+        with tracer.start_as_current_span(
+            _METHOD, kind=trace.SpanKind.CLIENT, attributes=attributes, record_exception=False
+        ) as span:
+            try:
+                answer = await self._resolve(
+                    request, timeout=timeout_s, metadata=tuple(telemetry.inject().items())
+                )
+            except grpc.aio.AioRpcError as error:
+                span.set_attribute("rpc.response.status_code", error.code().name)
+                raise
+            span.set_attribute("rpc.response.status_code", "OK")
+            resolution = _resolution(answer)
+            span.set_attribute("heliograph.outcome", resolution.outcome)
+            return resolution
+
+
+@asynccontextmanager
+async def open_resolver(target: str, *, node: str, zone: str, max_peers: int) -> AsyncIterator[GrpcResolver]:
+    """Own the channel for as long as the resolver is used; it connects when it is first asked."""
+    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+        yield GrpcResolver(channel, target=target, node=node, zone=zone, max_peers=max_peers)
+
+
+def _key(key: Digest | str) -> pb.Key:
+    try:
+        return pb.Key(digest=parse_digest(key))
+    except InvalidDigest:
+        return pb.Key(tag_reference=key)
+
+
+def _resolution(answer: pb.ResolveResponse) -> Resolution:
+    """Of the one key asked; an answer that makes no sense is none."""
+    if len(answer.resolutions) != 1:
+        return Resolution(Outcome.NOT_SYNCED)
+    found = answer.resolutions[0]
+    try:
+        digest = parse_digest(found.digest) if found.digest else None
+    except InvalidDigest:
+        return Resolution(Outcome.NOT_SYNCED)
+    peers = tuple(Peer(peer.node, tuple(peer.addresses)) for peer in found.peers)
+    return Resolution(_OUTCOMES.get(found.status, Outcome.NOT_SYNCED), digest, found.size_bytes, peers)

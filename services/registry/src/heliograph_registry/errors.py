@@ -1,0 +1,60 @@
+"""What can go wrong while a request is answered.
+
+RegistryError
+├── NotServed            nobody here can serve it: 404, containerd goes to the next host
+├── RangeNotSatisfiable  416, with the blob's size
+├── ResolverUnavailable  no router answered, which is not "nobody has it"
+├── PeerFailed           this peer did not deliver; the next one may
+└── StreamBroken         bytes have been sent and no source is left: end with a FIN
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a request was not served, for people: the value of `Heliograph-Reason`."""
+
+    FILTERED = "filtered"
+    NO_REGISTRY = "no-registry"
+    NOT_FOUND = "not-found"
+    NOT_LOCAL = "not-local"
+    NOT_A_MANIFEST = "not-a-manifest"
+    GO_UPSTREAM = "go-upstream"
+    RESOLVER_UNAVAILABLE = "resolver-unavailable"
+    PEERS_FAILED = "peers-failed"
+    TIMEOUT = "timeout"
+    UNREADABLE = "unreadable"
+
+
+class RegistryError(Exception):
+    """The base of this service's errors."""
+
+
+class NotServed(RegistryError):
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class RangeNotSatisfiable(RegistryError):
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"the range lies outside of {size_bytes} bytes")
+        self.size_bytes = size_bytes
+
+
+class ResolverUnavailable(RegistryError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"no router answered: {reason}")
+        self.reason = reason
+
+
+class PeerFailed(RegistryError):
+    def __init__(self, peer: str, reason: str) -> None:
+        super().__init__(f"{peer}: {reason}")
+        self.peer, self.reason = peer, reason
+
+
+class StreamBroken(RegistryError):
+    def __init__(self, sent_bytes: int, missing_bytes: int) -> None:
+        super().__init__(f"ended after {sent_bytes} bytes with {missing_bytes} missing")
+        self.sent_bytes, self.missing_bytes = sent_bytes, missing_bytes

@@ -1,0 +1,33 @@
+"""What the registry is told."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from heliograph_shared.address import Address, ListenAddress
+from heliograph_shared.settings import MirroredRegistries, NodeName, RegistryFilters, ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Serves this node's content and mirrors its peers."""
+
+    node_name: NodeName
+    zone: str = Field("", description="this node's zone; peers of the same zone are asked first")
+    content_path: Path = Field(
+        Path("/var/lib/containerd/io.containerd.content.v1.content"),
+        description="the content store, the directory that holds blobs/",
+    )
+    state_path: Path = Field(
+        Path("/run/heliograph/node.json"), description="what the node's indexer tells: tags and addresses"
+    )
+    registry_listen: ListenAddress = Field(Address("::", 5000), description="where content is served")
+    admin_listen: ListenAddress = Field(
+        Address("::", 9090), description="where health and metrics are served"
+    )
+    router_target: str = Field("dns:///127.0.0.1:5001", description="the routers, a gRPC target")
+    mirrored_registries: MirroredRegistries
+    registry_filters: RegistryFilters
+    first_byte_timeout_ms: int = Field(
+        300, gt=0, le=60_000, description="milliseconds until a request is answered, 404 if need be"
+    )
+    peer_attempts: int = Field(3, gt=0, le=16, description="peers that are tried for one request")

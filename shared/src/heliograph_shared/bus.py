@@ -1,0 +1,95 @@
+"""A connection to NATS that never gives up, and never dies silently.
+
+nats-py by default stops after 60 attempts and notices a dead server after minutes; and an exception in its
+error callback ends its read loop while `is_connected` stays true, so nothing here raises from a callback.
+"""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+from nats.aio.client import Client
+
+from heliograph_shared.runtime import background
+
+log = structlog.get_logger()
+
+_CONNECT_TIMEOUT_S = 2
+_PING_INTERVAL_S = 5
+_PENDING_BYTES = 8 << 20
+_CLOSE_TIMEOUT_S = 2
+
+OnConnect = Callable[[Client], Awaitable[None]]
+OnChange = Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    return
+
+
+@asynccontextmanager
+async def connect(
+    servers: Sequence[str],
+    *,
+    name: str,
+    on_connect: OnConnect,
+    on_reconnect: OnChange = _nothing,
+    on_disconnect: OnChange = _nothing,
+) -> AsyncIterator[Client]:
+    """Give a client at once and connect it beside the body, for as long as it takes.
+
+    `on_connect` is called once, at the first connection: the place to subscribe, for nats-py renews
+    subscriptions itself. None of the callbacks may raise. While `client.is_connected` is false nothing
+    should be published. At the end what is pending is sent and the connection closed.
+    """
+    shown = [_without_secrets(server) for server in servers]
+    client = Client()
+
+    async def failed(error: Exception) -> None:
+        log.warning("bus trouble", servers=shown, reason=str(error) or type(error).__name__)
+
+    async def disconnected() -> None:
+        if not client.is_closed:
+            log.warning("bus connection lost, reconnecting", servers=shown)
+        await on_disconnect()
+
+    async def reconnected() -> None:
+        log.info("bus connection restored", servers=shown)
+        await on_reconnect()
+
+    async def connect_first() -> None:
+        await client.connect(
+            servers=list(servers),
+            name=name,
+            error_cb=failed,
+            disconnected_cb=disconnected,
+            reconnected_cb=reconnected,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_reconnect_wait_s(),  # type: ignore[arg-type]  # typed int, used as seconds
+            ping_interval=_PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            pending_size=_PENDING_BYTES,
+            drain_timeout=_CLOSE_TIMEOUT_S,
+        )
+        log.info("bus connected", servers=shown)
+        await on_connect(client)
+
+    try:
+        async with background(connect_first()):
+            yield client
+    finally:
+        if client.is_connected:
+            await client.drain()
+        else:
+            await client.close()
+
+
+def _reconnect_wait_s() -> float:
+    """Different in every process, so that a cluster does not come back in one instant."""
+    return random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+
+
+def _without_secrets(server: str) -> str:
+    return server.rpartition("@")[2]

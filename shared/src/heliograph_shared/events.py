@@ -1,0 +1,139 @@
+"""The messages of bus contract v1, a public API: CloudEvents 1.0 in NATS headers, JSON in the payload.
+
+Unknown fields pass, wrong types do not. Sizes are bytes, times milliseconds since the epoch, an incarnation
+is `time_ns` at the node's start. `docs/architecture.md` tells the story; the models are the contract.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from heliograph_shared.digest import WireDigest
+from heliograph_shared.inventory import Inventory
+
+MAX_MESSAGE_BYTES = 900_000
+"""Payload and headers together; NATS allows 1 MiB but counts only the payload against it."""
+
+NodeName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+TagReference = Annotated[str, StringConstraints(min_length=1, max_length=640)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Tagged(_Message):
+    digest: WireDigest
+    tagged_at_ms: Count
+
+
+class ContentChanged(_Message):
+    """What changed in a node's store since `sequence - 1`, and the inventory after it."""
+
+    node: NodeName
+    incarnation: Count
+    sequence: Count
+    added: dict[WireDigest, Count] = {}
+    removed: list[WireDigest] = []
+    tagged: dict[TagReference, Tagged] = {}
+    untagged: list[TagReference] = []
+    inventory: Inventory
+
+
+class NodeHeartbeat(_Message):
+    """The node lives, reached `sequence`, and its registry answers at `addresses` (none: not reachable)."""
+
+    node: NodeName
+    incarnation: Count
+    sequence: Count
+    addresses: list[str] = []
+    zone: str = ""
+    downloading: list[WireDigest] = []
+    inventory: Inventory
+
+
+class NodeLeft(_Message):
+    """The node stops on purpose: its content is withdrawn at once."""
+
+    node: NodeName
+    incarnation: Count
+    sequence: Count
+
+
+class SnapshotRequest(_Message):
+    """Asks a node for all it holds; `incarnation` is the highest that the asker knows of it, 0 for none."""
+
+    incarnation: Count = 0
+
+
+class NodeSnapshot(_Message):
+    """Chunk `chunk` (from 0) of `chunks`, all from one frozen state at `sequence`."""
+
+    node: NodeName
+    incarnation: Count
+    sequence: Count
+    chunk: Count
+    chunks: Annotated[int, Field(ge=1, le=65536)]
+    content: dict[WireDigest, Count] = {}
+    tags: dict[TagReference, Tagged] = {}
+    addresses: list[str] = []
+    zone: str = ""
+    inventory: Inventory
+
+
+class RouterStarted(_Message):
+    """A router has an empty index: nodes answer with a heartbeat after a jitter."""
+
+    router: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+M = TypeVar("M", bound=_Message)
+
+
+class MalformedMessage(ValueError):
+    """A payload that does not fit the contract."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(f"not a {kind}: {reason}")
+        self.kind, self.reason = kind, reason
+
+
+def type_of(kind: type[BaseModel]) -> str:
+    """The CloudEvents type of a model."""
+    return f"heliograph.v1.{kind.__name__}"
+
+
+def encode(message: BaseModel) -> bytes:
+    return orjson.dumps(message.model_dump())
+
+
+def decode(kind: type[M], payload: bytes) -> M:
+    """Raises `MalformedMessage`, saying the first thing that is wrong."""
+    try:
+        return kind.model_validate(orjson.loads(payload))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part)[:80] for part in first["loc"])
+        raise MalformedMessage(kind.__name__, f"{where}: {first['msg']}"[:300]) from error
+    except orjson.JSONDecodeError as error:
+        raise MalformedMessage(kind.__name__, str(error)[:300]) from error
+
+
+def headers(kind: type[BaseModel], *, source: str, event_id: str, trace: Mapping[str, str]) -> dict[str, str]:
+    """CloudEvents 1.0 attributes as the NATS binding spells them, and the W3C trace context.
+
+    `source` is a URI reference such as `/nodes/worker-1`; `event_id` is unique within it.
+    """
+    return {
+        "ce-specversion": "1.0",
+        "ce-id": event_id,
+        "ce-source": source,
+        "ce-type": type_of(kind),
+        "ce-time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "content-type": "application/json",
+        **trace,
+    }

@@ -1,0 +1,46 @@
+"""Which registries are mirrored, and which images are kept out, as the operator set it."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from heliograph_shared.reference import DOCKER_HUB, is_registry
+
+
+class InvalidFilter(ValueError):
+    """A registry or a regular expression in the settings cannot be used."""
+
+
+class ImageFilter:
+    """Admits an image when its registry is mirrored and no exclusion matches `registry/repository[:tag]`."""
+
+    def __init__(self, mirrored: Iterable[str] = (), excluded: Iterable[str] = ()) -> None:
+        """Raises `InvalidFilter`, naming the offending entry."""
+        self._mirrored = frozenset(registry_of(entry) for entry in mirrored)
+        self._excluded = [_compile(pattern) for pattern in excluded]
+
+    def admits(self, registry: str, repository: str, tag: str | None = None) -> bool:
+        if self._mirrored and registry not in self._mirrored:
+            return False
+        name = f"{registry}/{repository}:{tag}" if tag else f"{registry}/{repository}"
+        return not any(pattern.search(name) for pattern in self._excluded)
+
+
+def registry_of(entry: str) -> str:
+    """`host[:port]` of a mirrored-registries entry, which may be a URL. Raises `InvalidFilter`."""
+    text = entry if "://" in entry else f"//{entry}"
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise InvalidFilter(f"not a registry: {entry!r}") from error
+    registry = parts.netloc
+    if parts.scheme not in {"", "http", "https"} or parts.path not in {"", "/"} or not is_registry(registry):
+        raise InvalidFilter(f"not a registry: {entry!r} (wanted host[:port] or http[s]://host[:port])")
+    return DOCKER_HUB if registry in {"registry-1.docker.io", "index.docker.io"} else registry
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InvalidFilter(f"not a regular expression: {pattern!r} ({error})") from error

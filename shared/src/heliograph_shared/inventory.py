@@ -1,0 +1,67 @@
+"""A checksum of all that a node announces, kept up in constant time per change.
+
+Counts and XORs, so order does not matter and every change undoes itself: a digest contributes the first
+8 bytes of its hash, a tag the first 8 bytes of SHA-256(reference NUL digest), both big-endian.
+"""
+
+import hashlib
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from heliograph_shared.digest import Digest
+
+Checksum = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+
+
+class Inventory(BaseModel):
+    """Equal inventories prove, but for a chance of 2^-64, that two sides hold the same."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    digests: Annotated[int, Field(ge=0)]
+    digest_checksum: Checksum
+    tags: Annotated[int, Field(ge=0)]
+    tag_checksum: Checksum
+
+
+class RunningInventory:
+    """The caller adds what was absent and removes what was present; a repeat would cancel out."""
+
+    __slots__ = ("_digest_xor", "_digests", "_tag_xor", "_tags")
+
+    def __init__(self) -> None:
+        self._digests = self._digest_xor = self._tags = self._tag_xor = 0
+
+    def add_digest(self, digest: Digest) -> None:
+        self._digests += 1
+        self._digest_xor ^= _of_digest(digest)
+
+    def remove_digest(self, digest: Digest) -> None:
+        self._digests -= 1
+        self._digest_xor ^= _of_digest(digest)
+
+    def add_tag(self, reference: str, digest: Digest) -> None:
+        self._tags += 1
+        self._tag_xor ^= _of_tag(reference, digest)
+
+    def remove_tag(self, reference: str, digest: Digest) -> None:
+        self._tags -= 1
+        self._tag_xor ^= _of_tag(reference, digest)
+
+    def freeze(self) -> Inventory:
+        return Inventory(
+            digests=self._digests,
+            digest_checksum=f"{self._digest_xor:016x}",
+            tags=self._tags,
+            tag_checksum=f"{self._tag_xor:016x}",
+        )
+
+
+def _of_digest(digest: Digest) -> int:
+    return int(digest.partition(":")[2][:16], 16)
+
+
+def _of_tag(reference: str, digest: Digest) -> int:
+    hashed = hashlib.sha256(reference.encode() + b"\0" + digest.encode()).digest()
+    return int.from_bytes(hashed[:8], "big")

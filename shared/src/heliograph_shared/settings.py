@@ -1,0 +1,113 @@
+"""Settings: environment variables `HELIOGRAPH_*`, each also a flag of the console script, which wins."""
+
+import re
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, NoReturn, TypeVar, get_args
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "HELIOGRAPH_"
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least severe log lines that are written"
+    )
+
+
+def _splitter(separator: str) -> Callable[[object], object]:
+    split = re.compile(separator).split
+
+    def parse(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part for part in map(str.strip, split(value)) if part)
+
+    return parse
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_splitter(","))]
+PatternList = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(_splitter(r",(?![^{\[(]*[}\])])")),
+]
+"""Regular expressions; a comma within brackets or braces is a part of the expression."""
+
+NodeName = Annotated[
+    str,
+    Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        max_length=253,
+        description="this node's name",
+    ),
+]
+MirroredRegistries = Annotated[
+    CommaList,
+    Field(default=(), description="registries that are mirrored, host[:port] or URL; empty: all"),
+]
+RegistryFilters = Annotated[
+    PatternList,
+    Field(
+        default=(),
+        description="regular expressions; what they find in registry/repository:tag is left out",
+    ),
+]
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(model: type[S], prog: str, argv: Sequence[str] | None = None) -> S:
+    """Settings from flags, then the environment, then defaults.
+
+    Prints what is wrong, one line each, and exits with 2 when they do not fit.
+    """
+    arguments = _spelled_out(model, sys.argv[1:] if argv is None else argv)
+    try:
+        return model(_cli_parse_args=arguments, _cli_prog_name=prog)
+    except ValidationError as error:
+        _reject(prog, error)
+
+
+def _reject(prog: str, error: ValidationError) -> NoReturn:
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        flag = name.replace("_", "-")
+        print(  # noqa: T201 - a start-up error belongs on standard error, before logging exists
+            f"{prog}: {PREFIX}{name.upper()} (--{flag}): {problem['msg']}, got {problem['input']!r}",
+            file=sys.stderr,
+        )
+    sys.exit(2)
+
+
+def _spelled_out(model: type[BaseSettings], argv: Sequence[str]) -> list[str]:
+    """`--flag=true` and `--flag=false` as `--flag` and `--no-flag`, for switches."""
+    switches = {
+        f"--{name.replace('_', '-')}"
+        for name, field in model.model_fields.items()
+        if field.annotation is bool or bool in get_args(field.annotation)
+    }
+    spelled = []
+    for argument in argv:
+        flag, equals, value = argument.partition("=")
+        if equals and flag in switches and value.lower() in {"true", "false"}:
+            spelled.append(flag if value.lower() == "true" else f"--no-{flag[2:]}")
+        else:
+            spelled.append(argument)
+    return spelled

@@ -1,0 +1,92 @@
+"""Tracing by the standard `OTEL_*` settings; without an endpoint nothing is loaded and nothing is sent.
+
+Spans come from `opentelemetry.trace.get_tracer` as everywhere; this module only sets up where they go,
+and carries the W3C context into and out of headers.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_propagator = TraceContextTextMapPropagator()
+_OTLP_HTTP_PORT = 4318
+
+
+def enabled() -> bool:
+    """Whether spans are exported (OpenTelemetry specification, environment variables)."""
+    endpoint = _endpoint()
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return bool(endpoint) and not disabled and os.environ.get("OTEL_TRACES_EXPORTER") != "none"
+
+
+@contextmanager
+def tracing(service: str, node: str = "") -> Iterator[None]:
+    """Export the process's spans while the body runs; what is left is flushed after it."""
+    if not enabled():
+        yield
+        return
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+    exporter: SpanExporter
+    if _protocol() == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+            OTLPSpanExporter as HttpExporter,
+        )
+
+        exporter = HttpExporter()
+    else:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
+            OTLPSpanExporter as GrpcExporter,
+        )
+
+        exporter = GrpcExporter()
+    attributes = {
+        "service.name": os.environ.get("OTEL_SERVICE_NAME", service),
+        "service.namespace": "heliograph",
+    }
+    if node:
+        attributes |= {"service.instance.id": node, "k8s.node.name": node}
+    provider = TracerProvider(resource=Resource.create(attributes))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        provider.shutdown()
+
+
+def inject(context: Context | None = None) -> dict[str, str]:
+    """`traceparent` and `tracestate` of the current span; empty outside of one."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, context)
+    return carrier
+
+
+def extract(headers: Mapping[str, str]) -> Context:
+    """The caller's context; a malformed or absent `traceparent` starts a new trace."""
+    return _propagator.extract(headers)
+
+
+def _endpoint() -> str:
+    return (
+        os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or ""
+    )
+
+
+def _protocol() -> str:
+    """As set; else what the endpoint's port is registered for, gRPC when it does not tell."""
+    chosen = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
+        "OTEL_EXPORTER_OTLP_PROTOCOL"
+    )
+    if chosen:
+        return chosen
+    return "http/protobuf" if urlsplit(_endpoint()).port == _OTLP_HTTP_PORT else "grpc"

@@ -1,0 +1,87 @@
+"""A peer's registry that misbehaves as it is told, byte by byte on a raw socket."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+Behaviour = Callable[["Exchange"], Awaitable[None]]
+
+
+@dataclass
+class Exchange:
+    """One request at the peer: `head` is what it sent, `writer` what the behaviour answers with."""
+
+    head: str
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def first(self) -> int:
+        """Where the range that was asked for begins; 0 without one."""
+        for line in self.head.splitlines():
+            if line.lower().startswith("range: bytes="):
+                return int(line.partition("=")[2].partition("-")[0])
+        return 0
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def begin(self, digest: str, size_bytes: int, length: int | None = None) -> None:
+        """A good head for a blob of `size_bytes`, from the offset that was asked for."""
+        count = size_bytes - self.first if length is None else length
+        status = "206 Partial Content" if "range: " in self.head.lower() else "200 OK"
+        ranged = f"Content-Range: bytes {self.first}-{size_bytes - 1}/{size_bytes}\r\n"
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {count}\r\nDocker-Content-Digest: {digest}\r\n"
+        await self.send((head + (ranged if status.startswith("206") else "") + "\r\n").encode())
+
+    async def abandoned(self) -> None:
+        """Wait until the asker closes its side."""
+        with suppress(ConnectionError):
+            await self.reader.read()
+
+    def reset(self) -> None:
+        """Close with an RST."""
+        connection = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+@dataclass
+class BadPeer:
+    """`address` is where it listens; `requests` are the heads of what it was asked."""
+
+    behaviour: Behaviour
+    address: str = ""
+    requests: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator["BadPeer"]:
+        server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+        self._handlers: set[asyncio.Task[None]] = set()
+        try:
+            yield self
+        finally:
+            server.close()
+            for handler in self._handlers:
+                handler.cancel()
+            await asyncio.gather(*self._handlers, return_exceptions=True)
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            self.requests.append(head)
+            await self.behaviour(Exchange(head, reader, writer))
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self._handlers.discard(task)
+            writer.close()

@@ -1,0 +1,32 @@
+"""The breaker before the routers."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliograph_registry.domain.breaker import Breaker
+
+
+def test_a_failure_is_left_alone_for_the_hold_then_tried_by_one() -> None:
+    breaker = Breaker(hold_s=2)
+    assert breaker.admits(0)
+    breaker.failed(1)
+    assert not breaker.admits(2.9)
+    assert breaker.admits(3)
+    assert not breaker.admits(3)
+    breaker.succeeded()
+    assert breaker.admits(3)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "fail", "succeed"]), st.floats(0, 5)), max_size=40))
+def test_it_never_stays_shut_for_longer_than_the_hold(history: list[tuple[str, float]]) -> None:
+    breaker, now = Breaker(hold_s=2), 0.0
+    for what, later in history:
+        now += later
+        if what == "ask":
+            breaker.admits(now)
+        elif what == "fail":
+            breaker.failed(now)
+        else:
+            breaker.succeeded()
+            assert breaker.admits(now)
+    assert breaker.admits(now + 2)

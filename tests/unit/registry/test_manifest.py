@@ -1,0 +1,56 @@
+"""Manifests are only served verified, with the media type that they state."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliograph_registry.domain.manifest import (
+    DOCKER_SCHEMA_1,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    NotAManifest,
+    media_type_of,
+    verified,
+)
+from heliograph_shared.digest import digest_of
+
+
+def test_the_stated_media_type_counts() -> None:
+    docker = "application/vnd.docker.distribution.manifest.list.v2+json"
+    assert media_type_of(json.dumps({"mediaType": docker, "manifests": []}).encode()) == docker
+
+
+@pytest.mark.parametrize(
+    ("document", "media_type"),
+    [
+        ({"schemaVersion": 2, "manifests": []}, OCI_INDEX),
+        ({"schemaVersion": 2, "config": {}, "layers": []}, OCI_MANIFEST),
+        ({"schemaVersion": 1, "fsLayers": []}, DOCKER_SCHEMA_1),
+        ({"mediaType": "a\r\nb/c", "manifests": []}, OCI_INDEX),
+    ],
+)
+def test_else_the_fields_tell(document: object, media_type: str) -> None:
+    assert media_type_of(json.dumps(document).encode()) == media_type
+
+
+@given(
+    st.binary(max_size=200)
+    | st.recursive(st.none() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
+)
+def test_anything_else_is_refused(body: bytes) -> None:
+    with pytest.raises(NotAManifest):
+        media_type_of(body)
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(NotAManifest):
+        media_type_of(b"[" * 200_000)
+
+
+def test_other_bytes_than_the_digest_are_refused() -> None:
+    body = json.dumps({"manifests": []}).encode()
+    assert verified(digest_of(body), body).body == body
+    with pytest.raises(NotAManifest):
+        verified(digest_of(b"other"), body)

@@ -1,0 +1,79 @@
+"""What a request's path names."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliograph_registry.domain.target import (
+    Blob,
+    InvalidTarget,
+    ManifestByDigest,
+    ManifestByTag,
+    Name,
+    Ping,
+    parse_target,
+)
+from heliograph_shared.digest import digest_of
+
+DIGEST = digest_of(b"x")
+
+
+def test_the_base_is_a_ping() -> None:
+    assert parse_target("/v2/", None) == Ping()
+    assert parse_target("/v2", "docker.io") == Ping()
+
+
+def test_containerd_names_the_registry_by_ns() -> None:
+    name = Name("reg.test:5000", "team/app")
+    assert parse_target("/v2/team/app/manifests/1.0", "reg.test:5000") == ManifestByTag(name, "1.0")
+    assert parse_target(f"/v2/team/app/manifests/{DIGEST}", "reg.test:5000") == ManifestByDigest(name, DIGEST)
+    assert parse_target(f"/v2/team/app/blobs/{DIGEST}", "reg.test:5000") == Blob(name, DIGEST)
+
+
+@pytest.mark.parametrize("host", ["docker.io", "localhost", "reg:5000", "ghcr.io"])
+def test_others_name_the_registry_by_the_first_component(host: str) -> None:
+    assert parse_target(f"/v2/{host}/library/nginx/manifests/1", None) == ManifestByTag(
+        Name(host, "library/nginx"), "1"
+    )
+
+
+def test_without_a_registry_the_name_is_only_a_repository() -> None:
+    assert parse_target(f"/v2/library/nginx/blobs/{DIGEST}", None) == Blob(
+        Name(None, "library/nginx"), DIGEST
+    )
+
+
+def test_the_hub_has_one_name() -> None:
+    target = parse_target("/v2/library/nginx/manifests/1", "registry-1.docker.io")
+    assert isinstance(target, ManifestByTag)
+    assert target.tag_reference == "docker.io/library/nginx:1"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/v2/app/tags/list", 404, "UNSUPPORTED"),
+        ("/v2/app/blobs/uploads/", 404, "UNSUPPORTED"),
+        ("/v2//manifests/1", 400, "NAME_INVALID"),
+        ("/v2/UPPER/manifests/1", 400, "NAME_INVALID"),
+        ("/v2/../../etc/manifests/1", 400, "NAME_INVALID"),
+        ("/v2/app/blobs/sha256:12", 400, "DIGEST_INVALID"),
+        ("/v2/app/blobs/latest", 400, "DIGEST_INVALID"),
+        ("/v2/app/manifests/md5:00", 400, "DIGEST_INVALID"),
+        ("/v2/app/manifests/-", 404, "MANIFEST_UNKNOWN"),
+        ("/favicon.ico", 404, "UNSUPPORTED"),
+    ],
+)
+def test_garbage_gets_the_answer_of_the_spec(path: str, status: int, code: str) -> None:
+    with pytest.raises(InvalidTarget) as raised:
+        parse_target(path, None)
+    assert (raised.value.status, raised.value.code) == (status, code)
+
+
+@given(path=st.text(max_size=80), namespace=st.none() | st.text(max_size=30))
+def test_any_path_is_a_target_or_refused(path: str, namespace: str | None) -> None:
+    for candidate in (path, f"/v2/{path}", f"/v2/{path}/manifests/1", f"/v2/app/manifests/{path}"):
+        with suppress(InvalidTarget):
+            parse_target(candidate, namespace)
