@@ -137,6 +137,18 @@ async def test_what_cannot_be_answered_gets_the_errors_of_the_spec(
     assert answer.headers["heliograph-source"] == "none"
 
 
+@pytest.mark.parametrize("garbage", [b"nonsense\r\n\r\n", b"GET /v2/\x00\xff HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_bytes_that_are_no_request_get_the_errors_of_the_spec(cluster: Cluster, garbage: bytes) -> None:
+    node = await cluster.registry("a")
+    host, port = node.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(garbage)
+    head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["errors"][0]["code"] == "UNSUPPORTED"
+
+
 async def test_a_manifest_whose_bytes_rotted_is_not_served(cluster: Cluster) -> None:
     node = await cluster.registry("a")
     (node.directory / "blobs" / "sha256" / MANIFEST_DIGEST[7:]).write_bytes(MANIFEST + b" ")

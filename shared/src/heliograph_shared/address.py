@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
 
 
 class InvalidAddress(ValueError):
@@ -40,4 +41,4 @@ def _parse(value: object) -> object:
     return Address.parse(value) if isinstance(value, str) else value
 
 
-ListenAddress = Annotated[Address, BeforeValidator(_parse)]
+ListenAddress = Annotated[Address, NoDecode, BeforeValidator(_parse)]

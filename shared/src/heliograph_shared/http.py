@@ -1,6 +1,7 @@
 """uvicorn as a part of a service: on a socket we bound, without its own signals and logs."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -47,6 +48,7 @@ async def serve_http(
         limit_concurrency=limit_connections,
         backlog=2048,
     )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients send is not our warning
     server = _Server(config)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[bound]))

@@ -8,6 +8,7 @@ the connection is closed when the client closes it or after a while.
 import asyncio
 from typing import Any
 
+import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -38,6 +39,16 @@ class MirrorProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._ending:
             super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """What no request could be read from gets the spec's error, and no line in the log."""
+        body = orjson.dumps({"errors": [{"code": "UNSUPPORTED", "message": msg, "detail": {}}]})
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            f"heliograph-source: none\r\nheliograph-reason: invalid\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     async def _guarded(self, scope: Any, receive: Any, send: Any) -> None:
         cycle = send.__self__

@@ -1,0 +1,43 @@
+"""Real containerd daemons and a real upstream registry."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.containerd import Containerd
+from tests.support.machines import release
+from tests.support.upstream import Upstream
+
+ContainerdFactory = Callable[..., Awaitable[Containerd]]
+
+
+@pytest.fixture
+async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
+    """An empty registry; push to `.url`, assert on `.requests()`."""
+    async with Upstream(tmp_path) as registry:
+        yield registry
+
+
+@pytest.fixture
+async def containerd(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ContainerdFactory]:
+    """A factory of started daemons, named by series ("1.6", "1.7", "2"); all end with the test.
+
+    Their directories are short, for the sockets; their logs lie in the test's `tmp_path`.
+    """
+    async with AsyncExitStack() as daemons:
+        count = 0
+
+        async def start(series: str, **options: Any) -> Containerd:
+            nonlocal count
+            count += 1
+            directory = tmp_path_factory.mktemp("ctd")
+            log = tmp_path / f"containerd-{count}-{series}.log"
+            daemon = Containerd(release(series), directory, log=log, **options)
+            return await daemons.enter_async_context(daemon)
+
+        yield start

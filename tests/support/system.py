@@ -1,0 +1,183 @@
+"""The whole system as its users run it: the real processes, told what to do by their environment."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+
+from heliograph_shared.rpc import resolver_pb2 as pb
+from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
+from tests.support.containerd import Containerd
+from tests.support.nats import NatsServer
+from tests.support.ports import free_port
+from tests.support.process import Process
+from tests.support.waiting import eventually
+
+SCRIPTS = Path(sys.executable).parent
+LEASE_S, HEARTBEAT_S = 3, 1
+
+
+@dataclass
+class Node:
+    """One node: its indexer and its registry, around a store."""
+
+    name: str
+    indexer: Process
+    registry: Process
+    port: int
+    admin: str
+    indexer_admin: str
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class System:
+    """A bus, a router and nodes; everything ends with the test, and logs to `directory`."""
+
+    def __init__(self, directory: Path, nats: NatsServer, environment: dict[str, str]) -> None:
+        self.nats = nats
+        self.nodes: dict[str, Node] = {}
+        self.router_port, router_admin = free_port(), free_port()
+        self.router_admin = f"http://127.0.0.1:{router_admin}"
+        self._directory, self._environment = directory, environment
+        self.router = self._process(
+            "router",
+            "router",
+            {
+                "HELIOGRAPH_ROUTER_LISTEN": f"127.0.0.1:{self.router_port}",
+                "HELIOGRAPH_ADMIN_LISTEN": f"127.0.0.1:{router_admin}",
+            },
+        )
+
+    async def add_node(self, name: str, content_path: Path, containerd: Containerd | None = None) -> Node:
+        """Start a node's indexer and registry, and wait until both are ready.
+
+        `content_path` is an OCI layout, or the content store of `containerd`.
+        """
+        port, admin, indexer_admin = free_port(), free_port(), free_port()
+        store = (
+            {"HELIOGRAPH_CONTAINERD_SOCKET": str(containerd.socket)}
+            if containerd
+            else {"HELIOGRAPH_CONTENT_STORE": "oci-layout", "HELIOGRAPH_CONTENT_PATH": str(content_path)}
+        )
+        shared = {
+            "HELIOGRAPH_NODE_NAME": name,
+            "HELIOGRAPH_STATE_PATH": str(self._directory / name / "node.json"),
+        }
+        indexer = self._process(
+            f"{name}-indexer",
+            "indexer",
+            {
+                **shared,
+                **store,
+                "HELIOGRAPH_ADVERTISE": f"127.0.0.1:{port}",
+                "HELIOGRAPH_ADMIN_LISTEN": f"127.0.0.1:{indexer_admin}",
+                "HELIOGRAPH_REGISTRY_READY_URL": f"http://127.0.0.1:{admin}/readyz",
+            },
+        )
+        registry = self._process(
+            f"{name}-registry",
+            "registry",
+            {
+                **shared,
+                "HELIOGRAPH_CONTENT_PATH": str(content_path),
+                "HELIOGRAPH_REGISTRY_LISTEN": f"127.0.0.1:{port}",
+                "HELIOGRAPH_ADMIN_LISTEN": f"127.0.0.1:{admin}",
+                "HELIOGRAPH_ROUTER_TARGET": f"dns:///127.0.0.1:{self.router_port}",
+            },
+        )
+        node = Node(
+            name, indexer, registry, port, f"http://127.0.0.1:{admin}", f"http://127.0.0.1:{indexer_admin}"
+        )
+        self.nodes[name] = node
+        await asyncio.gather(self._started(registry, node.admin), self._started(indexer, node.indexer_admin))
+        return node
+
+    async def start_router(self) -> None:
+        await self._started(self.router, self.router_admin)
+
+    async def resolve(self, *keys: str, node: str = "") -> list[pb.Resolution]:
+        """What the router answers `node`, an outsider by default, for digests and tag references."""
+        asked = [
+            pb.Key(digest=key) if key.startswith("sha256:") else pb.Key(tag_reference=key) for key in keys
+        ]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.router_port}") as channel:
+            request = pb.ResolveRequest(keys=asked, max_peers=100, node=node)
+            answer = await ResolverStub(channel).Resolve(request, timeout=5)
+            return list(answer.resolutions)
+
+    async def holders(self, *keys: str) -> list[set[str]]:
+        return [{peer.node for peer in found.peers} for found in await self.resolve(*keys)]
+
+    async def announced(self, node: str, *keys: str, within: float = 20) -> None:
+        """Wait until the router names `node` for every key."""
+
+        async def all_known() -> bool:
+            return all(node in holders for holders in await self.holders(*keys))
+
+        await eventually(all_known, within, f"the router does not know {node} for {keys}", interval=0.05)
+
+    async def close(self) -> None:
+        """Stop everything at once, which is quicker than one after the other."""
+        nodes = self.nodes.values()
+        processes = [self.router, *(p for node in nodes for p in (node.indexer, node.registry))]
+        await asyncio.gather(*(process.stop() for process in processes))
+
+    def _process(self, name: str, service: str, environment: dict[str, str]) -> Process:
+        return Process(
+            name,
+            [SCRIPTS / f"heliograph-{service}"],
+            self._directory / f"{name}.log",
+            environment={
+                "HELIOGRAPH_NATS_URL": self.nats.url,
+                "HELIOGRAPH_LEASE_S": str(LEASE_S),
+                "HELIOGRAPH_HEARTBEAT_S": str(HEARTBEAT_S),
+                **self._environment,
+                **environment,
+            },
+        )
+
+    async def _started(self, process: Process, admin: str) -> None:
+        if not process.running:
+            process.start()
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+
+            async def ready() -> bool:
+                process.check()
+                try:
+                    return (await http.get(f"{admin}/readyz")).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            await eventually(
+                ready, 30, lambda: f"{process.name} is not ready:\n{process.tail()}", interval=0.05
+            )
+
+
+@asynccontextmanager
+async def running_system(
+    directory: Path, nats: NatsServer, environment: dict[str, str] | None = None
+) -> AsyncIterator[System]:
+    system = System(directory, nats, environment or {})
+    try:
+        yield system
+    finally:
+        await system.close()
+
+
+def connected_to(process: Process, port: int) -> bool:
+    """Whether the process has an established TCP connection over IPv4 to a loopback port."""
+    rows = [line.split() for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == "01" and row[2].endswith(f":{port:04X}")}
+    return any(
+        str(link.readlink()) in sockets
+        for link in Path(f"/proc/{process.pid}/fd").iterdir()
+        if link.is_symlink()
+    )
