@@ -13,7 +13,7 @@ from tests.support.containerd import Containerd
 from tests.support.images import Image, make_image, push
 from tests.support.machines import absent
 from tests.support.nats import NatsServer
-from tests.support.otlp import OtlpReceiver
+from tests.support.otlp import OtlpReceiver, exporting_to
 from tests.support.process import Process
 from tests.support.system import Node, System, connected_to, running_system
 from tests.support.upstream import Upstream
@@ -73,12 +73,7 @@ async def cluster(
     upstream: Upstream,
     otlp_receiver: OtlpReceiver,
 ) -> AsyncIterator[Cluster]:
-    environment = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
-        "OTEL_BSP_SCHEDULE_DELAY": "100",
-    }
-    async with running_system(tmp_path, nats_server, environment) as system:
+    async with running_system(tmp_path, nats_server, exporting_to(otlp_receiver)) as system:
         await system.start_router()
         yield Cluster(system, containerd, upstream, tmp_path)
 

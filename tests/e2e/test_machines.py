@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import ContainerdFactory
-from tests.support.containerd import tracing
 from tests.support.images import Image, make_image, push
 from tests.support.machines import SERIES, absent
-from tests.support.otlp import OtlpReceiver
+from tests.support.otlp import OtlpReceiver, exporting_to
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 
@@ -113,7 +112,7 @@ async def test_a_stopped_upstream_is_not_asked(
 async def test_containerd_2_continues_the_callers_trace(
     containerd: ContainerdFactory, upstream: Upstream, image: Image, otlp_receiver: OtlpReceiver
 ) -> None:
-    node = await containerd("2", environment=tracing(otlp_receiver.endpoint))
+    node = await containerd("2", environment=exporting_to(otlp_receiver))
     node.mirror("reg.test", upstream.url)
     trace_id, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

@@ -425,10 +425,18 @@ async def test_ready_means_a_readable_store_and_nothing_else(cluster: Cluster) -
     cluster.known.hangs = True
     node = await cluster.registry("node")
     assert (await node.http.get(f"{node.admin}/readyz")).status_code == 200
-    (node.directory / "blobs").rename(node.directory / "gone")
+    (node.directory / "blobs").rename(node.directory / "of-no-blob-yet")
+    assert (await node.http.get(f"{node.admin}/readyz")).status_code == 200
+    node.directory.rename(node.directory.with_name("not-made-yet"))
+    assert (await node.http.get(f"{node.admin}/readyz")).status_code == 200
+
+
+async def test_a_store_that_cannot_be_there_is_not_ready(cluster: Cluster) -> None:
+    node = await cluster.registry("parent/node")
+    node.directory.parent.rename(node.directory.parent.with_name("elsewhere"))
     answer = await node.http.get(f"{node.admin}/readyz")
     assert answer.status_code == 503
-    assert "blobs" in answer.text
+    assert str(node.directory.parent) in answer.text
 
 
 async def test_metrics_tell_where_bytes_came_from(cluster: Cluster) -> None:

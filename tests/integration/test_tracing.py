@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.images import Image, make_image, write_layout
 from tests.support.nats import NatsServer
-from tests.support.otlp import OtlpReceiver, ReceivedSpan
+from tests.support.otlp import OtlpReceiver, ReceivedSpan, exporting_to
 from tests.support.system import System, running_system
 from tests.support.waiting import eventually
 
@@ -41,12 +41,7 @@ def children(spans: list[ReceivedSpan], parent: ReceivedSpan) -> list[ReceivedSp
 async def test_a_pull_is_one_trace(
     tmp_path: Path, nats_server: NatsServer, otlp_receiver: OtlpReceiver, image: Image
 ) -> None:
-    environment = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
-        "OTEL_BSP_SCHEDULE_DELAY": "100",
-    }
-    async with running_system(tmp_path, nats_server, environment) as system:
+    async with running_system(tmp_path, nats_server, exporting_to(otlp_receiver)) as system:
         await cluster(system, tmp_path, image)
         path = f"/v2/team/app/blobs/{image.layers[0].digest}"
         async with httpx.AsyncClient(base_url=system.nodes["node"].url, trust_env=False) as http:
@@ -87,6 +82,16 @@ async def test_a_pull_is_one_trace(
         assert (served.kind, served.resource["service.instance.id"]) == ("server", "seed")
         assert served.attributes["heliograph.source"] == "local"
 
+        probes = [span for span in otlp_receiver.spans() if "readyz" in str(span.attributes)]
+        assert not probes
+
+
+async def test_what_a_node_publishes_is_linked_to_its_application(
+    tmp_path: Path, nats_server: NatsServer, otlp_receiver: OtlpReceiver, image: Image
+) -> None:
+    async with running_system(tmp_path, nats_server, exporting_to(otlp_receiver)) as system:
+        await system.start_router()
+        await system.add_node("seed", tmp_path / "seed-layout")
         await eventually(lambda: linked(otlp_receiver.spans()), message="no linked publish and apply")
 
 

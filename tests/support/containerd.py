@@ -58,6 +58,9 @@ NATIVE_2 = """\
 class Containerd:
     """One node's daemon. `directory` must be short, `extra_config` is TOML added to the config.
 
+    With an OTLP endpoint in its environment containerd 2 exports spans; it continues the trace of a CRI
+    caller and passes it on to mirrors. 1.7 does neither.
+
     While it runs, `cri` is the kubelet's view of it and `store` its own API. Its log is
     `containerd.log` in `directory`, or `log`.
     """
@@ -174,18 +177,6 @@ class Containerd:
         """Stop it and remove its directory."""
         await self.stop()
         await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
-
-
-def tracing(endpoint: str) -> dict[str, str]:
-    """The environment that makes containerd 2 export its spans to an OTLP `endpoint` over gRPC.
-
-    It then continues the trace of a CRI caller and passes it on to mirrors; 1.7 does neither.
-    """
-    return {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
-        "OTEL_BSP_SCHEDULE_DELAY": "100",
-    }
 
 
 def _config(release: Release, directory: Path, address: Path, *, native: bool) -> str:

@@ -156,3 +156,12 @@ def _value(value: AnyValue) -> Attribute:
         case kind:
             plain: Attribute = getattr(value, kind)
             return plain
+
+
+def exporting_to(receiver: OtlpReceiver) -> dict[str, str]:
+    """The environment that makes a process export its spans there, soon."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }

@@ -27,7 +27,7 @@ class Address:
         bracketed = host.startswith("[") and host.endswith("]")
         if bracketed:
             host = host[1:-1]
-        if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        if not colon or not (port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 65535:
             raise InvalidAddress(text)
         if (":" in host) is not bracketed or any(character in host for character in "/@[] \t\r\n?#"):
             raise InvalidAddress(text)

@@ -4,14 +4,17 @@ nats-py by default stops after 60 attempts and notices a dead server after minut
 error callback ends its read loop while `is_connected` stays true, so nothing here raises from a callback.
 """
 
+import math
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
-from heliograph_shared.runtime import background
+from heliograph_shared.runtime import StartupError, background
 
 log = structlog.get_logger()
 
@@ -19,6 +22,7 @@ _CONNECT_TIMEOUT_S = 2
 _PING_INTERVAL_S = 5
 _PENDING_BYTES = 8 << 20
 _CLOSE_TIMEOUT_S = 2
+_REPEAT_S = 60
 
 OnConnect = Callable[[Client], Awaitable[None]]
 OnChange = Callable[[], Awaitable[None]]
@@ -26,6 +30,20 @@ OnChange = Callable[[], Awaitable[None]]
 
 async def _nothing() -> None:
     return
+
+
+class _Trouble:
+    """Logs what goes wrong; an attempt a second that fails like the last one is not worth a line each."""
+
+    def __init__(self, servers: list[str]) -> None:
+        self._servers = servers
+        self._reason, self._at = "", -math.inf
+
+    async def note(self, error: Exception) -> None:
+        reason, now = str(error) or type(error).__name__, time.monotonic()
+        if reason != self._reason or now - self._at > _REPEAT_S:
+            self._reason, self._at = reason, now
+            log.warning("bus trouble", servers=self._servers, reason=reason)
 
 
 @asynccontextmanager
@@ -41,13 +59,11 @@ async def connect(
 
     `on_connect` is called once, at the first connection: the place to subscribe, for nats-py renews
     subscriptions itself. None of the callbacks may raise. While `client.is_connected` is false nothing
-    should be published. At the end what is pending is sent and the connection closed.
+    should be published. At the end what is pending is sent and the connection closed. Raises `StartupError`
+    where `servers` are not addresses.
     """
     shown = [_without_secrets(server) for server in servers]
     client = Client()
-
-    async def failed(error: Exception) -> None:
-        log.warning("bus trouble", servers=shown, reason=str(error) or type(error).__name__)
 
     async def disconnected() -> None:
         if not client.is_closed:
@@ -59,10 +75,20 @@ async def connect(
         await on_reconnect()
 
     async def connect_first() -> None:
+        if not servers:  # nats-py would look for one for ever, without a pause
+            raise StartupError("no address of a NATS server is given")
+        try:
+            await connect_until_it_works()
+        except (NatsError, ValueError) as error:
+            raise StartupError(f"not the address of a NATS server: {shown} ({error})") from error
+        log.info("bus connected", servers=shown)
+        await on_connect(client)
+
+    async def connect_until_it_works() -> None:
         await client.connect(
             servers=list(servers),
             name=name,
-            error_cb=failed,
+            error_cb=_Trouble(shown).note,
             disconnected_cb=disconnected,
             reconnected_cb=reconnected,
             connect_timeout=_CONNECT_TIMEOUT_S,
@@ -73,8 +99,6 @@ async def connect(
             pending_size=_PENDING_BYTES,
             drain_timeout=_CLOSE_TIMEOUT_S,
         )
-        log.info("bus connected", servers=shown)
-        await on_connect(client)
 
     try:
         async with background(connect_first()):
@@ -82,7 +106,7 @@ async def connect(
     finally:
         if client.is_connected:
             await client.drain()
-        else:
+        elif client.options:  # one that was never told to connect cannot be closed
             await client.close()
 
 

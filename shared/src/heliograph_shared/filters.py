@@ -34,7 +34,8 @@ def registry_of(entry: str) -> str:
     except ValueError as error:
         raise InvalidFilter(f"not a registry: {entry!r}") from error
     registry = parts.netloc
-    if parts.scheme not in {"", "http", "https"} or parts.path not in {"", "/"} or not is_registry(registry):
+    more = parts.path not in {"", "/"} or parts.query or parts.fragment
+    if parts.scheme not in {"", "http", "https"} or more or not is_registry(registry):
         raise InvalidFilter(f"not a registry: {entry!r} (wanted host[:port] or http[s]://host[:port])")
     return DOCKER_HUB if registry in {"registry-1.docker.io", "index.docker.io"} else registry
 

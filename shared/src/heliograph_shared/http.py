@@ -51,9 +51,10 @@ async def serve_http(
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients send is not our warning
     server = _Server(config)
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve(sockets=[bound]))
+        serving = group.create_task(server.serve(sockets=[bound]))
         try:
             await server.listening.wait()
             yield
         finally:
             server.should_exit = True
+            await asyncio.wait([serving])  # or the group would cancel it when the body has failed

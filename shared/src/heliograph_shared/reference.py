@@ -18,7 +18,7 @@ _registry = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
     r"|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?\Z"
 ).match
-_MAX_LENGTH = 255 + 128 + 255
+_MAX_LENGTH = len("/:@sha512:") + 255 + 255 + 128 + 128
 
 
 class InvalidReference(ValueError):

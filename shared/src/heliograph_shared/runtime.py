@@ -36,9 +36,18 @@ def run(
         try:
             runner.run(_until_signalled(main))
         except* StartupError as group:
-            for error in group.exceptions:
+            for error in _leaves(group):
                 structlog.get_logger().error("cannot start", service=prog, reason=str(error))
             sys.exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[StartupError]) -> Iterator[StartupError]:
+    """Task groups may have been nested."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
@@ -107,6 +116,8 @@ def bind(address: Address) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise StartupError(f"{address} is in use by another process") from error
         raise StartupError(f"cannot listen on {address}: {error.strerror or error}") from error
+    except UnicodeError as error:  # a name that no resolver can be asked for
+        raise StartupError(f"cannot listen on {address}: {error}") from error
 
 
 def _bound(address: Address) -> socket.socket:

@@ -11,6 +11,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "HELIOGRAPH_"
 
+_password = re.compile(r"(//)[^/\s@]*@")
+# Escape, class, quantifier, or any one character (Python's `re`).
+_pieces = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{\d*,\d*\}|.", re.DOTALL)
+
 
 class ServiceSettings(BaseSettings):
     """What every service is told."""
@@ -30,9 +34,7 @@ class ServiceSettings(BaseSettings):
     )
 
 
-def _splitter(separator: str) -> Callable[[object], object]:
-    split = re.compile(separator).split
-
+def _listed(split: Callable[[str], list[str]]) -> Callable[[object], object]:
     def parse(value: object) -> object:
         if not isinstance(value, str):
             return value
@@ -41,13 +43,25 @@ def _splitter(separator: str) -> Callable[[object], object]:
     return parse
 
 
-CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_splitter(","))]
-PatternList = Annotated[
-    tuple[str, ...],
-    NoDecode,
-    BeforeValidator(_splitter(r",(?![^{\[(]*[}\])])")),
-]
-"""Regular expressions; a comma within brackets or braces is a part of the expression."""
+def _at_commas(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _between_expressions(text: str) -> list[str]:
+    """Split at commas that are not within a class, a quantifier or a group, nor escaped."""
+    parts, depth = [""], 0
+    for piece in _pieces.findall(text):
+        depth = max(0, depth + (piece == "(") - (piece == ")"))
+        if piece == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed(_at_commas))]
+PatternList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed(_between_expressions))]
+"""Regular expressions; a comma that is a part of one does not end it."""
 
 NodeName = Annotated[
     str,
@@ -89,10 +103,10 @@ def _reject(prog: str, error: ValidationError) -> NoReturn:
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         flag = name.replace("_", "-")
-        print(  # noqa: T201 - a start-up error belongs on standard error, before logging exists
-            f"{prog}: {PREFIX}{name.upper()} (--{flag}): {problem['msg']}, got {problem['input']!r}",
-            file=sys.stderr,
-        )
+        wrong = problem["msg"].removeprefix("Value error, ")
+        line = f"{prog}: {PREFIX}{name.upper()} (--{flag}): {wrong}, got {problem['input']!r}"
+        # Before logging exists, a start-up error belongs on standard error.
+        print(_password.sub(r"\1***@", line), file=sys.stderr)  # noqa: T201
     sys.exit(2)
 
 

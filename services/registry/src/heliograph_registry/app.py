@@ -39,7 +39,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         return "stopping" if stop.is_set() else content.unreadable()
 
     metrics = Metrics()
-    admin = FastAPI(openapi_url=None, routes=[*admin_routes(readiness, metrics.collected)])
+    admin = FastAPI(
+        openapi_url=None,
+        routes=[*admin_routes(readiness, metrics.collected)],
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # probes are not worth a trace
+    )
     with telemetry.tracing("heliograph-registry", settings.node_name), readers:
         async with open_resolver(
             settings.router_target,

