@@ -1,0 +1,17 @@
+"""`heliograph-indexer`: announces what this node's content store holds."""
+
+from functools import partial
+
+from heliograph_indexer import app
+from heliograph_indexer.settings import Settings
+from heliograph_shared.runtime import run
+from heliograph_shared.settings import load
+
+
+def main() -> None:
+    settings = load(Settings, "heliograph-indexer")
+    run(partial(app.serve, settings), prog="heliograph-indexer", log_level=settings.log_level)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""containerd's API over its socket, as far as an indexer reads it: calls with deadlines, plain answers.
+
+Every failure but "not found" means that the store is not to be had now: `StoreUnavailable`. There is no
+keepalive: on a local socket the kernel tells of the daemon's end, and containerd (a Go gRPC server with the
+default enforcement policy) ends connections that ping more often than every five minutes.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from heliograph_indexer.adapters.rpc import containerd_pb2 as pb
+from heliograph_indexer.domain.content import Content, Tag
+from heliograph_indexer.errors import StoreUnavailable
+from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
+from heliograph_shared.reference import InvalidReference, parse_tag_reference
+
+log = structlog.get_logger()
+
+_CALL_TIMEOUT_S = 5
+_LIST_TIMEOUT_S = 20
+_STATUS_TIMEOUT_S = 0.5
+_MAX_MESSAGE_BYTES = 64 << 20
+_CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    # A shared pool would remember that the last daemon could not be reached.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+_CONTENT = "/containerd.services.content.v1.Content"
+_IMAGES = "/containerd.services.images.v1.Images"
+_EVENTS = "/containerd.services.events.v1.Events"
+_INTROSPECTION = "/containerd.services.introspection.v1.Introspection"
+
+A = TypeVar("A", bound=Message)
+
+_ingest_digest = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z").search
+
+
+@dataclass(frozen=True, slots=True)
+class BlobTouched:
+    """An event: something became of this blob."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTouched:
+    """An event: something became of this image name."""
+
+    name: str
+    deleted: bool
+
+
+@asynccontextmanager
+async def open_containerd(socket: Path, namespace: str) -> AsyncIterator["ContainerdClient"]:
+    """Own the channel. It connects at the first call."""
+    async with grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS) as channel:
+        yield ContainerdClient(channel, f"containerd at {socket}", namespace)
+
+
+class ContainerdClient:
+    """Everything is of one namespace. Names that are no tag and digests of other algorithms are left out."""
+
+    def __init__(self, channel: grpc.aio.Channel, store: str, namespace: str) -> None:
+        self._channel, self._store, self._namespace = channel, store, namespace
+        self._metadata = (("containerd-namespace", namespace),)
+
+    async def content_root(self) -> Path:
+        """The directory that holds `blobs`, on the daemon's file system."""
+        request = pb.PluginsRequest(filters=["type==io.containerd.content.v1"])
+        answer = await self._ask(f"{_INTROSPECTION}/Plugins", request, pb.PluginsResponse)
+        for plugin in answer.plugins:
+            if root := plugin.exports.get("root"):
+                return Path(root)
+        raise StoreUnavailable(self._store, "it tells no directory of its content store")
+
+    async def content(self) -> Content:
+        """All blobs and tags."""
+        images = await self._ask(
+            f"{_IMAGES}/List", pb.ListImagesRequest(), pb.ListImagesResponse, timeout_s=_LIST_TIMEOUT_S
+        )
+        blobs: dict[Digest, int] = {}
+        async for answer in self._stream(
+            f"{_CONTENT}/List", pb.ListContentRequest(), pb.ListContentResponse, _LIST_TIMEOUT_S
+        ):
+            for info in answer.info:
+                if digest := _digest(info.digest):
+                    blobs[digest] = info.size
+        tags = {image.name: tag for image in images.images if (tag := _tag(image))}
+        return Content(blobs, tags)
+
+    async def blob_size(self, digest: Digest) -> int | None:
+        """The size in bytes, None when the namespace has no such blob."""
+        answer = await self._find(f"{_CONTENT}/Info", pb.InfoRequest(digest=digest), pb.InfoResponse)
+        return None if answer is None else answer.info.size
+
+    async def tag(self, name: str) -> Tag | None:
+        """What an image name points at, None when there is none or it is no tag."""
+        answer = await self._find(f"{_IMAGES}/Get", pb.GetImageRequest(name=name), pb.GetImageResponse)
+        return None if answer is None else _tag(answer.image)
+
+    async def downloading(self) -> list[Digest]:
+        answer = await self._ask(
+            f"{_CONTENT}/ListStatuses",
+            pb.ListStatusesRequest(),
+            pb.ListStatusesResponse,
+            timeout_s=_STATUS_TIMEOUT_S,
+        )
+        texts = (status.expected or _ending(status.ref) for status in answer.statuses)
+        return [digest for text in texts if (digest := _digest(text))]
+
+    async def events(self) -> AsyncIterator[BlobTouched | ImageTouched]:
+        """What happens to blobs and images from about now on, until `StoreUnavailable` is raised."""
+        filters = [f'topic~="^/images/|^/content/",namespace=="{self._namespace}"']
+        request = pb.SubscribeRequest(filters=filters)
+        async for envelope in self._stream(f"{_EVENTS}/Subscribe", request, pb.Envelope, None):
+            if touched := _touched(envelope):
+                yield touched
+        raise StoreUnavailable(self._store, "it ended the stream of events")
+
+    async def _stream(
+        self, path: str, request: Message, answer: type[A], timeout_s: float | None
+    ) -> AsyncIterator[A]:
+        method = self._channel.unary_stream(
+            path,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
+        try:
+            async for one in method(request, metadata=self._metadata, timeout=timeout_s):
+                yield one
+        except grpc.aio.AioRpcError as error:
+            raise self._unavailable(error) from error
+
+    async def _find(self, path: str, request: Message, answer: type[A]) -> A | None:
+        try:
+            return await self._call(path, request, answer, _CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                return None
+            raise self._unavailable(error) from error
+
+    async def _ask(
+        self, path: str, request: Message, answer: type[A], timeout_s: float = _CALL_TIMEOUT_S
+    ) -> A:
+        try:
+            return await self._call(path, request, answer, timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise self._unavailable(error) from error
+
+    async def _call(self, path: str, request: Message, answer: type[A], timeout_s: float) -> A:
+        method = self._channel.unary_unary(
+            path,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
+        found: A = await method(request, metadata=self._metadata, timeout=timeout_s)
+        return found
+
+    def _unavailable(self, error: grpc.aio.AioRpcError) -> StoreUnavailable:
+        return StoreUnavailable(self._store, f"{error.code().name}: {error.details()}")
+
+
+def _touched(envelope: pb.Envelope) -> BlobTouched | ImageTouched | None:
+    """Goes by the topic: containerd's `type_url` has no slash, which protobuf's `Any` does not know."""
+    try:
+        match envelope.topic:
+            case "/content/create" | "/content/delete":
+                digest = _digest(pb.ContentEvent.FromString(envelope.event.value).digest)
+                return BlobTouched(digest) if digest else None
+            case "/images/create" | "/images/update" | "/images/delete":
+                name = pb.ImageEvent.FromString(envelope.event.value).name
+                return ImageTouched(name, deleted=envelope.topic.endswith("delete"))
+    except DecodeError as error:
+        log.warning("event dropped: it cannot be read", topic=envelope.topic, reason=str(error))
+    return None
+
+
+def _tag(image: pb.Image) -> Tag | None:
+    """A CRI image has a name for its id and one by digest as well, which are no tags."""
+    try:
+        parse_tag_reference(image.name)
+    except InvalidReference:
+        return None
+    digest = _digest(image.target.digest)
+    return Tag(digest, max(0, image.updated_at.ToMilliseconds())) if digest else None
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return parse_digest(text)
+    except InvalidDigest:
+        return None
+
+
+def _ending(ref: str) -> str:
+    """The digest at the end of an ingest's name, such as `k8s.io/3/layer-sha256:...`."""
+    found = _ingest_digest(ref)
+    return found[0] if found else ""

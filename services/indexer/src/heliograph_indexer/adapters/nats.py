@@ -1,0 +1,143 @@
+"""Bus contract v1 over core NATS: what this node publishes, and what it is asked.
+
+Messages that cannot be sent are dropped, never queued: the next heartbeat's sequence and inventory let a
+router find out what it missed. What others send is checked here; a malformed request is logged the first
+time and dropped.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from opentelemetry import trace
+from pydantic import BaseModel
+
+from heliograph_indexer.adapters import metrics
+from heliograph_indexer.adapters.messages import Messages
+from heliograph_indexer.domain.publication import Delta, Position, Snapshot
+from heliograph_indexer.errors import BusUnavailable
+from heliograph_shared import bus, events, subjects, telemetry
+from heliograph_shared.digest import Digest
+
+log = structlog.get_logger()
+tracer = trace.get_tracer("heliograph_indexer")
+
+_MAX_REQUESTS = 64
+"""Waiting requests beyond these are dropped: who asked asks again."""
+
+OnMoment = Callable[[], None]
+OnSnapshot = Callable[[int], Awaitable[Snapshot | None]]
+"""Given the incarnation that the asker knows; None while there is nothing to tell."""
+
+
+class NatsBus:
+    """Sends while it is open and connected; raises `BusUnavailable` else."""
+
+    def __init__(self, node: str, zone: str) -> None:
+        self._node = node
+        self._messages = Messages(node, zone)
+        self._source = f"/nodes/{quote(subjects.encode(node), safe='%')}"
+        self._client: Client | None = None
+        self._malformed: set[str] = set()
+
+    @asynccontextmanager
+    async def open(
+        self,
+        servers: Sequence[str],
+        *,
+        on_connected: OnMoment,
+        on_hello: OnMoment,
+        on_snapshot: OnSnapshot,
+    ) -> AsyncIterator[None]:
+        """Connect beside the body, for as long as it takes, and pass on what is asked."""
+
+        async def hello(message: Msg) -> None:
+            if self._read(events.RouterStarted, message):
+                on_hello()
+
+        async def snapshot(message: Msg) -> None:
+            request = self._read(events.SnapshotRequest, message)
+            if request and message.reply and (answer := await on_snapshot(request.incarnation)):
+                await self._reply(message.reply, answer)
+
+        async def connected(client: Client) -> None:
+            await client.subscribe(subjects.HELLO, cb=hello, pending_msgs_limit=_MAX_REQUESTS)
+            await client.subscribe(
+                subjects.snapshot(self._node), cb=snapshot, pending_msgs_limit=_MAX_REQUESTS
+            )
+            self._client = client
+            on_connected()
+
+        async def reconnected() -> None:
+            on_connected()
+
+        name = f"heliograph-indexer {self._node}"
+        async with bus.connect(servers, name=name, on_connect=connected, on_reconnect=reconnected):
+            try:
+                yield
+            finally:
+                self._client = None
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
+
+    async def changed(self, delta: Delta) -> None:
+        subject = subjects.content(self._node)
+        template = subjects.template_of(subject)
+        attributes = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": subject,
+            "messaging.destination.template": template,
+        }
+        with tracer.start_as_current_span(
+            f"send {template}", kind=trace.SpanKind.PRODUCER, attributes=attributes
+        ):
+            await self._publish(subject, self._messages.changed(delta))
+        metrics.advertised_digests.set(delta.position.inventory.digests)
+        metrics.advertised_tags.set(delta.position.inventory.tags)
+
+    async def alive(
+        self, position: Position, addresses: Sequence[str], downloading: Sequence[Digest]
+    ) -> None:
+        message = self._messages.alive(position, addresses, downloading)
+        await self._publish(subjects.node(self._node), message)
+
+    async def left(self, position: Position) -> None:
+        await self._publish(subjects.node(self._node), self._messages.left(position))
+
+    async def _reply(self, subject: str, snapshot: Snapshot) -> None:
+        try:
+            for message in self._messages.snapshot(snapshot):
+                await self._publish(subject, message)
+        except BusUnavailable as error:
+            log.warning("snapshot not sent, the router will ask again", reason=error.reason)
+
+    async def _publish(self, subject: str, message: BaseModel) -> None:
+        if self._client is None or not self._client.is_connected:
+            raise BusUnavailable(subject, "not connected")
+        kind = type(message)
+        headers = events.headers(
+            kind, source=self._source, event_id=uuid.uuid4().hex, trace=telemetry.inject()
+        )
+        try:
+            await self._client.publish(subject, events.encode(message), headers=headers)
+        except nats.errors.Error as error:
+            raise BusUnavailable(subject, str(error) or type(error).__name__) from error
+        metrics.published_messages.labels(kind.__name__).inc()
+
+    def _read(self, kind: type[events.M], message: Msg) -> events.M | None:
+        try:
+            return events.decode(kind, message.data)
+        except events.MalformedMessage as error:
+            if error.kind not in self._malformed:
+                self._malformed.add(error.kind)
+                log.warning("malformed messages are dropped", kind=error.kind, first_reason=error.reason)
+            return None

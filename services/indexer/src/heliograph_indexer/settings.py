@@ -1,0 +1,113 @@
+"""What an indexer is told."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from heliograph_shared.address import Address, InvalidAddress, ListenAddress
+from heliograph_shared.settings import (
+    CommaList,
+    MirroredRegistries,
+    NodeName,
+    RegistryFilters,
+    ServiceSettings,
+)
+
+MAX_ADDRESSES = 16
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+class Settings(ServiceSettings):
+    node_name: NodeName
+    nats_url: CommaList = Field(
+        ("nats://127.0.0.1:4222",),
+        min_length=1,
+        description="the bus: URLs of NATS servers, separated by commas",
+    )
+    content_store: Literal["containerd", "oci-layout"] = Field(
+        "containerd", description="where this node's images lie"
+    )
+    containerd_socket: Path = Field(
+        Path("/run/containerd/containerd.sock"), description="containerd's gRPC socket"
+    )
+    containerd_namespace: str = Field(
+        "k8s.io",
+        pattern=r"^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$",
+        description="the namespace whose images are announced",
+    )
+    content_path: Annotated[Path | None, BeforeValidator(_none_if_empty)] = Field(
+        None,
+        validate_default=True,
+        description="directory that holds blobs/; empty: where containerd says it is",
+    )
+    state_path: Path = Field(
+        Path("/run/heliograph/node.json"), description="file by which this node's registry is told of tags"
+    )
+    advertise: CommaList = Field(
+        (),
+        max_length=MAX_ADDRESSES,
+        description="host:port where peers reach this node's registry, separated by commas; "
+        "empty: port 5000 of the address towards the bus",
+    )
+    zone: str = Field("", max_length=253, description="this node's zone; peers in the same one are preferred")
+    heartbeat_s: float = Field(
+        10, gt=0, le=3600, description="seconds between signs of life, 20% more or less"
+    )
+    registry_ready_url: str = Field(
+        "", description="readiness URL of this node's registry; addresses are told while it answers 200"
+    )
+    mirrored_registries: MirroredRegistries
+    registry_filters: RegistryFilters
+    admin_listen: ListenAddress = Field(
+        Address("", 9091), description="host:port of /metrics, /livez and /readyz"
+    )
+
+    @field_validator("content_path")
+    @classmethod
+    def _layout_has_a_place(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None and info.data.get("content_store") == "oci-layout":
+            raise ValueError("names the layout's directory and is needed with oci-layout")
+        return path
+
+    @field_validator("nats_url")
+    @classmethod
+    def _is_nats(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            parts = urlsplit(url if "://" in url else f"nats://{url}")
+            if parts.scheme not in {"nats", "tls", "ws", "wss"} or not parts.hostname or not _port_fits(url):
+                raise ValueError("wanted nats://host:port")
+        return urls
+
+    @field_validator("advertise")
+    @classmethod
+    def _can_be_reached(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        addresses = []
+        for text in texts:
+            try:
+                address = Address.parse(text)
+            except InvalidAddress as error:
+                raise ValueError(str(error)) from error
+            if address.host in {"", "0.0.0.0", "::"} or len(address.host) > 253 or not address.port:  # noqa: S104 - refused
+                raise ValueError(f"nobody can reach {text!r}: wanted a host and a port")
+            addresses.append(str(address))
+        return tuple(addresses)
+
+    @field_validator("registry_ready_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not _port_fits(url)):
+            raise ValueError("wanted http[s]://host[:port]/path")
+        return url
+
+
+def _port_fits(url: str) -> bool:
+    try:
+        return urlsplit(url if "://" in url else f"//{url}").port != 0
+    except ValueError:
+        return False

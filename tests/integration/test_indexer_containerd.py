@@ -1,0 +1,163 @@
+"""The indexer beside a real containerd of every version: what is pulled, collected, shared and restarted."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from heliograph_shared.digest import Digest, digest_of
+from heliograph_shared.events import ContentChanged, NodeHeartbeat
+from heliograph_shared.node_state import read_node_state
+from tests.contract.content_store_support import ContainerdHand, containerd
+from tests.support.images import make_image, push
+from tests.support.machines import SERIES, absent
+from tests.support.nats import NatsServer
+from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
+from tests.unit.indexer.listener import Listener, listening
+from tests.unit.indexer.program import NODE, Program
+
+pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
+
+ON_TIME_S, GONE_S = 1.0, 5.0
+TAG = "reg.test/team/app:v1"
+PATIENCE_S = 30
+
+
+@pytest.fixture(params=SERIES)
+async def node(request: pytest.FixtureRequest) -> AsyncIterator[ContainerdHand]:
+    async with containerd(request.param) as daemon:
+        yield ContainerdHand(daemon)
+
+
+@pytest.fixture
+async def listener(nats_server: NatsServer) -> AsyncIterator[Listener]:
+    async with listening(nats_server.url, NODE) as listening_one:
+        yield listening_one
+
+
+@asynccontextmanager
+async def indexer(directory: Path, nats: NatsServer, node: ContainerdHand) -> AsyncIterator[Program]:
+    """Ready when entered."""
+    program = Program(directory, nats.url, CONTAINERD_SOCKET=str(node.daemon.socket))
+    async with program.process:
+        await eventually(program.ready, PATIENCE_S)
+        yield program
+
+
+def first_heard(listener: Listener, digest: str) -> float:
+    """When a blob was announced; asserts that it was."""
+    for at, _, message in listener.heard:
+        if isinstance(message, ContentChanged) and digest in message.added:
+            return at
+    raise AssertionError(f"{digest} was not announced")
+
+
+async def test_every_blob_of_a_pull_is_on_the_bus_within_a_second_of_its_commit(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    image = make_image(tmp_path / "image", [100_000, 5_000_000, 10, 20_000], index=True)
+    async with Upstream(tmp_path) as upstream, indexer(tmp_path, nats_server, node) as program:
+        await push(image, upstream.url, "team/app", "v1")
+        node.daemon.mirror("reg.test", upstream.url)
+        await node.daemon.cri.pull(TAG)
+        wanted = {blob.digest for blob in image.pulled()}
+        await eventually(lambda: set(listener.replica.blobs) == wanted)
+        await eventually(lambda: TAG in listener.replica.tags)
+        assert listener.replica.tags[TAG].digest == image.target.digest
+        await eventually(lambda: set(read_node_state(program.state_path).tags) == {TAG})
+    committed = {digest: node.daemon.blob_path(digest).stat().st_ctime for digest in wanted}
+    lags = sorted(first_heard(listener, digest) - at for digest, at in committed.items())
+    assert lags[-1] < ON_TIME_S, lags
+    assert list(listener.replica.tags) == [TAG]
+    assert listener.replica.blobs == {Digest(blob.digest): blob.size_bytes for blob in image.pulled()}
+
+
+async def test_what_the_collector_takes_silently_is_withdrawn(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    digest = await node.add_blob(b"garbage as soon as its name is gone")
+    await node.tag(TAG, digest)
+    async with indexer(tmp_path, nats_server, node):
+        await eventually(lambda: digest in listener.replica.blobs)
+        await node.daemon.store.delete_image(TAG, collect=True)
+        await eventually(lambda: (listener.replica.blobs, listener.replica.tags) == ({}, {}), GONE_S)
+
+
+async def test_content_that_another_namespace_keeps_is_withdrawn_too(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    """Its file stays, so no directory tells of it."""
+    digest = await node.add_blob(b"shared")
+    await node.tag(TAG, digest)
+    await node.add_blob(b"shared", namespace="other")
+    await node.ctr("content", "label", digest, "containerd.io/gc.root=test", namespace="other")
+    async with indexer(tmp_path, nats_server, node):
+        await eventually(lambda: digest in listener.replica.blobs)
+        await node.daemon.store.delete_image(TAG, collect=True)
+        await eventually(lambda: listener.replica.blobs == {}, GONE_S)
+        assert node.daemon.blob_path(digest).exists()
+
+
+async def test_content_of_other_namespaces_is_not_announced(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    async with indexer(tmp_path, nats_server, node):
+        await node.add_blob(b"not ours", namespace="other")
+        ours = await node.add_blob(b"ours")
+        await eventually(lambda: ours in listener.replica.blobs)
+        assert set(listener.replica.blobs) == {ours}
+
+
+async def test_a_restart_of_containerd_is_survived_and_its_content_stays_announced(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    kept = await node.add_blob(b"kept")
+    async with indexer(tmp_path, nats_server, node) as program:
+        await eventually(lambda: kept in listener.replica.blobs)
+        await node.daemon.kill()
+        await eventually(lambda: program.get("/readyz")[0] == 503)
+        assert "content store unavailable, trying again" in program.log
+        heartbeats = len(listener.all(NodeHeartbeat))
+        await eventually(lambda: len(listener.all(NodeHeartbeat)) > heartbeats + 1)
+        await node.daemon.start()
+        late = await node.add_blob(b"late")
+        await eventually(lambda: set(listener.replica.blobs) == {kept, late}, PATIENCE_S)
+        await eventually(program.ready)
+    assert listener.all(ContentChanged)[-1].removed == []
+    assert "Traceback" not in program.log
+
+
+async def test_a_socket_that_is_not_there_yet_is_waited_for(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    digest = digest_of(b"content")
+    await node.add_blob(b"content")
+    await node.daemon.stop()
+    node.daemon.socket.unlink(missing_ok=True)
+    program = Program(tmp_path, nats_server.url, CONTAINERD_SOCKET=str(node.daemon.socket))
+    async with program.process:
+        await eventually(lambda: "content store unavailable, trying again" in program.log)
+        assert str(node.daemon.socket) in program.log
+        await node.daemon.start()
+        await eventually(lambda: digest in listener.replica.blobs, PATIENCE_S)
+        assert "Traceback" not in program.log
+
+
+async def test_a_content_directory_that_cannot_be_seen_is_made_up_for_by_looking(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    program = Program(
+        tmp_path,
+        nats_server.url,
+        CONTAINERD_SOCKET=str(node.daemon.socket),
+        CONTENT_PATH=str(tmp_path / "not" / "mounted" / "here"),
+    )
+    async with program.process:
+        await eventually(program.ready, PATIENCE_S)
+        digest = await node.add_blob(b"content")
+        await eventually(lambda: digest in listener.replica.blobs, 3)
+        await node.remove_blob(digest)
+        await eventually(lambda: listener.replica.blobs == {}, GONE_S)
+    assert program.log.count("cannot watch the directory") == 1

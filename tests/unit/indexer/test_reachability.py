@@ -1,0 +1,118 @@
+"""Addresses are told while the registry answers, and are those of this node, never of none."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from heliograph_indexer import reachability
+from heliograph_indexer.adapters.registry_http import RegistryReadyz
+from heliograph_indexer.adapters.route import RouteToBus
+from heliograph_indexer.ports import RegistryProbe
+from heliograph_indexer.reachability import follow_reachability
+from tests.support.ports import free_port
+from tests.support.waiting import eventually
+
+
+class Answers:
+    """A registry and a route that say what they are told to."""
+
+    def __init__(self, host: str | None = "10.0.0.7") -> None:
+        self.host, self.is_ready = host, True
+
+    async def own_host(self) -> str | None:
+        return self.host
+
+    async def ready(self) -> bool:
+        return self.is_ready
+
+
+async def following(
+    advertise: tuple[str, ...],
+    route: Answers,
+    registry: RegistryProbe | None,
+    steps: Callable[[list[tuple[str, ...]]], object],
+) -> list[tuple[str, ...]]:
+    """What is reported until `steps` says that it has seen enough."""
+    reports: list[tuple[str, ...]] = []
+    task = asyncio.create_task(
+        follow_reachability(advertise, route=route, registry=registry, report=reports.append)
+    )
+    try:
+        await eventually(lambda: steps(reports))
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    return reports
+
+
+async def test_the_operators_addresses_hold_without_a_registry_to_ask() -> None:
+    assert await following(("a:1", "b:2"), Answers(None), None, bool) == [("a:1", "b:2")]
+
+
+@pytest.mark.parametrize(("host", "address"), [("10.0.0.7", "10.0.0.7:5000"), ("fd00::7", "[fd00::7]:5000")])
+async def test_else_it_is_port_5000_of_the_own_address(host: str, address: str) -> None:
+    assert await following((), Answers(host), None, bool) == [(address,)]
+
+
+async def test_an_address_that_is_not_known_yet_is_looked_for_again() -> None:
+    route = Answers(None)
+
+    def steps(reports: list[tuple[str, ...]]) -> bool:
+        route.host = "10.0.0.7"
+        return bool(reports)
+
+    assert await following((), route, None, steps) == [("10.0.0.7:5000",)]
+
+
+async def test_addresses_go_and_come_with_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reachability, "_PROBE_S", 0.01)
+    registry = Answers()
+    registry.is_ready = False
+
+    def steps(reports: list[tuple[str, ...]]) -> bool:
+        registry.is_ready = len(reports) % 2 == 1
+        return len(reports) == 4
+
+    reports = await following(("a:1",), Answers(), registry, steps)
+    assert reports == [(), ("a:1",), (), ("a:1",)]
+
+
+@pytest.mark.parametrize(("status", "ready"), [(200, True), (204, False), (404, False), (503, False)])
+async def test_only_200_means_ready(status: int, ready: bool) -> None:  # noqa: FBT001
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        assert await RegistryReadyz(f"http://127.0.0.1:{server.server_port}/readyz").ready() is ready
+        server.shutdown()
+
+
+async def test_a_registry_that_is_not_there_is_not_ready() -> None:
+    assert not await RegistryReadyz(f"http://127.0.0.1:{free_port()}/readyz").ready()
+
+
+async def test_a_registry_that_says_nothing_is_not_ready() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with asyncio.timeout(5):
+            port = silent.getsockname()[1]
+            assert not await RegistryReadyz(f"http://127.0.0.1:{port}/readyz").ready()
+
+
+async def test_the_own_address_is_that_of_the_route() -> None:
+    assert await RouteToBus(["nats://user:secret@127.0.0.1:4222"]).own_host() == "127.0.0.1"
+
+
+async def test_a_server_that_cannot_be_resolved_leaves_it_to_the_next() -> None:
+    assert await RouteToBus(["nats://nowhere.invalid:4222", "127.0.0.1"]).own_host() == "127.0.0.1"
+    assert await RouteToBus(["nats://nowhere.invalid:4222"]).own_host() is None
