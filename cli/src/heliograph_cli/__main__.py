@@ -1,0 +1,153 @@
+"""`heliograph`: the command for people."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from heliograph_cli import events as bus_events
+from heliograph_cli import nodes as router_nodes
+from heliograph_cli import pull as images
+from heliograph_cli import resolve as router_keys
+from heliograph_cli import up as cluster
+from heliograph_cli.command import run
+from heliograph_cli.layout import Layout
+from heliograph_cli.local_cluster import Containerd
+from heliograph_cli.render import bars, pulled_table
+from heliograph_shared.reference import InvalidReference, Reference, parse_reference
+
+CONTAINERD_CONTENT = Path("/var/lib/containerd/io.containerd.content.v1.content")
+
+app = typer.Typer(
+    name="heliograph",
+    help="Nodes of a cluster pull images from each other.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RouterTarget = Annotated[
+    str,
+    typer.Option("--router", envvar="HELIOGRAPH_ROUTER_TARGET", help="a router: host:port or gRPC target"),
+]
+
+
+@app.callback(invoke_without_command=True)
+def heliograph(
+    *, show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if show_version:
+        typer.echo(f"heliograph {version('heliograph')}")
+        raise typer.Exit
+
+
+@app.command()
+def up(
+    *,
+    nodes: Annotated[int, typer.Option(min=2, max=32, help="how many nodes of OCI layouts")] = 3,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="an OCI layout whose images are pulled, not a sample"
+        ),
+    ] = None,
+    containerd: Annotated[
+        list[Path] | None,
+        typer.Option(help="socket of a containerd that becomes one more node; can be repeated"),
+    ] = None,
+    containerd_content: Annotated[
+        list[Path] | None,
+        typer.Option(help=f"its content store, one for each socket else {CONTAINERD_CONTENT}"),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", file_okay=False, help="keep stores and logs here, not in a temporary directory"
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="exit when the image has been pulled")] = False,
+) -> None:
+    """Bring up the whole system on this machine and pull an image through it."""
+    sockets = containerd or []
+    contents = containerd_content or [CONTAINERD_CONTENT] * len(sockets)
+    if len(contents) != len(sockets):
+        raise typer.BadParameter("give one --containerd-content for each --containerd, or none")
+    pairs = zip(sockets, contents, strict=True)
+    options = cluster.Options(
+        nodes=nodes,
+        containerds=[Containerd(socket.absolute(), content.absolute()) for socket, content in pairs],
+        image=image,
+        directory=directory,
+        once=once,
+    )
+    run(cluster.up(options, Console(highlight=False)), endless=not once)
+
+
+@app.command()
+def pull(
+    reference: Annotated[str, typer.Argument(help="an image, such as nginx:1.27")],
+    *,
+    mirror: Annotated[str, typer.Option(help="where to ask, such as http://127.0.0.1:5000")],
+    output: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="an OCI layout to keep it in; without one it is only verified"),
+    ] = None,
+) -> None:
+    """Pull an image through a mirror, verify every byte, and show where it came from."""
+    run(_pull(_reference(reference), mirror, output, Console(highlight=False)))
+
+
+@app.command()
+def resolve(
+    reference: Annotated[str, typer.Argument(help="a tag, a digest, or a name with a digest")],
+    *,
+    router: RouterTarget = "127.0.0.1:5001",
+) -> None:
+    """Show which nodes hold an image or a blob."""
+    try:
+        key = router_keys.key_of(reference)
+    except InvalidReference as error:
+        raise typer.BadParameter(str(error)) from error
+    run(router_keys.resolve(key, router, Console(highlight=False)))
+
+
+@app.command()
+def nodes(*, router: RouterTarget = "127.0.0.1:5001") -> None:
+    """List the nodes that a router knows."""
+    run(router_nodes.nodes(router, Console(highlight=False)))
+
+
+@app.command()
+def events(
+    *,
+    nats: Annotated[
+        str, typer.Option(envvar="HELIOGRAPH_NATS_URL", help="the bus, a comma list of URLs")
+    ] = "nats://127.0.0.1:4222",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object for each message")] = False,
+) -> None:
+    """Show what the nodes announce, as it happens."""
+    urls = [url for part in nats.split(",") if (url := part.strip())]
+    run(bus_events.events(urls, as_json=as_json), endless=True)
+
+
+async def _pull(reference: Reference, mirror: str, output: Path | None, console: Console) -> None:
+    store: images.Store = images.Nowhere()
+    if output is not None:
+        store = layout = Layout(output)
+        layout.create()
+    with bars(console) as watcher:
+        pulled = await images.pull(reference, mirror, store, watcher)
+    console.print(pulled_table(pulled))
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return parse_reference(text)
+    except InvalidReference as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,65 @@
+"""Runs the coroutine of a command: failures become one readable line, signals an orderly end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Iterator
+
+from heliograph_cli.errors import Failure, ProcessEnded
+from heliograph_cli.render import plain
+from heliograph_shared import telemetry
+from heliograph_shared.runtime import StartupError, configure_logging
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(command: Coroutine[None, None, None], *, endless: bool = False) -> None:
+    """Exits with 1 on a failure, and with 128 + the signal's number on a signal.
+
+    A command that is `endless` is ended by a signal as it should be, with 0. A second signal cuts short
+    what the first one began.
+    """
+    configure_logging("error")
+    signals: list[int] = []
+    try:
+        with telemetry.tracing("heliograph-cli"):
+            asyncio.run(_until_signalled(command, signals))
+    except asyncio.CancelledError:
+        sys.exit(0 if endless or not signals else 128 + signals[0])
+    except (Failure, StartupError, BrokenPipeError, ExceptionGroup) as error:
+        sys.exit(_explained(error))
+
+
+async def _until_signalled(command: Coroutine[None, None, None], signals: list[int]) -> None:
+    task = asyncio.ensure_future(command)
+
+    def interrupt(number: int) -> None:
+        signals.append(number)
+        task.cancel()
+
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    await task
+
+
+def _explained(error: Exception) -> int:
+    """The exit code, after the cause that explains the others was told. Raises what is no failure."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, BrokenPipeError) for cause in causes):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+        return 0
+    if not all(isinstance(cause, Failure | StartupError) for cause in causes):
+        raise error
+    first = next((cause for cause in causes if isinstance(cause, ProcessEnded)), causes[0])
+    told = "\n".join(plain(line) for line in str(first).splitlines())
+    print(f"heliograph: {told}", file=sys.stderr)  # noqa: T201 - the answer to a person
+    return 1
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _causes(part)
+    else:
+        yield error

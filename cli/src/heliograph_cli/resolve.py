@@ -1,0 +1,44 @@
+"""`heliograph resolve`: which nodes hold what a reference names."""
+
+from rich.console import Console
+
+from heliograph_cli.errors import NotAnswered
+from heliograph_cli.render import grid, plain, size
+from heliograph_cli.router import open_router
+from heliograph_shared.digest import InvalidDigest, parse_digest
+from heliograph_shared.reference import parse_reference
+from heliograph_shared.rpc import resolver_pb2 as pb
+
+_MAX_PEERS = 100
+_REASONS = {
+    pb.NOT_FOUND: "no node holds it",
+    pb.NOT_SYNCED: "the router is still rebuilding its index, ask again in a moment",
+    pb.GO_UPSTREAM: "no node holds it yet, and the router sends its asker upstream",
+    pb.INVALID_KEY: "the router does not take this for a digest or a reference",
+}
+
+
+def key_of(text: str) -> str:
+    """The resolver's key for a digest, a name with a digest, or a tag. Raises `InvalidReference`."""
+    try:
+        return parse_digest(text)
+    except InvalidDigest:
+        reference = parse_reference(text)
+        return reference.digest or reference.tag_reference or ""
+
+
+async def resolve(key: str, target: str, console: Console) -> None:
+    """Raises `NotAnswered` when the router knows nothing of it, `Unreachable`."""
+    async with open_router(target) as router:
+        (found,) = await router.resolve([key], max_peers=_MAX_PEERS)
+    if found.status != pb.FOUND:
+        raise NotAnswered(key, _REASONS.get(found.status, f"status {found.status}"))
+    console.print(f"digest  {plain(found.digest)}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"size    {size(found.size_bytes) if found.size_bytes else 'not known'}", highlight=False)
+    table = grid("node", "zone", "addresses")
+    for peer in found.peers:
+        table.add_row(plain(peer.node), plain(peer.zone), plain(" ".join(peer.addresses)))
+    if found.peers:
+        console.print(table)
+    else:
+        console.print("no node that can be reached holds it")
