@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
@@ -46,6 +47,24 @@ class _Trouble:
             log.warning("bus trouble", servers=self._servers, reason=reason)
 
 
+class _Client(Client):
+    """Takes what anyone may publish: subjects or headers that are not UTF-8 would end nats-py's read loop."""
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (ValueError, IndexError):
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Any:
+        try:
+            return super()._build_message(sid, subject, reply, data, headers)
+        except UnicodeDecodeError:
+            return super()._build_message(sid, _readable(subject), _readable(reply), data, headers)
+
+
 @asynccontextmanager
 async def connect(
     servers: Sequence[str],
@@ -63,7 +82,7 @@ async def connect(
     where `servers` are not addresses.
     """
     shown = [_without_secrets(server) for server in servers]
-    client = Client()
+    client = _Client()
 
     async def disconnected() -> None:
         if not client.is_closed:
@@ -113,6 +132,10 @@ async def connect(
 def _reconnect_wait_s() -> float:
     """Different in every process, so that a cluster does not come back in one instant."""
     return random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+
+
+def _readable(subject: bytes) -> bytes:
+    return subject.decode(errors="replace").encode()
 
 
 def _without_secrets(server: str) -> str:

@@ -23,7 +23,6 @@ class Reason(StrEnum):
     RESOLVER_UNAVAILABLE = "resolver-unavailable"
     PEERS_FAILED = "peers-failed"
     TIMEOUT = "timeout"
-    UNREADABLE = "unreadable"
 
 
 class RegistryError(Exception):

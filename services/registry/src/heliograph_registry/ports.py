@@ -26,7 +26,7 @@ class Content(Protocol):
     """This node's blobs, by digest."""
 
     async def open(self, digest: Digest) -> LocalBlob | None:
-        """None when the node does not hold it. Raises `NotServed` when it is there but unreadable."""
+        """None when the node does not hold it, or cannot read it."""
         ...
 
 

@@ -1,0 +1,54 @@
+"""The few ways in which files are changed, each one durable when it returns.
+
+Every method is one step that a crash may come before or after; only `write` can be cut in the middle, so what
+matters is written beside and renamed. All raise `OSError`.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+
+class Disk:
+    def write(self, path: Path, content: bytes, mode: int) -> None:
+        """Make or overwrite a file; a link in its place is not followed."""
+        descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Both lie in one file system; a file at `target` is replaced."""
+        source.replace(target)
+        _sync(target.parent)
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
+        _sync(path.parent)
+
+    def make_folder(self, path: Path, mode: int) -> None:
+        path.mkdir()
+        path.chmod(mode)
+        _sync(path.parent)
+
+    def remove_if_empty(self, path: Path) -> None:
+        """Leaves a folder that somebody has filled, or that something is mounted on."""
+        try:
+            path.rmdir()
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
+                raise
+        else:
+            _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,232 @@
+"""Whatever is there, whatever is set, wherever the power fails: nothing of the operator's is lost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from heliograph_configurator.adapters.filesystem import open_certs_folder
+from heliograph_configurator.domain.folder import Standing
+from heliograph_configurator.domain.hosts_toml import Mirror, new
+from tests.unit.configurator.trees import (
+    Choice,
+    Crash,
+    Entry,
+    FailingDisk,
+    apply,
+    cleanup,
+    harvest,
+    plant,
+    quick_folder,
+)
+
+FOLDERS = ("_default", "docker.io", "quay.io", "reg.test:5000", "reg.test_5000_", "not a registry")
+REGISTRIES = ("docker.io", "https://quay.io", "http://reg.test:5000", "gone.test")
+
+VALID = (
+    b'server = "https://mirror.test"\n[host."https://a.test"]\n[host."https://b.test".header]\nx = "1"\n',
+    b'# nothing\n[host."http://127.0.0.1:5000"]\ncapabilities = ["push"]\nca = "ca.crt"\n',
+    b'server = "https://only.test"\n',
+    new(Mirror(("http://127.0.0.1:5000",), resolves_tags=True), None, ()),
+)
+BROKEN = (b"[host\n", b"\xff", b"host = 1\n", b'[host."x"]\n[host."x"]\n')
+
+modes = st.sampled_from([0o644, 0o600, 0o640, 0o444])
+files = st.tuples(st.just("file"), st.sampled_from([b"", *VALID, *BROKEN]), modes)
+others = st.tuples(st.just("file"), st.binary(max_size=8), modes)
+links = st.tuples(st.just("link"), st.just(b"../elsewhere"), st.just(0))
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[str, Entry]:
+    tree: dict[str, Entry] = {}
+    for name in draw(st.sets(st.sampled_from(FOLDERS))):
+        kind = draw(st.sampled_from(["folder"] * 8 + ["file", "link"]))
+        if kind != "folder":
+            tree[name] = draw(others if kind == "file" else links)
+            continue
+        tree[name] = ("folder", b"", draw(st.sampled_from([0o755, 0o700])))
+        for file, content in (
+            ("hosts.toml", st.one_of(files, files, files, links)),
+            ("ca.crt", others),
+            ("client.cert", others),
+            ("client.key", others),
+            ("README", others),
+        ):
+            if draw(st.booleans()):
+                tree[f"{name}/{file}"] = draw(content)
+    return tree
+
+
+choices = st.builds(
+    Choice,
+    registries=st.none() | st.lists(st.sampled_from(REGISTRIES), unique=True).map(tuple),
+    targets=st.sampled_from([("http://127.0.0.1:5000",), ("http://[::1]:5000", "https://second.test")]),
+    resolves_tags=st.booleans(),
+    prepend=st.booleans(),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """`apply`, or `cleanup` without a choice; cut short at a step unless that is None."""
+
+    choice: Choice | None
+    crash_at: int | None = None
+
+
+runs = st.builds(Run, choices | st.none(), st.none() | st.integers(0, 40))
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Somebody changes, by hand, what we have written; without content he removes it."""
+
+    folder: str
+    content: bytes
+
+
+edits = st.builds(
+    Edit, st.sampled_from([*FOLDERS, "gone.test"]), st.binary(min_size=1, max_size=6).map(b"# mine ".__add__)
+)
+
+thorough = settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def perform(root: Path, run: Run) -> None:
+    disk = None if run.crash_at is None else FailingDisk(run.crash_at)
+    try:
+        if run.choice is None:
+            cleanup(root, disk)
+        else:
+            apply(root, run.choice, disk)
+    except Crash:
+        pass
+
+
+@thorough
+@given(trees(), st.lists(runs, min_size=1, max_size=5))
+def test_cleanup_restores_every_byte(tree: dict[str, Entry], history: list[Run]) -> None:
+    with quick_folder() as root:
+        plant(root, tree)
+        before = harvest(root)
+        for run in history:
+            perform(root, run)
+
+        assert cleanup(root)
+        assert harvest(root) == before
+
+
+@thorough
+@given(trees(), choices)
+def test_applying_again_touches_nothing(tree: dict[str, Entry], choice: Choice) -> None:
+    with quick_folder() as root:
+        plant(root, tree)
+        apply(root, choice)
+        after = harvest(root)
+
+        apply(root, choice, disk=FailingDisk(0))
+        assert harvest(root) == after
+
+
+def harvest_of(tree: dict[str, Entry]) -> dict[str, Entry]:
+    with quick_folder() as root:
+        plant(root, tree)
+        return harvest(root)
+
+
+@thorough
+@given(trees(), st.lists(runs, max_size=4), choices)
+def test_what_is_applied_last_decides(tree: dict[str, Entry], history: list[Run], choice: Choice) -> None:
+    with quick_folder() as root, quick_folder() as fresh:
+        for place in (root, fresh):
+            plant(place, tree)
+        for run in history:
+            perform(root, run)
+
+        assert apply(root, choice) == apply(fresh, choice)
+        assert configured(root) == configured(fresh)
+
+
+def configured(root: Path) -> dict[str, Entry]:
+    """All but our own folder."""
+    return {name: entry for name, entry in harvest(root).items() if not name.startswith(".heliograph")}
+
+
+@thorough
+@given(trees(), st.lists(runs | edits, min_size=2, max_size=6))
+def test_what_somebody_has_changed_is_left(tree: dict[str, Entry], history: Sequence[Run | Edit]) -> None:
+    with quick_folder() as root:
+        plant(root, tree)
+        expected = harvest(root)
+        for event in history:
+            if isinstance(event, Run):
+                perform(root, event)
+            elif is_ours(root, event.folder):
+                hosts = root / event.folder / "hosts.toml"
+                hosts.write_bytes(event.content)
+                mode = hosts.stat().st_mode & 0o7777
+                expected[f"{event.folder}/hosts.toml"] = ("file", event.content, mode)
+                folder = expected.get(event.folder) or ("folder", b"", 0o755)
+                expected[event.folder] = folder
+
+        assert cleanup(root)
+        assert configured(root) == expected
+        assert_nothing_is_lost(tree, root)
+
+
+def is_ours(root: Path, folder: str) -> bool:
+    with open_certs_folder(root, create=False) as config:
+        return config.read()[folder].standing is Standing.OURS
+
+
+def assert_nothing_is_lost(tree: dict[str, Entry], root: Path) -> None:
+    """Every original is in its place, or kept beside for the one who has changed ours."""
+    left = harvest(root)
+    for name, entry in tree.items():
+        if name.endswith("/hosts.toml") and left[name][:2] != entry[:2]:
+            assert left[f".heliograph/originals/{name.removesuffix('/hosts.toml')}.toml"] == entry
+
+
+@thorough
+@given(trees(), choices, st.integers(0, 40))
+def test_at_every_moment_a_hosts_file_is_whole(tree: dict[str, Entry], choice: Choice, crash_at: int) -> None:
+    with quick_folder() as root, quick_folder() as finished:
+        for place in (root, finished):
+            plant(place, tree)
+        apply(finished, choice)
+        perform(root, Run(choice, crash_at))
+
+        before, after, now = harvest_of(tree), harvest(finished), harvest(root)
+        for name in now:
+            if name.endswith("hosts.toml") and not name.startswith(".heliograph"):
+                assert now[name] in (before.get(name), after.get(name))
+        folders = {name for name, entry in now.items() if entry[0] == "folder" and "/" not in name}
+        assert all(
+            (root / name / "hosts.toml").exists() for name in folders - before.keys() - {".heliograph"}
+        )
+
+
+def test_a_crash_at_each_single_step_is_survived() -> None:
+    tree: dict[str, Entry] = {
+        "_default": ("folder", b"", 0o755),
+        "_default/hosts.toml": ("file", VALID[0], 0o600),
+        "quay.io": ("folder", b"", 0o755),
+    }
+    choice = Choice(prepend=True)
+    for first, second in ((choice, None), (None, choice)):
+        for crash_at in range(60):
+            with quick_folder() as root:
+                plant(root, tree)
+                before = harvest(root)
+                if first is None:
+                    apply(root, replace(choice, registries=("docker.io", "quay.io")))
+                perform(root, Run(first, crash_at))
+                if second is not None:
+                    apply(root, second)
+                cleanup(root)
+                assert harvest(root) == before, crash_at

@@ -1,0 +1,121 @@
+"""What the files say, and that nothing of an existing one is lost or reordered."""
+
+import tomllib
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliograph_configurator.domain.hosts_toml import BrokenHosts, Mirror, new, parse, prepended
+
+MIRROR = Mirror(("http://127.0.0.1:5000", "http://[::1]:5000"), resolves_tags=True)
+TABLES = ["http://127.0.0.1:5000", "http://::1:5000"]
+
+keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
+scalars = st.booleans() | st.integers(-(2**63), 2**63 - 1) | keys | st.lists(keys, max_size=3)
+tables = st.dictionaries(keys, scalars | st.dictionaries(keys, scalars, max_size=2), max_size=4)
+documents = st.builds(
+    lambda root, hosts: {**root, **({"host": hosts} if hosts is not None else {})},
+    st.dictionaries(keys.filter(lambda key: key != "host"), scalars | tables, max_size=4),
+    st.none() | st.dictionaries(keys, tables, max_size=4),
+)
+
+
+def test_a_new_file_names_the_mirrors_in_order_and_the_server() -> None:
+    document = tomllib.loads(new(MIRROR, "https://quay.io", ()).decode())
+    capabilities = {"capabilities": ["pull", "resolve"]}
+    assert document == {
+        "server": "https://quay.io",
+        "host": {"http://127.0.0.1:5000": capabilities, "http://::1:5000": capabilities},
+    }
+    assert list(document["host"]) == TABLES
+
+
+@pytest.mark.parametrize(
+    ("target", "table"),
+    [
+        ("http://[::1]:5000", "http://::1:5000"),
+        ("http://[fd00::10]", "http://fd00::10:80"),
+        ("https://[fd00::10]/path", "https://fd00::10:443/path"),
+        ("https://mirror.test", "https://mirror.test"),
+    ],
+)
+def test_an_ipv6_address_is_named_as_every_containerd_can_read_it(target: str, table: str) -> None:
+    assert list(Mirror((target,), resolves_tags=True).tables()) == [table]
+
+
+def test_without_a_server_none_is_named() -> None:
+    assert tomllib.loads(new(MIRROR, None, ()).decode()).keys() == {"host"}
+
+
+def test_a_mirror_that_is_not_asked_for_tags_only_pulls() -> None:
+    document = tomllib.loads(new(Mirror(("http://m",), resolves_tags=False), None, ()).decode())
+    assert document["host"] == {"http://m": {"capabilities": ["pull"]}}
+
+
+def test_certificates_that_lay_there_are_named_for_the_server() -> None:
+    files = ("a.crt", "b.crt", "c.cert", "c.key", "both.cert", "lone.key")
+    document = tomllib.loads(new(MIRROR, "https://quay.io", files).decode())
+    assert document["ca"] == ["a.crt", "b.crt"]
+    assert document["client"] == [["c.cert", "c.key"], "both.cert"]
+
+
+@given(documents, st.none() | st.just("https://quay.io"))
+def test_all_that_existed_follows_the_mirror_in_its_order(
+    existing: dict[str, Any], server: str | None
+) -> None:
+    text = prepended(MIRROR, server, parse(tomli_w.dumps(existing).encode()))
+    document = tomllib.loads(text.decode())
+
+    hosts = list(document["host"].items())
+    theirs = existing.pop("host", {})
+    assert hosts[:2] == list(MIRROR.tables().items())
+    # tomli_w writes plain values before tables, so only the order of tables can be compared.
+    assert dict(hosts[2:]) == theirs
+    assert [name for name, _ in hosts[2:]] == list(theirs)
+    del document["host"]
+    assert document == ({"server": server} if server else {}) | existing
+
+
+def test_a_server_that_was_named_stays() -> None:
+    text = prepended(MIRROR, "https://quay.io", parse(b'server = "https://proxy.test"\nca = "proxy.crt"\n'))
+    document = tomllib.loads(text.decode())
+    assert (document["server"], document["ca"]) == ("https://proxy.test", "proxy.crt")
+
+
+def test_a_table_of_the_mirror_itself_is_ours() -> None:
+    existing = parse(
+        b'[host."https://a.test"]\n[host."http://[::1]:5000"]\nskip_verify = true\n[host."https://b.test"]\n'
+    )
+    document = tomllib.loads(prepended(MIRROR, None, existing).decode())
+    assert list(document["host"]) == [*TABLES, "https://a.test", "https://b.test"]
+    assert "skip_verify" not in document["host"]["http://::1:5000"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"server = \n", 1),
+        (b'server = "x"\n\n[host."y"]\ncapabilities = [\n', 5),
+        (b'[host."x"]\n[host."x"]\n', 2),
+        (b'server = "x"\n# \xff\n', 2),
+        (b"host = 1\n", 0),
+        (b"[host]\nx = 1\n", 0),
+        (b"x = " + b"[" * 5000, 1),
+        (b"x = " + b"9" * 5000, 1),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_line(content: bytes, line: int) -> None:
+    with pytest.raises(BrokenHosts) as caught:
+        parse(content)
+    assert caught.value.line == line
+    assert 0 < len(caught.value.reason) <= 300
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_parse_or_are_broken(content: bytes) -> None:
+    with suppress(BrokenHosts):
+        tomllib.loads(prepended(MIRROR, None, parse(content)).decode())

@@ -1,0 +1,82 @@
+"""What may be set, by flag or environment, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from heliograph_configurator.domain.registry import Registry
+from heliograph_configurator.settings import Settings
+from heliograph_shared.settings import load
+
+
+def loaded(*flags: str) -> Settings:
+    return load(Settings, "heliograph-configurator apply", flags)
+
+
+def test_by_default_all_registries_are_mirrored_by_this_node() -> None:
+    settings = loaded()
+    assert settings.registry_config_path == Path("/etc/containerd/certs.d")
+    assert settings.mirror_targets == ("http://127.0.0.1:5000",)
+    assert settings.registries is None
+    assert settings.resolve_tags
+    assert not settings.prepend_existing
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--resolve-tags", True),
+        ("--no-resolve-tags", False),
+        ("--resolve-tags=true", True),
+        ("--resolve-tags=false", False),
+    ],
+)
+def test_tags_are_resolved_or_not(flag: str, value: bool) -> None:  # noqa: FBT001
+    assert loaded(flag).resolve_tags is value
+
+
+def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELIOGRAPH_RESOLVE_TAGS", "false")
+    monkeypatch.setenv("HELIOGRAPH_PREPEND_EXISTING", "true")
+    monkeypatch.setenv("HELIOGRAPH_MIRROR_TARGETS", "http://[::1]:5000/, http://10.0.0.1:5000")
+    settings = loaded("--no-prepend-existing")
+    assert (settings.resolve_tags, settings.prepend_existing) == (False, False)
+    assert settings.mirror_targets == ("http://[::1]:5000", "http://10.0.0.1:5000")
+
+
+def test_registries_that_a_filter_leaves_out_whole_are_not_sent_to_the_mirror() -> None:
+    named = "--mirrored-registries=docker.io,quay.io,http://reg.test:5000"
+    settings = loaded(named, r"--registry-filters=^docker\.io/,^quay\.io/secret/")
+    assert settings.registries == (Registry("quay.io"), Registry("reg.test:5000", "http"))
+    assert loaded("--mirrored-registries=quay.io", "--registry-filters=quay").registries == ()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--mirror-targets=",
+        "--mirror-targets=127.0.0.1:5000",
+        "--mirror-targets=ftp://m",
+        "--mirror-targets=http://",
+        "--mirror-targets=http://m:0",
+        "--mirror-targets=http://m:port",
+        "--mirror-targets=http://m:5000?x=y",
+        "--mirror-targets=http://[::1",
+        "--mirrored-registries=quay.io/library",
+        "--mirrored-registries=http://a.test,https://a.test",
+        "--registry-filters=(",
+        "--log-level=loud",
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        loaded(flag)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert flag.partition("=")[0] in line
+
+
+def test_a_password_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        loaded("--mirror-targets=http://me:secret@m:5000")
+    assert "secret" not in capsys.readouterr().err

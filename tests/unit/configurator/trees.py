@@ -1,0 +1,119 @@
+"""Contents of certs.d as operators leave them, and what of them is on disk."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from heliograph_configurator.adapters.disk import Disk
+from heliograph_configurator.adapters.filesystem import open_certs_folder
+from heliograph_configurator.domain.hosts_toml import Mirror
+from heliograph_configurator.domain.registry import Registry
+from heliograph_configurator.service import Configurator
+
+MEMORY = Path("/dev/shm")
+
+Entry = tuple[str, bytes, int]
+"""Kind ("file", "link" or "folder"), content or target, and mode."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the operator sets."""
+
+    registries: tuple[str, ...] | None = None
+    targets: tuple[str, ...] = ("http://127.0.0.1:5000",)
+    resolves_tags: bool = True
+    prepend: bool = False
+
+
+@contextmanager
+def quick_folder() -> Iterator[Path]:
+    """A folder in memory where there is one: thousands of fsyncs cost nothing there."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+        yield Path(name)
+
+
+def plant(root: Path, tree: Mapping[str, Entry]) -> None:
+    for name, (kind, content, mode) in tree.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "link":
+            path.symlink_to(content.decode())
+            continue
+        if kind == "folder":
+            path.mkdir(exist_ok=True)
+        else:
+            path.write_bytes(content)
+        path.chmod(mode)
+
+
+def harvest(root: Path) -> dict[str, Entry]:
+    """Everything below `root`, by relative path."""
+    return {str(path.relative_to(root)): _entry(path) for path in sorted(root.rglob("*"))}
+
+
+def _entry(path: Path) -> Entry:
+    mode = path.lstat().st_mode & 0o7777
+    if path.is_symlink():
+        return ("link", os.fsencode(path.readlink()), 0)
+    if path.is_dir():
+        return ("folder", b"", mode)
+    return ("file", path.read_bytes(), mode)
+
+
+def apply(root: Path, choice: Choice, disk: Disk | None = None) -> bool:
+    registries = None
+    if choice.registries is not None:
+        registries = tuple(Registry.parse(entry) for entry in choice.registries)
+    with open_certs_folder(root, create=True, disk=disk) as config:
+        mirror = Mirror(choice.targets, choice.resolves_tags)
+        return Configurator(config).apply(mirror, registries, prepend=choice.prepend)
+
+
+def cleanup(root: Path, disk: Disk | None = None) -> bool:
+    with open_certs_folder(root, create=False, disk=disk) as config:
+        return Configurator(config).cleanup()
+
+
+class Crash(BaseException):
+    """The process ends here; no handler for errors runs."""
+
+
+class FailingDisk(Disk):
+    """Crashes at step `steps`; a file that is being written then is left half-written."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def _step(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+    def write(self, path: Path, content: bytes, mode: int) -> None:
+        if self._step():
+            super().write(path, content[: len(content) // 2], 0o600)
+            raise Crash
+        super().write(path, content, mode)
+
+    def rename(self, source: Path, target: Path) -> None:
+        if self._step():
+            raise Crash
+        super().rename(source, target)
+
+    def remove(self, path: Path) -> None:
+        if self._step():
+            raise Crash
+        super().remove(path)
+
+    def make_folder(self, path: Path, mode: int) -> None:
+        if self._step():
+            raise Crash
+        super().make_folder(path, mode)
+
+    def remove_if_empty(self, path: Path) -> None:
+        if self._step():
+            raise Crash
+        super().remove_if_empty(path)
