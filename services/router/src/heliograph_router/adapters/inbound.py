@@ -1,0 +1,98 @@
+"""What nodes say, taken off the bus: checked against the contract, counted, and passed on.
+
+What does not fit is counted and dropped, and logged the first time. A delta is applied in a trace of its
+own that points back at the publisher's, for one message is heard by every router.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+import structlog
+from nats.aio.msg import Msg
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from heliograph_router.adapters import messages
+from heliograph_router.adapters.metrics import Metrics
+from heliograph_router.domain.cluster import Refusal
+from heliograph_router.domain.events import NodeEvent
+from heliograph_shared import events, subjects, telemetry
+
+log = structlog.get_logger()
+tracer = trace.get_tracer("heliograph_router")
+
+OnEvent = Callable[[NodeEvent], Refusal | None]
+
+_EVERYDAY = {Refusal.STALE, Refusal.REPEATED}
+
+_NodeMessage = TypeVar("_NodeMessage", events.ContentChanged, events.NodeHeartbeat, events.NodeLeft)
+
+
+class Inbound:
+    """Callbacks for subscriptions. They never wait, so each runs through all that has arrived."""
+
+    def __init__(self, on_event: OnEvent, metrics: Metrics) -> None:
+        self._on_event, self._metrics = on_event, metrics
+        self._traced = telemetry.enabled()
+        self._complaints: set[str] = set()
+
+    async def content(self, message: Msg) -> None:
+        changed = self._read(events.ContentChanged, message, "content")
+        if changed is None:
+            return
+        if not self._traced:
+            self._pass_on(messages.changed(changed))
+            return
+        with _processing(message, changed.node):
+            self._pass_on(messages.changed(changed))
+
+    async def node(self, message: Msg) -> None:
+        kind = (message.headers or {}).get("ce-type", "")
+        if kind.endswith(events.NodeLeft.__name__):
+            if left := self._read(events.NodeLeft, message, "left"):
+                self._pass_on(messages.left(left))
+        elif heartbeat := self._read(events.NodeHeartbeat, message, "heartbeat"):
+            self._pass_on(messages.alive(heartbeat))
+
+    def _pass_on(self, event: NodeEvent) -> None:
+        if refusal := self._on_event(event):
+            self._drop(refusal, node=event.node)
+
+    def _read(self, kind: type[_NodeMessage], message: Msg, label: str) -> _NodeMessage | None:
+        self._metrics.messages.labels(label).inc()
+        try:
+            decoded = events.decode(kind, message.data)
+        except events.MalformedMessage as error:
+            self._drop("malformed", kind=label, problem=error.reason)
+            return None
+        if decoded.node != subjects.node_of(message.subject):
+            self._drop("wrong_node", kind=label, node=decoded.node, subject=message.subject)
+            return None
+        return decoded
+
+    def _drop(self, reason: str, **details: str) -> None:
+        self._metrics.dropped.labels(reason).inc()
+        complaint = f"{reason} {details.get('kind', '')}"
+        if reason not in _EVERYDAY and complaint not in self._complaints:
+            self._complaints.add(complaint)
+            log.warning("messages are dropped, this is the first such", reason=reason, **details)
+
+
+def _processing(message: Msg, node: str) -> AbstractContextManager[trace.Span]:
+    published = trace.get_current_span(telemetry.extract(message.headers or {})).get_span_context()
+    template = subjects.template_of(message.subject)
+    return tracer.start_as_current_span(
+        f"process {template}",
+        context=Context(),
+        kind=trace.SpanKind.CONSUMER,
+        links=[trace.Link(published)] if published.is_valid else [],
+        attributes={
+            "messaging.system": "nats",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": message.subject,
+            "messaging.destination.template": template,
+            "heliograph.node": node,
+        },
+    )

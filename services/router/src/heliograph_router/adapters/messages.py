@@ -1,0 +1,68 @@
+"""From the models of bus contract v1 to what the router makes of them."""
+
+from collections.abc import Mapping, Sequence
+
+from heliograph_router.domain.assembly import Chunk
+from heliograph_router.domain.events import Alive, Changed, Left, Snapshot, Tag
+from heliograph_shared.address import Address, InvalidAddress
+from heliograph_shared.events import ContentChanged, NodeHeartbeat, NodeLeft, NodeSnapshot, Tagged
+
+_MAX_ADDRESSES = 16
+
+
+def changed(message: ContentChanged) -> Changed:
+    return Changed(
+        node=message.node,
+        incarnation=message.incarnation,
+        sequence=message.sequence,
+        added=message.added,
+        removed=message.removed,
+        tagged=_tags(message.tagged),
+        untagged=message.untagged,
+    )
+
+
+def alive(message: NodeHeartbeat) -> Alive:
+    return Alive(
+        node=message.node,
+        incarnation=message.incarnation,
+        sequence=message.sequence,
+        addresses=_addresses(message.addresses),
+        zone=message.zone,
+        inventory=message.inventory,
+    )
+
+
+def left(message: NodeLeft) -> Left:
+    return Left(message.node, message.incarnation)
+
+
+def chunk(message: NodeSnapshot) -> Chunk:
+    part = Snapshot(
+        node=message.node,
+        incarnation=message.incarnation,
+        sequence=message.sequence,
+        content=message.content,
+        tags=_tags(message.tags),
+        addresses=_addresses(message.addresses),
+        zone=message.zone,
+        inventory=message.inventory,
+    )
+    return Chunk(message.chunk, message.chunks, part)
+
+
+def _tags(tagged: Mapping[str, Tagged]) -> dict[str, Tag]:
+    return {reference: Tag(tag.digest, tag.tagged_at_ms) for reference, tag in tagged.items()}
+
+
+def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
+    """Those that a registry can dial: what is not `host:port` would only cost it an attempt."""
+    return tuple(text for text in texts[:_MAX_ADDRESSES] if _is_dialable(text))
+
+
+def _is_dialable(text: str) -> bool:
+    try:
+        address = Address.parse(text)
+    except InvalidAddress:
+        return False
+    return bool(address.host and address.port)

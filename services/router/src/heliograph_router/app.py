@@ -1,0 +1,54 @@
+"""Puts the router together: the only module that knows every adapter."""
+
+import asyncio
+import random
+import socket
+
+import structlog
+
+from heliograph_router.adapters.grpc import serve_resolver
+from heliograph_router.adapters.metrics import Metrics
+from heliograph_router.adapters.nats import NatsBus
+from heliograph_router.service import Router
+from heliograph_router.settings import Settings
+from heliograph_shared import telemetry
+from heliograph_shared.admin import admin_app
+from heliograph_shared.http import serve_http
+from heliograph_shared.runtime import background, bind
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Keep the index and answer who has what until `stop`. Raises `StartupError`."""
+    name = socket.gethostname()
+    metrics = Metrics()
+    bus = NatsBus(name, metrics)
+    router = Router(lease_s=settings.lease_s, snapshots=bus, link=bus, below=random.randrange)
+    metrics.follow(router.totals)
+
+    def readiness() -> str | None:
+        return "stopping" if stop.is_set() else router.unready_reason()
+
+    with telemetry.tracing("heliograph-router", name):
+        async with (
+            serve_http(admin_app(readiness, metrics.collected), bind(settings.admin_listen)),
+            serve_resolver(
+                settings.router_listen,
+                resolve=router.resolve,
+                nodes=router.nodes,
+                totals=router.totals,
+                readiness=readiness,
+                metrics=metrics,
+            ),
+            bus.open(
+                settings.nats_url,
+                on_event=router.heard,
+                on_hello_sent=router.hello_sent,
+                on_link_lost=router.link_lost,
+            ),
+            background(router.run()),
+        ):
+            log.info("serving", router=name, address=str(settings.router_listen), lease_s=settings.lease_s)
+            await stop.wait()
+            log.info("stopping", router=name)

@@ -1,0 +1,106 @@
+"""The answer to "who has it?"."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import assert_never
+
+from heliograph_router.domain.cluster import Cluster
+from heliograph_router.domain.selection import Selector
+from heliograph_shared.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ByDigest:
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ByTag:
+    """`reference` is `registry/repository:tag`."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAKey:
+    """What was asked for is neither."""
+
+
+Key = ByDigest | ByTag | NotAKey
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """`node` is who asks, empty for an outsider; `failed` are nodes that just did not deliver to it."""
+
+    keys: Sequence[Key]
+    max_peers: int
+    node: str
+    zone: str
+    failed: frozenset[str]
+
+
+class Status(Enum):
+    FOUND = auto()
+    NOT_FOUND = auto()
+    NOT_SYNCED = auto()
+    INVALID_KEY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A node that has it, and where its registry is reached."""
+
+    node: str
+    incarnation: int
+    addresses: tuple[str, ...]
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Peers come best first. A tag that is found has a digest even when nobody else holds it."""
+
+    status: Status
+    digest: Digest | None = None
+    size_bytes: int = 0
+    peers: tuple[Peer, ...] = ()
+
+
+class Directory:
+    def __init__(self, cluster: Cluster, selector: Selector) -> None:
+        self._cluster, self._selector = cluster, selector
+
+    def resolve(self, query: Query, *, complete: bool) -> list[Resolution]:
+        """One answer for each key, in order.
+
+        Unless the index is `complete`, what it does not know is not said to be nowhere.
+        """
+        absent = Resolution(Status.NOT_FOUND if complete else Status.NOT_SYNCED)
+        return [self._answer(key, query, absent) for key in query.keys]
+
+    def _answer(self, key: Key, query: Query, absent: Resolution) -> Resolution:
+        match key:
+            case ByDigest(digest=digest):
+                found = self._found(digest, query)
+                return found if found.peers else absent
+            case ByTag(reference=reference):
+                tagged = self._cluster.index.digest_of(reference)
+                return self._found(tagged, query) if tagged else absent
+            case NotAKey():
+                return Resolution(Status.INVALID_KEY)
+            case _:
+                assert_never(key)
+
+    def _found(self, digest: Digest, query: Query) -> Resolution:
+        index = self._cluster.index
+        holders = (self._cluster.replica(node) for node in index.holders(digest) if node != query.node)
+        chosen = self._selector.choose(
+            (holder for holder in holders if holder.addresses),
+            query.max_peers,
+            zone=query.zone,
+            last=query.failed,
+        )
+        peers = tuple(Peer(peer.node, peer.incarnation, peer.addresses, peer.zone) for peer in chosen)
+        return Resolution(Status.FOUND, digest, index.size_bytes(digest), peers)

@@ -1,0 +1,116 @@
+"""The router: hears what nodes say, keeps the index equal to it, and answers who has what.
+
+Everything that touches the index runs on one event loop and never waits in the middle, so there are no
+locks. Beside the messages that come in, one coroutine keeps watch: it ends leases, but only after a message
+of its own has come back over the bus quickly, because then all that nodes sent before has been heard; a
+router that is cut off, stalled or swamped ends none.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import structlog
+
+from heliograph_router.domain.cluster import Cluster, NeedSnapshot, Node, Refusal, Totals
+from heliograph_router.domain.events import Left, Moment, NodeEvent, Snapshot
+from heliograph_router.domain.readiness import Readiness
+from heliograph_router.domain.resolution import Directory, Query, Resolution
+from heliograph_router.domain.selection import Below, Selector
+from heliograph_router.ports import Link, Snapshots
+from heliograph_router.resync import Resync
+
+log = structlog.get_logger()
+
+_WATCH_S = 0.25
+_PROMPT_S = 0.5
+_FADE_S = 10.0
+_NAMED_IN_LOG = 10
+
+
+class Router:
+    def __init__(self, *, lease_s: float, snapshots: Snapshots, link: Link, below: Below) -> None:
+        self._link = link
+        self._cluster = Cluster(lease_s)
+        self._selector = Selector(below)
+        self._directory = Directory(self._cluster, self._selector)
+        self._readiness = Readiness(lease_s)
+        self._resync = Resync(snapshots, on_snapshot=self._take_snapshot, still_needed=self._still_needed)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._resync.run())
+            group.create_task(self._keep_watch())
+            group.create_task(self._fade())
+
+    def heard(self, event: NodeEvent) -> Refusal | None:
+        """Take note of what a node says; why it changed nothing, if so."""
+        heard = self._cluster.hear(event, _now())
+        if heard.need is not None:
+            self._resync.want(heard.need)
+        if isinstance(event, Left) and heard.refusal is None:
+            log.info("node left", node=event.node)
+        return heard.refusal
+
+    def hello_sent(self) -> None:
+        """Nodes have been asked to speak up, now that they can be heard."""
+        self._readiness.hello_sent(time.monotonic())
+
+    def link_lost(self) -> None:
+        """Nobody is heard from now on."""
+        self._cluster.leases.link_lost()
+
+    def resolve(self, query: Query) -> list[Resolution]:
+        """One answer for each key, in order."""
+        return self._directory.resolve(query, complete=self._readiness.reason is None)
+
+    def nodes(self) -> Iterator[Node]:
+        return self._cluster.nodes(_now())
+
+    def totals(self) -> Totals:
+        return self._cluster.totals
+
+    def unready_reason(self) -> str | None:
+        """None once what is not found may be said to be nowhere."""
+        return self._readiness.reason
+
+    async def _keep_watch(self) -> None:
+        while True:
+            took_s = await self._link.round_trip()
+            at = _now()
+            if took_s is None:
+                self._cluster.leases.link_lost()
+            elif took_s < _PROMPT_S:
+                self._cluster.leases.link_works(at)
+                self._expire(at)
+            for need in self._cluster.needs(at):
+                self._resync.want(need)
+            self._review_readiness(at)
+            await asyncio.sleep(_WATCH_S)
+
+    def _expire(self, at: Moment) -> None:
+        if lost := self._cluster.expire(at):
+            log.warning("nodes lost, their leases ended", count=len(lost), nodes=lost[:_NAMED_IN_LOG])
+
+    def _review_readiness(self, at: Moment) -> None:
+        before = self._readiness.reason
+        totals = self.totals()
+        self._readiness.review(at.monotonic_s, nodes=totals.nodes, in_sync=totals.nodes_in_sync)
+        if before is not None and self._readiness.reason is None:
+            log.info("ready", nodes=totals.nodes, nodes_in_sync=totals.nodes_in_sync, digests=totals.digests)
+
+    def _take_snapshot(self, snapshot: Snapshot) -> None:
+        if refusal := self.heard(snapshot):
+            log.debug("snapshot not used", node=snapshot.node, reason=refusal)
+
+    def _still_needed(self, node: str) -> NeedSnapshot | None:
+        return self._cluster.need_of(node, _now())
+
+    async def _fade(self) -> None:
+        while True:
+            await asyncio.sleep(_FADE_S)
+            self._selector.fade()
+
+
+def _now() -> Moment:
+    return Moment(time.monotonic(), time.time_ns() // 1_000_000)

@@ -1,0 +1,25 @@
+"""What the router is told."""
+
+from pydantic import Field
+
+from heliograph_shared.address import Address, ListenAddress
+from heliograph_shared.settings import CommaList, ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Knows which node holds which content."""
+
+    nats_url: CommaList = Field(
+        ("nats://127.0.0.1:4222",),
+        min_length=1,
+        description="the bus: URLs of NATS servers, separated by commas",
+    )
+    router_listen: ListenAddress = Field(
+        Address("::", 5001), description="where resolvers are answered, gRPC"
+    )
+    admin_listen: ListenAddress = Field(
+        Address("", 9092), description="host:port of /metrics, /livez and /readyz"
+    )
+    lease_s: float = Field(
+        30, gt=0, le=3600, description="seconds after which a node that was not heard is taken for lost"
+    )

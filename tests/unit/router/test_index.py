@@ -1,0 +1,111 @@
+"""The index, against the plainest model there is: a dictionary of what each node holds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliograph_router.domain.events import Tag
+from heliograph_router.domain.index import Index
+from heliograph_shared.digest import Digest
+from tests.unit.router.simulated import DIGESTS, REFERENCES, assert_consistent, inventory_of
+
+NODES = ["a", "b", "c"]
+
+contents = st.dictionaries(st.sampled_from(DIGESTS), st.integers(0, 5))
+tags = st.dictionaries(
+    st.sampled_from(REFERENCES), st.builds(Tag, st.sampled_from(DIGESTS[:3]), st.integers(0, 3))
+)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["change", "replace", "remove"]),
+        st.sampled_from(NODES),
+        contents,
+        tags,
+        st.lists(st.sampled_from(DIGESTS)),
+        st.lists(st.sampled_from(REFERENCES)),
+    ),
+    max_size=12,
+)
+
+
+def winner(claims: list[Tag]) -> Digest | None:
+    """The rule of the contract, word by word."""
+    digests = {tag.digest for tag in claims}
+    return max(
+        digests,
+        key=lambda digest: (min(tag.tagged_at_ms for tag in claims if tag.digest == digest), digest),
+        default=None,
+    )
+
+
+@given(steps)
+def test_it_holds_what_the_nodes_hold(history: list[tuple[str, str, dict, dict, list, list]]) -> None:  # type: ignore[type-arg]
+    index = Index()
+    model: dict[str, tuple[dict[Digest, int], dict[str, Tag]]] = {}
+    for kind, node, content, tagged, gone, untagged in history:
+        held, named = model.setdefault(node, ({}, {}))
+        match kind:
+            case "change":
+                index.change(node, added=content, removed=gone, tagged=tagged, untagged=untagged)
+                model[node] = (
+                    {digest: 0 for digest in held if digest not in gone} | content,
+                    {reference: tag for reference, tag in named.items() if reference not in untagged}
+                    | tagged,
+                )
+            case "replace":
+                index.replace(node, content, tagged)
+                model[node] = (content, tagged)
+            case "remove":
+                index.remove(node)
+                del model[node]
+        assert_consistent(index)
+        for digest in DIGESTS:
+            assert set(index.holders(digest)) == {name for name, (held, _) in model.items() if digest in held}
+        for reference in REFERENCES:
+            claims = [named[reference] for _, named in model.values() if reference in named]
+            assert index.digest_of(reference) == winner(claims)
+        for name, (held, named) in model.items():
+            assert index.inventory(name) == inventory_of(held, named)
+            assert index.count_of(name) == (len(held), len(named))
+
+
+def test_a_late_repull_of_an_old_digest_does_not_move_the_tag() -> None:
+    index, (old, new) = Index(), DIGESTS[:2]
+    reference = REFERENCES[0]
+    index.replace("first", {}, {reference: Tag(old, 10)})
+    index.replace("second", {}, {reference: Tag(new, 20)})
+    index.replace("late", {}, {reference: Tag(old, 30)})
+    assert index.digest_of(reference) == new
+
+
+def test_when_the_newest_digest_has_no_holder_left_the_tag_moves_back() -> None:
+    index, (old, new) = Index(), DIGESTS[:2]
+    reference = REFERENCES[0]
+    index.replace("first", {}, {reference: Tag(old, 10)})
+    index.replace("second", {}, {reference: Tag(new, 20)})
+    assert index.digest_of(reference) == new
+    index.remove("second")
+    assert index.digest_of(reference) == old
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_tags_set_at_the_same_moment_the_higher_digest_wins(order: tuple[int, int]) -> None:
+    index = Index()
+    for place in order:
+        index.replace(f"node-{place}", {}, {REFERENCES[0]: Tag(DIGESTS[place], 10)})
+    assert index.digest_of(REFERENCES[0]) == max(DIGESTS[:2])
+
+
+def test_what_nobody_holds_has_no_holders_and_no_size() -> None:
+    index = Index()
+    assert not index.holders(DIGESTS[0])
+    assert index.size_bytes(DIGESTS[0]) == 0
+    assert index.digest_of(REFERENCES[0]) is None
+
+
+def test_a_size_is_known_while_somebody_holds_it() -> None:
+    index = Index()
+    index.replace("a", {DIGESTS[0]: 7}, {})
+    assert index.size_bytes(DIGESTS[0]) == 7
+    index.remove("a")
+    assert index.size_bytes(DIGESTS[0]) == 0

@@ -1,0 +1,77 @@
+"""What is answered to one that asks."""
+
+import random
+
+import pytest
+
+from heliograph_router.domain.cluster import Cluster
+from heliograph_router.domain.events import Tag
+from heliograph_router.domain.resolution import (
+    ByDigest,
+    ByTag,
+    Directory,
+    Key,
+    NotAKey,
+    Query,
+    Resolution,
+    Status,
+)
+from heliograph_router.domain.selection import Selector
+from tests.unit.router.simulated import DIGESTS, REFERENCES, SimulatedNode, introduce, moment
+
+A, B = DIGESTS[:2]
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster(30)
+
+
+def ask(cluster: Cluster, *keys: Key, node: str = "asker", complete: bool = True) -> list[Resolution]:
+    directory = Directory(cluster, Selector(random.Random(1).randrange))
+    return directory.resolve(Query(keys, 3, node, "", frozenset()), complete=complete)
+
+
+def join(cluster: Cluster, node: SimulatedNode) -> None:
+    introduce(cluster, node, moment(0))
+
+
+def test_keys_are_answered_in_order(cluster: Cluster) -> None:
+    join(cluster, SimulatedNode("a", content={A: 7}, tags={REFERENCES[0]: Tag(A, 1)}, zone="z"))
+    keys: list[Key] = [ByDigest(B), ByTag(REFERENCES[0]), NotAKey(), ByDigest(A), ByTag(REFERENCES[1])]
+    missing, tagged, invalid, found, untagged = ask(cluster, *keys)
+    assert missing == Resolution(Status.NOT_FOUND)
+    assert invalid == Resolution(Status.INVALID_KEY)
+    assert untagged == Resolution(Status.NOT_FOUND)
+    assert found == tagged
+    assert (found.status, found.digest, found.size_bytes) == (Status.FOUND, A, 7)
+    (peer,) = found.peers
+    assert (peer.node, peer.addresses, peer.zone) == ("a", ("a:5000",), "z")
+
+
+def test_who_asks_is_never_named(cluster: Cluster) -> None:
+    join(cluster, SimulatedNode("asker", content={A: 7}))
+    assert ask(cluster, ByDigest(A)) == [Resolution(Status.NOT_FOUND)]
+    assert ask(cluster, ByDigest(A), node="other")[0].status is Status.FOUND
+
+
+def test_a_tag_is_found_even_when_only_the_asker_has_it(cluster: Cluster) -> None:
+    join(cluster, SimulatedNode("asker", content={A: 7}, tags={REFERENCES[0]: Tag(A, 1)}))
+    assert ask(cluster, ByTag(REFERENCES[0])) == [Resolution(Status.FOUND, A, 7)]
+
+
+def test_a_node_whose_registry_is_not_reached_is_not_named(cluster: Cluster) -> None:
+    join(cluster, SimulatedNode("a", content={A: 7}, reachable=False))
+    assert ask(cluster, ByDigest(A)) == [Resolution(Status.NOT_FOUND)]
+
+
+def test_while_the_index_is_rebuilt_what_is_found_is_found_and_the_rest_is_not_known(
+    cluster: Cluster,
+) -> None:
+    join(cluster, SimulatedNode("a", content={A: 7}))
+    found, missing, invalid, tag = ask(
+        cluster, ByDigest(A), ByDigest(B), NotAKey(), ByTag(REFERENCES[0]), complete=False
+    )
+    assert found.status is Status.FOUND
+    assert missing.status is tag.status is Status.NOT_SYNCED
+    assert invalid.status is Status.INVALID_KEY
