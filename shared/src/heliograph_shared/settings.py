@@ -5,8 +5,9 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NoReturn, TypeVar, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "HELIOGRAPH_"
@@ -70,6 +71,33 @@ NodeName = Annotated[
         min_length=1,
         max_length=253,
         description="this node's name",
+    ),
+]
+
+
+def _are_nats_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        if parts.scheme not in {"nats", "tls", "ws", "wss"} or not parts.hostname or not has_usable_port(url):
+            raise ValueError("wanted nats://host:port")
+    return urls
+
+
+def has_usable_port(url: str) -> bool:
+    """Whether the port that a URL or `host:port` names, if it names one, can be connected to."""
+    try:
+        return urlsplit(url if "://" in url else f"//{url}").port != 0
+    except ValueError:
+        return False
+
+
+NatsUrls = Annotated[
+    CommaList,
+    AfterValidator(_are_nats_urls),
+    Field(
+        default=("nats://127.0.0.1:4222",),
+        min_length=1,
+        description="the bus: URLs of NATS servers, separated by commas",
     ),
 ]
 MirroredRegistries = Annotated[

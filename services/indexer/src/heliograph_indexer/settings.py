@@ -10,9 +10,11 @@ from heliograph_shared.address import Address, InvalidAddress, ListenAddress
 from heliograph_shared.settings import (
     CommaList,
     MirroredRegistries,
+    NatsUrls,
     NodeName,
     RegistryFilters,
     ServiceSettings,
+    has_usable_port,
 )
 
 MAX_ADDRESSES = 16
@@ -24,11 +26,7 @@ def _none_if_empty(value: object) -> object:
 
 class Settings(ServiceSettings):
     node_name: NodeName
-    nats_url: CommaList = Field(
-        ("nats://127.0.0.1:4222",),
-        min_length=1,
-        description="the bus: URLs of NATS servers, separated by commas",
-    )
+    nats_url: NatsUrls
     content_store: Literal["containerd", "oci-layout"] = Field(
         "containerd", description="where this node's images lie"
     )
@@ -74,15 +72,6 @@ class Settings(ServiceSettings):
             raise ValueError("names the layout's directory and is needed with oci-layout")
         return path
 
-    @field_validator("nats_url")
-    @classmethod
-    def _is_nats(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        for url in urls:
-            parts = urlsplit(url if "://" in url else f"nats://{url}")
-            if parts.scheme not in {"nats", "tls", "ws", "wss"} or not parts.hostname or not _port_fits(url):
-                raise ValueError("wanted nats://host:port")
-        return urls
-
     @field_validator("advertise")
     @classmethod
     def _can_be_reached(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -101,13 +90,6 @@ class Settings(ServiceSettings):
     @classmethod
     def _is_http(cls, url: str) -> str:
         parts = urlsplit(url)
-        if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not _port_fits(url)):
+        if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not has_usable_port(url)):
             raise ValueError("wanted http[s]://host[:port]/path")
         return url
-
-
-def _port_fits(url: str) -> bool:
-    try:
-        return urlsplit(url if "://" in url else f"//{url}").port != 0
-    except ValueError:
-        return False

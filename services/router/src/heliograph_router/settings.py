@@ -3,17 +3,13 @@
 from pydantic import Field
 
 from heliograph_shared.address import Address, ListenAddress
-from heliograph_shared.settings import CommaList, ServiceSettings
+from heliograph_shared.settings import NatsUrls, ServiceSettings
 
 
 class Settings(ServiceSettings):
     """Knows which node holds which content."""
 
-    nats_url: CommaList = Field(
-        ("nats://127.0.0.1:4222",),
-        min_length=1,
-        description="the bus: URLs of NATS servers, separated by commas",
-    )
+    nats_url: NatsUrls
     router_listen: ListenAddress = Field(
         Address("::", 5001), description="where resolvers are answered, gRPC"
     )
