@@ -86,10 +86,10 @@ machines: ## unpack the containerds and the docker-registry that the tests run
 	tests/support/install-machines.sh
 
 unit: setup ## the quick tests: no containerd needed
-	$(BIN)/pytest tests/unit tests/contract tests/integration
+	$(BIN)/pytest --numprocesses auto --dist worksteal tests/unit tests/contract tests/integration
 
 test: setup machines lint types contracts lock-check rpc-check ## everything that CI runs
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 demo: setup ## bring up a cluster on this machine and pull an image through it (ONCE=1: exit after the table)
 	$(BIN)/heliograph up $(if $(ONCE),--once)

@@ -4,10 +4,13 @@ They are taken below the kernel's ephemeral range (32768 and up on Linux), at ra
 connection of some other test cannot take one between the choice and the bind.
 """
 
+import os
 import random
 import socket
 
 LOWEST, HIGHEST = 20_000, 32_767
+SHARES = 8
+"""pytest's workers (`gw0`, `gw1`, ...) pick from shares of their own, so that no two pick the same port."""
 
 _random = random.SystemRandom()
 _given: set[tuple[str, int]] = set()
@@ -27,8 +30,9 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that is free on `host` and was not given out by this process before."""
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % SHARES
     for _ in range(1000):
-        port = _random.randint(LOWEST, HIGHEST)
+        port = _random.randrange(LOWEST + share, HIGHEST + 1, SHARES)
         if (host, port) not in _given and is_free(port, host):
             _given.add((host, port))
             return port
