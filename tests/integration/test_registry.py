@@ -2,20 +2,27 @@
 
 import asyncio
 import json
+import os
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from heliograph_registry.adapters.filesystem import FileContent
 from heliograph_shared.digest import digest_of
 from tests.integration.registry_support import Registry, serve_registry
 from tests.support.bad_peer import BadPeer, Exchange
 from tests.support.ports import free_port
 from tests.support.resolver import KnownContent, serve_resolver
+from tests.support.waiting import eventually
 
 MANIFEST = json.dumps({"schemaVersion": 2, "config": {}, "layers": []}).encode()
 MANIFEST_DIGEST = digest_of(MANIFEST)
@@ -149,6 +156,19 @@ async def test_bytes_that_are_no_request_get_the_errors_of_the_spec(cluster: Clu
     assert json.loads(body)["errors"][0]["code"] == "UNSUPPORTED"
 
 
+async def test_an_answer_under_way_is_not_mixed_with_an_error(cluster: Cluster) -> None:
+    node = await cluster.registry("a")
+    big = os.urandom(16 << 20)
+    digest = node.put(big)
+    host, port = node.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"GET /v2/app/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"nonsense\r\n\r\n")
+    assert await reader.read(-1) == big
+    writer.close()
+
+
 async def test_a_manifest_whose_bytes_rotted_is_not_served(cluster: Cluster) -> None:
     node = await cluster.registry("a")
     (node.directory / "blobs" / "sha256" / MANIFEST_DIGEST[7:]).write_bytes(MANIFEST + b" ")
@@ -162,6 +182,46 @@ async def test_an_unreadable_blob_is_taken_from_a_peer(cluster: Cluster) -> None
     answer = await node.http.get(BLOB_PATH)
     assert (answer.status_code, answer.content) == (200, BLOB)
     assert answer.headers["heliograph-source"] == "peer/b"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("kind", ["directory", "pipe", "emptied"])
+async def test_what_is_not_a_blobs_file_is_not_served(cluster: Cluster, method: str, kind: str) -> None:
+    node = await cluster.registry("a")
+    path = node.directory / "blobs" / "sha256" / BLOB_DIGEST[7:]
+    match kind:
+        case "directory":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+            path.open("r+b", buffering=0).close()
+        case _:
+            path.touch()  # as a crash leaves it
+    assert (await node.http.request(method, BLOB_PATH)).status_code == 404
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_read_that_is_cancelled_before_it_began_leaves_no_descriptor(tmp_path: Path) -> None:
+    digest = digest_of(BLOB)
+    path = tmp_path / "blobs" / "sha256" / digest[7:]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(BLOB)
+    with ThreadPoolExecutor(1) as readers:
+        blob = await FileContent(tmp_path, readers).open(digest)
+        assert blob is not None
+        held = threading.Event()
+        readers.submit(held.wait)
+        before = open_descriptors()
+        reading = asyncio.ensure_future(blob.read(0, 1))
+        await eventually(lambda: open_descriptors() > before)
+        reading.cancel()
+        await asyncio.wait([reading])
+        held.set()
+    assert open_descriptors() == before
+    blob.close()
 
 
 # --- from peers ------------------------------------------------------------------------------------
@@ -286,6 +346,10 @@ async def has_another_digest(exchange: Exchange) -> None:
     await exchange.send(BLOB)
 
 
+async def has_nothing(exchange: Exchange) -> None:
+    await exchange.begin(BLOB_DIGEST, 0)
+
+
 async def sends_chunks(exchange: Exchange) -> None:
     head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nDocker-Content-Digest: {BLOB_DIGEST}\r\n\r\n"
     await exchange.send(head.encode() + b"1\r\nx\r\n0\r\n\r\n")
@@ -293,7 +357,7 @@ async def sends_chunks(exchange: Exchange) -> None:
 
 NEVER_STARTS = [
     refuses_politely, breaks, redirects, says_nothing, hangs_up, talks_without_end, speaks_garbage,
-    promises_only, has_another_size, has_another_digest, sends_chunks,
+    promises_only, has_another_size, has_another_digest, has_nothing, sends_chunks,
 ]  # fmt: skip
 
 
@@ -347,6 +411,92 @@ async def test_wrong_manifest_bytes_never_reach_the_client(cluster: Cluster) -> 
     assert (await node.http.get(MANIFEST_PATH)).content == MANIFEST
 
 
+async def sends_another_range(exchange: Exchange) -> None:
+    head = f"HTTP/1.1 206 x\r\nContent-Length: {len(BLOB)}\r\nDocker-Content-Digest: {BLOB_DIGEST}\r\n"
+    await exchange.send(f"{head}Content-Range: bytes 0-{len(BLOB) - 1}/{len(BLOB)}\r\n\r\n".encode() + BLOB)
+
+
+async def denies_the_range(exchange: Exchange) -> None:
+    await exchange.send(b"HTTP/1.1 416 x\r\nContent-Length: 0\r\nContent-Range: bytes */5\r\n\r\n")
+
+
+@pytest.mark.parametrize("behaviour", [sends_another_range, denies_the_range])
+async def test_a_peer_that_answers_another_range_is_passed_over(
+    cluster: Cluster, behaviour: Callable[[Exchange], object]
+) -> None:
+    async def only_begins(exchange: Exchange) -> None:
+        if exchange.first != 17:
+            return await behaviour(exchange)  # type: ignore[misc,no-any-return]
+        return await stops_after(1000, "end")(exchange)  # type: ignore[misc,no-any-return]
+
+    for name in ("bad-1", "bad-2"):
+        await cluster.peer(behaviour, name)
+    seed, node = await cluster.registry("seed"), await cluster.registry("node")
+    cluster.holds(seed, BLOB)
+    part = await node.http.get(BLOB_PATH, headers={"range": "bytes=17-"})
+    assert (part.status_code, part.content) == (206, BLOB[17:])
+    cluster.known.holders.clear()
+    await cluster.peer(only_begins, "dying")
+    await cluster.peer(behaviour, "bad")
+    cluster.holds(seed, BLOB)
+    part = await node.http.get(BLOB_PATH, headers={"range": "bytes=17-"})
+    assert (part.status_code, part.content) == (206, BLOB[17:])
+
+
+@pytest.mark.parametrize("size_bytes", [0, len(BLOB) - 1])
+async def test_a_head_does_not_take_a_peers_wrong_size(cluster: Cluster, size_bytes: int) -> None:
+    async def answers(exchange: Exchange) -> None:
+        await exchange.begin(BLOB_DIGEST, size_bytes)
+
+    await cluster.peer(answers, "peer")
+    node = await cluster.registry("node")
+    assert (await node.http.head(BLOB_PATH)).status_code == 404
+
+
+async def test_an_empty_body_of_a_peer_is_not_taken_where_the_size_is_unknown(cluster: Cluster) -> None:
+    await cluster.peer(has_nothing, "peer")
+    cluster.known.sizes[BLOB_DIGEST] = 0
+    node = await cluster.registry("node")
+    assert (await node.http.get(BLOB_PATH)).status_code == 404
+
+
+@pytest.mark.parametrize("address", ["a..b:5000", "x" * 64 + ".test:5000", "[zz]:1", ":1", "%:1", "nowhere"])
+async def test_an_address_that_is_none_is_a_peer_that_failed(cluster: Cluster, address: str) -> None:
+    cluster.known.holds("peer", address, BLOB_DIGEST, len(BLOB))
+    node = await cluster.registry("node")
+    assert (await node.http.get(BLOB_PATH)).status_code == 404
+
+
+async def test_every_address_of_a_peers_name_is_tried(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def two_addresses(host: str, port: int, *args: Any, **more: Any) -> list[Any]:
+        if host != "seed.test":
+            return look_up(host, port, *args, **more)
+        return [*look_up("127.0.0.99", port, *args, **more), *look_up("127.0.0.1", port, *args, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    seed, node = await cluster.registry("seed"), await cluster.registry("node")
+    cluster.holds(seed, BLOB)
+    cluster.known.nodes["seed"] = [seed.address.replace("127.0.0.1", "seed.test")]
+    answer = await node.http.get(BLOB_PATH)
+    assert (answer.status_code, answer.content) == (200, BLOB)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x00", "knoten-\u00e4"])
+async def test_a_strange_node_name_breaks_no_answer(cluster: Cluster, name: str) -> None:
+    async def answers(exchange: Exchange) -> None:
+        await exchange.begin(BLOB_DIGEST, len(BLOB))
+        await exchange.send(BLOB)
+
+    await cluster.peer(answers, name)
+    node = await cluster.registry("a", node_name=name[::-1])
+    answer = await node.http.get(BLOB_PATH)
+    assert (answer.status_code, answer.content) == (200, BLOB)
+
+
 def stops_after(count: int, how: str) -> Callable[[Exchange], object]:
     async def behaviour(exchange: Exchange) -> None:
         await exchange.begin(BLOB_DIGEST, len(BLOB))
@@ -366,6 +516,14 @@ async def test_a_peer_that_dies_underway_is_replaced(cluster: Cluster, how: str,
     for header, status, expected in [(None, 200, BLOB), ("bytes=17-", 206, BLOB[17:])]:
         answer = await node.http.get(BLOB_PATH, headers={"range": header} if header else {})
         assert (answer.status_code, answer.content) == (status, expected)
+
+
+async def test_a_peer_that_dies_at_every_step_is_not_asked_without_end(cluster: Cluster) -> None:
+    peer = await cluster.peer(stops_after(100, "end"), "dying")
+    node = await cluster.registry("node")
+    with pytest.raises(httpx.RemoteProtocolError, match="closed connection"):
+        await node.http.get(BLOB_PATH)
+    assert 1 < len(peer.requests) < 50
 
 
 async def test_with_nobody_left_the_body_ends_with_a_fin(cluster: Cluster) -> None:

@@ -20,6 +20,8 @@ from tests.support.waiting import eventually
 
 SCRIPTS = Path(sys.executable).parent
 LEASE_S, HEARTBEAT_S = 3, 1
+FIRST_BYTE_TIMEOUT_MS = 5000
+"""Patient: with its upstream stopped, a pull that is left to it on a busy machine would fail."""
 
 
 @dataclass
@@ -91,6 +93,7 @@ class System:
                 "HELIOGRAPH_REGISTRY_LISTEN": f"127.0.0.1:{port}",
                 "HELIOGRAPH_ADMIN_LISTEN": f"127.0.0.1:{admin}",
                 "HELIOGRAPH_ROUTER_TARGET": f"dns:///127.0.0.1:{self.router_port}",
+                "HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": str(FIRST_BYTE_TIMEOUT_MS),
             },
         )
         node = Node(

@@ -42,9 +42,11 @@ class RangeNotSatisfiable(RegistryError):
 
 
 class ResolverUnavailable(RegistryError):
-    def __init__(self, reason: str) -> None:
+    """`asked` is false when the last failure is so recent that nobody was asked this time."""
+
+    def __init__(self, reason: str, *, asked: bool = True) -> None:
         super().__init__(f"no router answered: {reason}")
-        self.reason = reason
+        self.reason, self.asked = reason, asked
 
 
 class PeerFailed(RegistryError):

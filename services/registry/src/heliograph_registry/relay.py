@@ -13,6 +13,7 @@ from heliograph_registry.ports import LocalBlob, PeerStream
 log = structlog.get_logger()
 
 _PIECE_BYTES = 1 << 20
+_MAX_RESUMES = 16  # then a FIN: peers that only ever begin are not asked without end
 
 Resume = Callable[[int, tuple[Peer, ...]], Awaitable[tuple[Peer, PeerStream]]]
 """From an offset in the blob, avoiding the peers that failed. Raises `NotServed` or `TimeoutError`."""
@@ -65,6 +66,7 @@ class Relay:
         self._peer, self._stream, self._resume = peer, stream, resume
         self._span = stream.span
         self._failed: tuple[Peer, ...] = ()
+        self._resumes = 0
 
     async def pieces(self) -> AsyncIterator[bytes]:
         sent = 0
@@ -85,6 +87,9 @@ class Relay:
         log.warning(
             "peer failed, going on at another", peer=self._peer.node, reason=reason.reason, sent_bytes=sent
         )
+        self._resumes += 1
+        if self._resumes > _MAX_RESUMES:
+            raise StreamBroken(sent, self._span.count - sent) from reason
         try:
             self._peer, self._stream = await self._resume(self._span.first + sent, self._failed)
         except (NotServed, RangeNotSatisfiable, TimeoutError) as error:

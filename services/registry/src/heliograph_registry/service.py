@@ -27,7 +27,7 @@ from heliograph_registry.errors import (
 from heliograph_registry.ports import Content, NodeFacts, Peers, PeerStream, Resolver
 from heliograph_registry.racing import race
 from heliograph_registry.relay import Body, LocalBody, Relay
-from heliograph_shared.digest import Digest
+from heliograph_shared.digest import Digest, algorithm_of, digest_of
 from heliograph_shared.filters import ImageFilter
 
 log = structlog.get_logger()
@@ -160,7 +160,8 @@ class Mirror:
                 key, timeout_s=self._limits.first_byte_s * _RESOLVE_SHARE, failed=failed
             )
         except ResolverUnavailable as error:
-            log.debug("no router answered", key=str(key), reason=error.reason)
+            if error.asked:
+                log.warning("no router answered", key=key, reason=error.reason)
             raise NotServed(Reason.RESOLVER_UNAVAILABLE) from error
 
     async def _local_manifest(self, digest: Digest) -> Manifest | None:
@@ -210,6 +211,10 @@ class Mirror:
         blob = await self._content.open(digest)
         if blob is None:
             return None
+        if not _may_have(digest, blob.size_bytes):
+            log.warning("local blob is empty", digest=digest)
+            blob.close()
+            return None
         try:
             span = _span(wanted, blob.size_bytes)
             body = None if head else await LocalBody.open(blob, span)
@@ -226,7 +231,10 @@ class Mirror:
 
     async def _remote_head(self, target: Blob, resolution: Resolution) -> BlobAnswer:
         async def attempt(peer: Peer) -> tuple[int, Peer]:
-            return await self._peers.size_of(peer, target), peer
+            size_bytes = await self._peers.size_of(peer, target)
+            if not _may_have(target.digest, size_bytes, resolution.size_bytes):
+                raise PeerFailed(peer.node, f"has {size_bytes} bytes of it")
+            return size_bytes, peer
 
         size_bytes, peer = await self._race(resolution, attempt, discard=lambda _: None)
         return BlobAnswer(_span(None, size_bytes), partial=False, source=f"peer/{peer.node}", body=None)
@@ -235,8 +243,13 @@ class Mirror:
         self, target: Blob, wanted: ByteRange | None, resolution: Resolution
     ) -> tuple[Peer, PeerStream]:
         async def attempt(peer: Peer) -> tuple[Peer, PeerStream]:
-            stream = await self._peers.fetch(peer, target, wanted)
-            if resolution.size_bytes and stream.span.size_bytes != resolution.size_bytes:
+            try:
+                stream = await self._peers.fetch(peer, target, wanted)
+            except RangeNotSatisfiable as error:
+                if _may_have(target.digest, error.size_bytes, resolution.size_bytes):
+                    raise
+                raise PeerFailed(peer.node, f"has {error.size_bytes} bytes of it") from error
+            if not _may_have(target.digest, stream.span.size_bytes, resolution.size_bytes):
                 stream.close()
                 raise PeerFailed(peer.node, f"has {stream.span.size_bytes} bytes of it")
             return peer, stream
@@ -274,6 +287,16 @@ class Mirror:
         except PeerFailed as error:
             log.info("no peer delivered", peers=[peer.node for peer in peers], last=str(error))
             raise NotServed(Reason.PEERS_FAILED) from error
+
+
+def _may_have(digest: Digest, size_bytes: int, known_bytes: int = 0) -> bool:
+    """Whether content may be of that size: what the router knows (0: nothing), and never empty by mistake.
+
+    A crash leaves empty files, and containerd fails a pull whose answer ends without a byte.
+    """
+    if size_bytes == 0:
+        return digest == digest_of(b"", algorithm_of(digest))
+    return known_bytes in {0, size_bytes}
 
 
 def _span(wanted: ByteRange | None, size_bytes: int) -> Span:

@@ -2,7 +2,7 @@
 
 import time
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import orjson
 import structlog
@@ -66,14 +66,13 @@ class Distribution:
             sent_bytes=request.sent_bytes,
             seconds=seconds,
         )
-        if request.source not in {LOCAL, _NOBODY}:
-            log.info(
-                "mirrored",
-                path=request.path,
-                source=request.source,
-                sent_bytes=request.sent_bytes,
-                ms=round(seconds * 1000),
-            )
+        if request.source == LOCAL or request.from_peer:
+            return
+        fields = {"path": request.path, "ms": round(seconds * 1000)}
+        if request.source != _NOBODY:
+            log.info("mirrored", source=request.source, sent_bytes=request.sent_bytes, **fields)
+        elif request.status == 404:
+            log.info("left to upstream", reason=request.reason, **fields)
 
     async def _answer(self, request: "_Request") -> None:
         if request.method not in {"GET", "HEAD"}:
@@ -161,7 +160,7 @@ class _Request:
         self.status, self.source = status, source
         fixed = (
             (b"docker-distribution-api-version", b"registry/2.0"),
-            (b"heliograph-source", source.encode("latin-1", "replace")),
+            (b"heliograph-source", quote(source).encode()),  # a node may be named as it likes
         )
         await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *fixed]})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from heliograph_shared.digest import Digest, algorithm_of, hex_of
 log = structlog.get_logger()
 
 _READERS = 8
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # nothing waits for a pipe's writer
 
 
 class FileBlob:
@@ -23,16 +25,10 @@ class FileBlob:
         self.size_bytes = size_bytes
 
     async def read(self, offset: int, count: int) -> bytes:
-        loop = asyncio.get_running_loop()
         duplicate = os.dup(self._descriptor)  # the thread outlives a cancelled request
-
-        def read() -> bytes:
-            try:
-                return os.pread(duplicate, count, offset)
-            finally:
-                os.close(duplicate)
-
-        return await loop.run_in_executor(self._readers, read)
+        reading = self._readers.submit(os.pread, duplicate, count, offset)
+        reading.add_done_callback(lambda _: os.close(duplicate))  # a read that never began is done, too
+        return await asyncio.wrap_future(reading)
 
     def close(self) -> None:
         if not self._closed:
@@ -50,13 +46,18 @@ class FileContent:
     async def open(self, digest: Digest) -> FileBlob | None:
         path = self._blobs / algorithm_of(digest) / hex_of(digest)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(path, _OPEN_FLAGS)
         except FileNotFoundError:
             return None
         except OSError as error:
             log.warning("local blob cannot be opened", digest=digest, reason=error.strerror)
             return None
-        return FileBlob(descriptor, os.fstat(descriptor).st_size, self._readers)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            log.warning("local blob cannot be opened", digest=digest, reason="not a file")
+            os.close(descriptor)
+            return None
+        return FileBlob(descriptor, status.st_size, self._readers)
 
     def unreadable(self) -> str | None:
         """Why the store cannot be read, None when it can.

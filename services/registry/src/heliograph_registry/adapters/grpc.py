@@ -25,6 +25,7 @@ _OPTIONS = [
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),  # never: a pull after a quiet hour is not to wait for TCP
 ]
 _OUTCOMES = {
     pb.FOUND: Outcome.FOUND,
@@ -49,7 +50,7 @@ class GrpcResolver:
         self, key: Digest | str, *, timeout_s: float, failed: Sequence[Peer] = ()
     ) -> Resolution:
         if not self._breaker.admits(time.monotonic()):
-            raise ResolverUnavailable("it just failed, not asked again yet")
+            raise ResolverUnavailable("it just failed, not asked again yet", asked=False)
         try:
             resolution = await self._ask(key, timeout_s, failed)
         except grpc.aio.AioRpcError as error:
@@ -85,8 +86,9 @@ class GrpcResolver:
 
 @asynccontextmanager
 async def open_resolver(target: str, *, node: str, zone: str, max_peers: int) -> AsyncIterator[GrpcResolver]:
-    """Own the channel for as long as the resolver is used; it connects when it is first asked."""
+    """Own the channel for as long as the resolver is used; it connects at once, not at the first pull."""
     async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+        channel.get_state(try_to_connect=True)
         yield GrpcResolver(channel, target=target, node=node, zone=zone, max_peers=max_peers)
 
 

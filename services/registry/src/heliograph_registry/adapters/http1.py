@@ -7,6 +7,8 @@ is passed on and no redirect is followed: a peer answers from its own disk or no
 import asyncio
 import socket
 from functools import partial
+from typing import Any
+from urllib.parse import quote
 
 import h11
 from opentelemetry import trace
@@ -56,7 +58,7 @@ class HttpPeers:
     ) -> "HttpStream":
         connection, response = await self._ask(peer, "GET", target, wanted, span)
         try:
-            announced = _span(peer, response, ranged=wanted is not None)
+            announced = _span(peer, response, wanted)
         except BaseException:
             connection.close()
             raise
@@ -85,7 +87,11 @@ class HttpPeers:
             )
         connection = _Connection(peer, connected)
         try:
-            headers = [("host", str(address)), ("heliograph-peer", self._node), *telemetry.inject().items()]
+            headers = [
+                ("host", str(address)),
+                ("heliograph-peer", quote(self._node)),
+                *telemetry.inject().items(),
+            ]
             if wanted is not None:
                 headers.append(("range", str(wanted)))
             response = await connection.exchange(
@@ -177,23 +183,32 @@ async def _connect(peer: Peer) -> tuple[Address, socket.socket]:
 
 async def _connect_to(peer: Peer, text: str) -> tuple[Address, socket.socket]:
     loop = asyncio.get_running_loop()
-    connecting = None
     try:
         address = Address.parse(text)
+        text.encode("ascii")  # it becomes the Host header
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            family, kind, protocol, _, target = found[0]
-            connecting = socket.socket(family, kind, protocol)
-            connecting.setblocking(False)
-            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(connecting, target)
-    except BaseException as error:
-        if connecting is not None:
-            connecting.close()
-        if isinstance(error, OSError | InvalidAddress):
-            raise PeerFailed(peer.node, f"{text}: {str(error) or 'no connection in time'}") from error
+            connected = await race(
+                [partial(_connected, *entry) for entry in found],
+                stagger_s=_ADDRESS_STAGGER_S,
+                discard=socket.socket.close,
+                failures=(OSError,),
+            )
+    except (OSError, InvalidAddress, UnicodeError) as error:
+        raise PeerFailed(peer.node, f"{text}: {str(error) or 'no connection in time'}") from error
+    return address, connected
+
+
+async def _connected(family: int, kind: int, protocol: int, _name: str, target: Any) -> socket.socket:
+    connecting = socket.socket(family, kind, protocol)
+    try:
+        connecting.setblocking(False)
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(connecting, target)
+    except BaseException:
+        connecting.close()
         raise
-    return address, connecting
+    return connecting
 
 
 def _path(target: Blob | ManifestByDigest) -> str:
@@ -208,8 +223,8 @@ def _accept(
     """Only the very bytes that were asked for, of the digest that was asked for, not encoded."""
     if response.status_code == 416 and wanted is not None:
         size = _header(response, b"content-range").rpartition("/")[2]
-        if size.isascii() and size.isdigit():
-            raise RangeNotSatisfiable(int(size[:19]))
+        if size.isascii() and size.isdigit() and len(size) <= 19 and wanted.of(int(size)) is None:
+            raise RangeNotSatisfiable(int(size))
     if response.status_code != (200 if wanted is None else 206):
         reason = _header(response, b"heliograph-reason")[:40]
         raise PeerFailed(peer.node, f"answered {response.status_code} {reason}".rstrip())
@@ -219,13 +234,13 @@ def _accept(
         raise PeerFailed(peer.node, "answered with encoded bytes")
 
 
-def _span(peer: Peer, response: h11.Response, *, ranged: bool) -> Span:
+def _span(peer: Peer, response: h11.Response, wanted: ByteRange | None) -> Span:
     length = _content_length(peer, response)
-    if not ranged:
+    if wanted is None:
         return Span(0, length - 1, length)
     span = parse_content_range(_header(response, b"content-range"))
-    if span is None or span.count != length:
-        raise PeerFailed(peer.node, "answered with a range that does not add up")
+    if span is None or span.count != length or span != wanted.of(span.size_bytes):
+        raise PeerFailed(peer.node, "answered with another range")
     return span
 
 

@@ -42,6 +42,11 @@ class MirrorProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What no request could be read from gets the spec's error, and no line in the log."""
+        cycle: Any = self.cycle  # None before the first request
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False  # what was asked before is answered first, and nothing after it
+            self._ending = True
+            return
         body = orjson.dumps({"errors": [{"code": "UNSUPPORTED", "message": msg, "detail": {}}]})
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
