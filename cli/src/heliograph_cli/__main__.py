@@ -55,7 +55,7 @@ def up(
     ] = None,
     containerd: Annotated[
         list[Path] | None,
-        typer.Option(help="socket of a containerd that becomes one more node; can be repeated"),
+        typer.Option(exists=True, help="socket of a containerd that becomes one more node; can be repeated"),
     ] = None,
     containerd_content: Annotated[
         list[Path] | None,

@@ -139,16 +139,18 @@ def _reject(prog: str, error: ValidationError) -> NoReturn:
 
 
 def _spelled_out(model: type[BaseSettings], argv: Sequence[str]) -> list[str]:
-    """`--flag=true` and `--flag=false` as `--flag` and `--no-flag`, for switches."""
+    """`--flag=true` and `--flag false` as `--flag` and `--no-flag`, for switches."""
     switches = {
         f"--{name.replace('_', '-')}"
         for name, field in model.model_fields.items()
         if field.annotation is bool or bool in get_args(field.annotation)
     }
-    spelled = []
+    spelled: list[str] = []
     for argument in argv:
-        flag, equals, value = argument.partition("=")
-        if equals and flag in switches and value.lower() in {"true", "false"}:
+        flag, _, value = argument.partition("=")
+        if argument.lower() in {"true", "false"} and spelled and spelled[-1] in switches:
+            flag, value = spelled.pop(), argument
+        if flag in switches and value.lower() in {"true", "false"}:
             spelled.append(flag if value.lower() == "true" else f"--no-{flag[2:]}")
         else:
             spelled.append(argument)

@@ -71,6 +71,14 @@ async def test_files_that_are_no_blobs_are_left_out(layout: Path, name: str) -> 
     assert (await content_of(OciLayoutStore(layout))).blobs == {}
 
 
+async def test_a_link_is_not_told_for_no_registry_would_serve_it(layout: Path) -> None:
+    body = b"elsewhere"
+    (layout / "elsewhere").write_bytes(body)
+    link = layout / "blobs" / "sha256" / digest_of(body).partition(":")[2]
+    link.symlink_to(layout / "elsewhere")
+    assert (await content_of(OciLayoutStore(layout))).blobs == {}
+
+
 async def test_a_blob_that_is_being_written_in_place_is_told_once_it_is_whole(layout: Path) -> None:
     body = b"the whole of it"
     path = write_blob(layout, body[:5], name=digest_of(body).partition(":")[2])

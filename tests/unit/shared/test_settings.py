@@ -125,6 +125,7 @@ def test_joined_expressions_come_apart_again(patterns: list[str]) -> None:
         ([], True, False),
         (["--no-resolve-tags", "--prepend-existing"], False, True),
         (["--resolve-tags=false", "--prepend-existing=true"], False, True),
+        (["--resolve-tags", "false", "--prepend-existing", "True"], False, True),
         (["--resolve-tags=True", "--no-prepend-existing"], True, False),
     ],
 )

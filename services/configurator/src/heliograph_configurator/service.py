@@ -41,17 +41,18 @@ class Configurator:
 
         Raises `PathUnusable`, or `RecordUnusable`.
         """
-        return self._carry_out(plan_apply(mirror, registries, self._config.read(), prepend=prepend))
+        plan = plan_apply(mirror, registries, self._config.read(), prepend=prepend)
+        return self._carry_out(plan, "registries configured")
 
     def cleanup(self) -> bool:
         """Restore what was there before. Raises `PathUnusable`, or `RecordUnusable`."""
-        return self._carry_out(plan_cleanup(self._config.read()))
+        return self._carry_out(plan_cleanup(self._config.read()), "registries cleaned up")
 
-    def _carry_out(self, plan: Plan) -> bool:
+    def _carry_out(self, plan: Plan, event: str) -> bool:
         done = [_told(note) for note in plan.notes]
         done += [self._taken(step) for step in plan.steps]
         done.append(_succeeded(self._config.tidy))
-        log.info("registries configured", changed=len(plan.steps), complete=all(done))
+        log.info(event, changed=len(plan.steps), complete=all(done))
         return all(done)
 
     def _taken(self, step: Step) -> bool:

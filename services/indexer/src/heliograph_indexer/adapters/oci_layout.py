@@ -122,7 +122,7 @@ class _Layout:
             if (digest := _digest(path)) is None:
                 continue
             try:
-                found = path.stat()
+                found = path.lstat()  # a registry follows no links out of its store
                 if stat.S_ISREG(found.st_mode):
                     mark = _Mark(found.st_ino, found.st_size, found.st_mtime_ns)
                     yield digest, (mark, self._is_whole(path, digest, mark))

@@ -42,6 +42,7 @@ class FileContent:
     def __init__(self, root: Path, readers: ThreadPoolExecutor) -> None:
         self._blobs = root / "blobs"
         self._readers = readers
+        self._was_there = False
 
     async def open(self, digest: Digest) -> FileBlob | None:
         path = self._blobs / algorithm_of(digest) / hex_of(digest)
@@ -63,10 +64,12 @@ class FileContent:
         """Why the store cannot be read, None when it can.
 
         containerd makes its content directory, and `blobs/` in it, only for the first blob: a store that
-        is not there yet is an empty one, as long as the place where it will be is there.
+        is not there yet is an empty one, as long as the place where it will be is there. One that was
+        there and is gone is not.
         """
         root = self._blobs.parent
-        for place in (self._blobs, root, root.parent):
+        places = [self._blobs, root] if self._was_there else [self._blobs, root, root.parent]
+        for place in places:
             try:
                 with os.scandir(place) as entries:
                     next(entries, None)
@@ -74,8 +77,9 @@ class FileContent:
                 continue
             except OSError as error:
                 return f"{place}: {error.strerror}"
+            self._was_there = place != root.parent
             return None
-        return f"{root.parent}: not there"
+        return f"{places[-1]}: not there"
 
 
 def open_readers() -> ThreadPoolExecutor:
