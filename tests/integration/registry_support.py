@@ -1,8 +1,9 @@
 """Registries in the test's own process: the whole service on real sockets, driven by its settings."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from heliograph_registry import app
 from heliograph_registry.settings import Settings
 from heliograph_shared.digest import Digest, digest_of, hex_of
 from heliograph_shared.node_state import NodeState, write_node_state
+from tests.support.bad_peer import BadPeer, Exchange
 from tests.support.ports import free_port
+from tests.support.resolver import KnownContent
 from tests.support.waiting import eventually
 
 
@@ -73,3 +76,39 @@ async def serve_registry(
         finally:
             stop.set()
             await serving
+
+
+MANIFEST = json.dumps({"schemaVersion": 2, "config": {}, "layers": []}).encode()
+MANIFEST_DIGEST = digest_of(MANIFEST)
+BLOB = bytes(range(256)) * 12_345
+BLOB_DIGEST = digest_of(BLOB)
+MANIFEST_PATH = f"/v2/app/manifests/{MANIFEST_DIGEST}?ns=reg.test"
+BLOB_PATH = f"/v2/app/blobs/{BLOB_DIGEST}?ns=reg.test"
+
+
+class Cluster:
+    """Registries around one router, which knows what the test tells it."""
+
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        self.known, self.router_port = KnownContent(), free_port()
+        self._directory, self._stack = directory, stack
+        self._registries: list[Registry] = []
+
+    async def registry(self, name: str, **settings: object) -> Registry:
+        serving = serve_registry(self._directory / name, name, self.router_port, **settings)
+        registry = await self._stack.enter_async_context(serving)
+        self._registries.append(registry)
+        return registry
+
+    def stop(self) -> None:
+        """All at once, which is quicker than one after the other."""
+        for registry in self._registries:
+            registry.stop.set()
+
+    async def peer(self, behaviour: Callable[[Exchange], object], name: str, data: bytes = BLOB) -> BadPeer:
+        peer = await self._stack.enter_async_context(BadPeer(behaviour).serve())  # type: ignore[arg-type]
+        self.known.holds(name, peer.address, digest_of(data), len(data))
+        return peer
+
+    def holds(self, registry: Registry, data: bytes) -> None:
+        self.known.holds(registry.name, registry.address, registry.put(data), len(data))

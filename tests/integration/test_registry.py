@@ -1,16 +1,12 @@
-"""The registry as its clients see it: containerd's requests, peers that fail, routers that are down."""
+"""The registry as its clients see it: containerd's requests, and routers that are down."""
 
 import asyncio
 import json
 import os
-import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,56 +14,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from heliograph_registry.adapters.filesystem import FileContent
 from heliograph_shared.digest import digest_of
-from tests.integration.registry_support import Registry, serve_registry
-from tests.support.bad_peer import BadPeer, Exchange
+from tests.integration.registry_support import (
+    BLOB,
+    BLOB_DIGEST,
+    BLOB_PATH,
+    MANIFEST,
+    MANIFEST_DIGEST,
+    MANIFEST_PATH,
+    Cluster,
+)
+from tests.support.bad_peer import Exchange
 from tests.support.ports import free_port
-from tests.support.resolver import KnownContent, serve_resolver
 from tests.support.waiting import eventually
-
-MANIFEST = json.dumps({"schemaVersion": 2, "config": {}, "layers": []}).encode()
-MANIFEST_DIGEST = digest_of(MANIFEST)
-BLOB = bytes(range(256)) * 12_345
-BLOB_DIGEST = digest_of(BLOB)
-MANIFEST_PATH = f"/v2/app/manifests/{MANIFEST_DIGEST}?ns=reg.test"
-BLOB_PATH = f"/v2/app/blobs/{BLOB_DIGEST}?ns=reg.test"
-
-
-class Cluster:
-    """Registries around one router, which knows what the test tells it."""
-
-    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
-        self.known, self.router_port = KnownContent(), free_port()
-        self._directory, self._stack = directory, stack
-        self._registries: list[Registry] = []
-
-    async def registry(self, name: str, **settings: object) -> Registry:
-        serving = serve_registry(self._directory / name, name, self.router_port, **settings)
-        registry = await self._stack.enter_async_context(serving)
-        self._registries.append(registry)
-        return registry
-
-    def stop(self) -> None:
-        """All at once, which is quicker than one after the other."""
-        for registry in self._registries:
-            registry.stop.set()
-
-    async def peer(self, behaviour: Callable[[Exchange], object], name: str, data: bytes = BLOB) -> BadPeer:
-        peer = await self._stack.enter_async_context(BadPeer(behaviour).serve())  # type: ignore[arg-type]
-        self.known.holds(name, peer.address, digest_of(data), len(data))
-        return peer
-
-    def holds(self, registry: Registry, data: bytes) -> None:
-        self.known.holds(registry.name, registry.address, registry.put(data), len(data))
-
-
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with AsyncExitStack() as stack:
-        made = Cluster(tmp_path, stack)
-        await stack.enter_async_context(serve_resolver(made.known, made.router_port))
-        yield made
-        made.stop()
-
 
 # --- local content ---------------------------------------------------------------------------------
 
@@ -296,254 +254,6 @@ async def test_no_client_header_reaches_a_peer(cluster: Cluster) -> None:
     assert (await node.http.get(BLOB_PATH, headers=secret)).content == BLOB
     assert "secret" not in peer.requests[0]
     assert "heliograph-peer: node" in peer.requests[0].lower()
-
-
-# --- what peers do wrong ---------------------------------------------------------------------------
-
-
-async def refuses_politely(exchange: Exchange) -> None:
-    await exchange.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-
-
-async def breaks(exchange: Exchange) -> None:
-    await exchange.send(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
-
-
-async def redirects(exchange: Exchange) -> None:
-    await exchange.send(b"HTTP/1.1 307 x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
-
-
-async def says_nothing(exchange: Exchange) -> None:
-    await asyncio.sleep(60)
-
-
-async def hangs_up(exchange: Exchange) -> None:
-    exchange.reset()
-
-
-async def talks_without_end(exchange: Exchange) -> None:
-    await exchange.send(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        await exchange.send(b"x-more: and more\r\n" * 1000)
-
-
-async def speaks_garbage(exchange: Exchange) -> None:
-    await exchange.send(b"\x00\xff nonsense\r\n\r\n" * 10)
-
-
-async def promises_only(exchange: Exchange) -> None:
-    await exchange.begin(BLOB_DIGEST, len(BLOB))
-    await asyncio.sleep(60)
-
-
-async def has_another_size(exchange: Exchange) -> None:
-    await exchange.begin(BLOB_DIGEST, len(BLOB) + 1)
-    await exchange.send(BLOB + b"x")
-
-
-async def has_another_digest(exchange: Exchange) -> None:
-    await exchange.begin(MANIFEST_DIGEST, len(BLOB))
-    await exchange.send(BLOB)
-
-
-async def has_nothing(exchange: Exchange) -> None:
-    await exchange.begin(BLOB_DIGEST, 0)
-
-
-async def sends_chunks(exchange: Exchange) -> None:
-    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nDocker-Content-Digest: {BLOB_DIGEST}\r\n\r\n"
-    await exchange.send(head.encode() + b"1\r\nx\r\n0\r\n\r\n")
-
-
-NEVER_STARTS = [
-    refuses_politely, breaks, redirects, says_nothing, hangs_up, talks_without_end, speaks_garbage,
-    promises_only, has_another_size, has_another_digest, has_nothing, sends_chunks,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("behaviour", NEVER_STARTS)
-async def test_a_peer_that_does_not_deliver_is_passed_over(
-    cluster: Cluster, behaviour: Callable[[Exchange], object]
-) -> None:
-    for name in ("bad-1", "bad-2"):
-        await cluster.peer(behaviour, name)
-    seed, node = await cluster.registry("seed"), await cluster.registry("node")
-    cluster.holds(seed, BLOB)
-    answer = await node.http.get(BLOB_PATH)
-    assert (answer.status_code, answer.content) == (200, BLOB)
-    assert answer.headers["heliograph-source"] == "peer/seed"
-
-
-@pytest.mark.parametrize("behaviour", NEVER_STARTS)
-async def test_when_no_peer_delivers_the_answer_is_a_quick_404(
-    cluster: Cluster, behaviour: Callable[[Exchange], object]
-) -> None:
-    for name in ("bad-1", "bad-2", "bad-3"):
-        await cluster.peer(behaviour, name)
-    node = await cluster.registry("node")
-    began = time.monotonic()
-    answer = await node.http.get(BLOB_PATH)
-    assert answer.status_code == 404
-    assert answer.headers["heliograph-reason"] in {"peers-failed", "timeout"}
-    assert time.monotonic() - began < 1
-
-
-async def test_nobody_listening_at_a_peer_is_a_quick_404(cluster: Cluster) -> None:
-    for name in ("gone-1", "gone-2", "gone-3"):
-        cluster.known.holds(name, f"127.0.0.1:{free_port()}", BLOB_DIGEST, len(BLOB))
-    node = await cluster.registry("node")
-    answer = await node.http.get(BLOB_PATH)
-    assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "peers-failed")
-
-
-async def test_wrong_manifest_bytes_never_reach_the_client(cluster: Cluster) -> None:
-    wrong = MANIFEST[:-1] + b" "
-
-    async def lies(exchange: Exchange) -> None:
-        await exchange.begin(MANIFEST_DIGEST, len(wrong))
-        await exchange.send(wrong)
-
-    await cluster.peer(lies, "liar", MANIFEST)
-    node = await cluster.registry("node")
-    assert (await node.http.get(MANIFEST_PATH)).status_code == 404
-    seed = await cluster.registry("seed")
-    cluster.holds(seed, MANIFEST)
-    assert (await node.http.get(MANIFEST_PATH)).content == MANIFEST
-
-
-async def sends_another_range(exchange: Exchange) -> None:
-    head = f"HTTP/1.1 206 x\r\nContent-Length: {len(BLOB)}\r\nDocker-Content-Digest: {BLOB_DIGEST}\r\n"
-    await exchange.send(f"{head}Content-Range: bytes 0-{len(BLOB) - 1}/{len(BLOB)}\r\n\r\n".encode() + BLOB)
-
-
-async def denies_the_range(exchange: Exchange) -> None:
-    await exchange.send(b"HTTP/1.1 416 x\r\nContent-Length: 0\r\nContent-Range: bytes */5\r\n\r\n")
-
-
-@pytest.mark.parametrize("behaviour", [sends_another_range, denies_the_range])
-async def test_a_peer_that_answers_another_range_is_passed_over(
-    cluster: Cluster, behaviour: Callable[[Exchange], object]
-) -> None:
-    async def only_begins(exchange: Exchange) -> None:
-        if exchange.first != 17:
-            return await behaviour(exchange)  # type: ignore[misc,no-any-return]
-        return await stops_after(1000, "end")(exchange)  # type: ignore[misc,no-any-return]
-
-    for name in ("bad-1", "bad-2"):
-        await cluster.peer(behaviour, name)
-    seed, node = await cluster.registry("seed"), await cluster.registry("node")
-    cluster.holds(seed, BLOB)
-    part = await node.http.get(BLOB_PATH, headers={"range": "bytes=17-"})
-    assert (part.status_code, part.content) == (206, BLOB[17:])
-    cluster.known.holders.clear()
-    await cluster.peer(only_begins, "dying")
-    await cluster.peer(behaviour, "bad")
-    cluster.holds(seed, BLOB)
-    part = await node.http.get(BLOB_PATH, headers={"range": "bytes=17-"})
-    assert (part.status_code, part.content) == (206, BLOB[17:])
-
-
-@pytest.mark.parametrize("size_bytes", [0, len(BLOB) - 1])
-async def test_a_head_does_not_take_a_peers_wrong_size(cluster: Cluster, size_bytes: int) -> None:
-    async def answers(exchange: Exchange) -> None:
-        await exchange.begin(BLOB_DIGEST, size_bytes)
-
-    await cluster.peer(answers, "peer")
-    node = await cluster.registry("node")
-    assert (await node.http.head(BLOB_PATH)).status_code == 404
-
-
-async def test_an_empty_body_of_a_peer_is_not_taken_where_the_size_is_unknown(cluster: Cluster) -> None:
-    await cluster.peer(has_nothing, "peer")
-    cluster.known.sizes[BLOB_DIGEST] = 0
-    node = await cluster.registry("node")
-    assert (await node.http.get(BLOB_PATH)).status_code == 404
-
-
-@pytest.mark.parametrize("address", ["a..b:5000", "x" * 64 + ".test:5000", "[zz]:1", ":1", "%:1", "nowhere"])
-async def test_an_address_that_is_none_is_a_peer_that_failed(cluster: Cluster, address: str) -> None:
-    cluster.known.holds("peer", address, BLOB_DIGEST, len(BLOB))
-    node = await cluster.registry("node")
-    assert (await node.http.get(BLOB_PATH)).status_code == 404
-
-
-async def test_every_address_of_a_peers_name_is_tried(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    look_up = socket.getaddrinfo
-
-    def two_addresses(host: str, port: int, *args: Any, **more: Any) -> list[Any]:
-        if host != "seed.test":
-            return look_up(host, port, *args, **more)
-        return [*look_up("127.0.0.99", port, *args, **more), *look_up("127.0.0.1", port, *args, **more)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
-    seed, node = await cluster.registry("seed"), await cluster.registry("node")
-    cluster.holds(seed, BLOB)
-    cluster.known.nodes["seed"] = [seed.address.replace("127.0.0.1", "seed.test")]
-    answer = await node.http.get(BLOB_PATH)
-    assert (answer.status_code, answer.content) == (200, BLOB)
-
-
-@pytest.mark.parametrize("name", ["a\nb", "a\x00", "knoten-\u00e4"])
-async def test_a_strange_node_name_breaks_no_answer(cluster: Cluster, name: str) -> None:
-    async def answers(exchange: Exchange) -> None:
-        await exchange.begin(BLOB_DIGEST, len(BLOB))
-        await exchange.send(BLOB)
-
-    await cluster.peer(answers, name)
-    node = await cluster.registry("a", node_name=name[::-1])
-    answer = await node.http.get(BLOB_PATH)
-    assert (answer.status_code, answer.content) == (200, BLOB)
-
-
-def stops_after(count: int, how: str) -> Callable[[Exchange], object]:
-    async def behaviour(exchange: Exchange) -> None:
-        await exchange.begin(BLOB_DIGEST, len(BLOB))
-        await exchange.send(BLOB[exchange.first : exchange.first + count])
-        if how == "reset":
-            exchange.reset()
-
-    return behaviour
-
-
-@pytest.mark.parametrize("how", ["end", "reset"])
-@pytest.mark.parametrize("count", [1, 1_000_000, len(BLOB) - 1])
-async def test_a_peer_that_dies_underway_is_replaced(cluster: Cluster, how: str, count: int) -> None:
-    await cluster.peer(stops_after(count, how), "dying")
-    seed, node = await cluster.registry("seed"), await cluster.registry("node")
-    cluster.holds(seed, BLOB)
-    for header, status, expected in [(None, 200, BLOB), ("bytes=17-", 206, BLOB[17:])]:
-        answer = await node.http.get(BLOB_PATH, headers={"range": header} if header else {})
-        assert (answer.status_code, answer.content) == (status, expected)
-
-
-async def test_a_peer_that_dies_at_every_step_is_not_asked_without_end(cluster: Cluster) -> None:
-    peer = await cluster.peer(stops_after(100, "end"), "dying")
-    node = await cluster.registry("node")
-    with pytest.raises(httpx.RemoteProtocolError, match="closed connection"):
-        await node.http.get(BLOB_PATH)
-    assert 1 < len(peer.requests) < 50
-
-
-async def test_with_nobody_left_the_body_ends_with_a_fin(cluster: Cluster) -> None:
-    async def dies_once_and_for_all(exchange: Exchange) -> None:
-        if not exchange.first:
-            await exchange.begin(BLOB_DIGEST, len(BLOB))
-            await exchange.send(BLOB[:1_000_000])
-        exchange.reset()
-
-    await cluster.peer(dies_once_and_for_all, "dying")
-    node = await cluster.registry("node")
-    host, port = node.address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"GET {BLOB_PATH} HTTP/1.1\r\nHost: x\r\n\r\nGET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    received = await reader.read(-1)  # an RST would raise
-    writer.close()
-    head, _, body = received.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 ")
-    assert 1 <= len(body) < len(BLOB)
-    assert body == BLOB[: len(body)]
 
 
 # --- routers that fail -----------------------------------------------------------------------------
