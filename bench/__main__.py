@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from bench.measure import CLIENTS
 from bench.report import Result, save, table
 from bench.rows import ROWS
 
@@ -17,20 +18,19 @@ async def main(names: list[str], runs: int, *, keep: bool) -> None:
     for name in names:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="heliograph-bench-") as directory:
-            found = under(await ROWS[name](Path(directory), runs), os.environ.get("CONGESTION", "reno"))
+            found = unusual(await ROWS[name](Path(directory), runs))
         print(f"{table(found)}\n{name}: {time.monotonic() - began:.0f} s\n", flush=True)
         done += found
         if keep:
             save(found)
 
 
-def under(found: list[Result], congestion: str) -> list[Result]:
-    """Named for their congestion control where it is not the usual one: rows of their own."""
-    if congestion == "reno":
-        return found
-    renamed = (each.name.partition(" ") for each in found)
-    names = (f"{row}-{congestion} {rest}" for row, _, rest in renamed)
-    return [replace(each, name=name) for each, name in zip(found, names, strict=True)]
+def unusual(found: list[Result]) -> list[Result]:
+    """Named for what was not as usual: rows of their own."""
+    congestion = os.environ.get("CONGESTION", "reno")
+    marks = [mark for mark in (congestion, CLIENTS) if mark not in ("reno", "reading")]
+    split = ((each, *each.name.partition(" ")) for each in found)
+    return [replace(each, name="-".join([row, *marks]) + space + rest) for each, row, space, rest in split]
 
 
 if __name__ == "__main__":

@@ -15,24 +15,21 @@ import pytest
 from heliograph_registry.adapters.pump import Pumps, open_pumps
 from heliograph_registry.adapters.transfer import FileTransfer, SpliceTransfer, Transfer
 from heliograph_registry.errors import ClientGone, SourceFailed
+from tests.support.descriptors import open_descriptors
 from tests.support.page_cache import evict
 from tests.support.waiting import eventually
 
-DATA = os.urandom(1 << 20) * 12
+DATA = os.urandom(1 << 20) * 20  # more than moves without a pump
 LENGTH = len(DATA)
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture
 async def pumps() -> AsyncIterator[Pumps]:
-    before, threads = descriptors(), threading.active_count()
+    before, threads = open_descriptors(), threading.active_count()
     readers = ThreadPoolExecutor(2)
     with open_pumps(readers) as opened, readers:
         yield opened
-    assert descriptors() == before
+    assert open_descriptors() == before
     assert threading.active_count() == threads
 
 

@@ -24,6 +24,7 @@ from tests.integration.registry_support import (
     Cluster,
 )
 from tests.support.bad_peer import Exchange
+from tests.support.descriptors import open_descriptors
 from tests.support.page_cache import evict
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -157,10 +158,6 @@ async def test_what_is_not_a_blobs_file_is_not_served(cluster: Cluster, method: 
         case _:
             path.touch()  # as a crash leaves it
     assert (await node.http.request(method, BLOB_PATH)).status_code == 404
-
-
-def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_a_read_that_is_cancelled_before_it_began_leaves_no_descriptor(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ class Ahead:
             for digest in lacking:
                 self._expected[digest] = call
 
+    async def resolution(self, digest: Digest) -> Resolution:
+        """Asked for ahead, else now. Raises what `resolve` raises."""
+        taken = await self.take(digest)
+        if taken is not None:
+            return taken
+        (resolution,) = await self._resolve([digest])
+        return resolution
+
     async def take(self, digest: Digest) -> Resolution | None:
         """The answer to it, once, when it is there or on its way, is fresh and names peers."""
         call = self._expected.pop(digest, None)

@@ -127,9 +127,7 @@ class Blobs:
             local = await self._local(target.digest, wanted)
             if local is not None:
                 return local
-            resolution = await self._ahead.take(target.digest)
-            if resolution is None:
-                (resolution,) = await self._peering.resolve([target.digest])
+            resolution = await self._ahead.resolution(target.digest)
             if not self._relayed.is_repeat(target.digest, wanted):
                 return await self._relay(target, wanted, resolution)
         return await self._verified(target, wanted, resolution)

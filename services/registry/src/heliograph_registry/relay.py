@@ -90,7 +90,6 @@ class Relay:
         self._span = stream.span
         self._failed: tuple[Peer, ...] = ()
         self._sources: tuple[Peer, ...] = ()
-        self._resumes = 0
 
     async def deliver(self, outlet: Outlet) -> None:
         before = outlet.sent_bytes
@@ -108,8 +107,7 @@ class Relay:
         log.warning(
             "peer failed, going on at another", peer=self._peer.node, reason=reason.reason, sent_bytes=sent
         )
-        self._resumes += 1
-        if self._resumes > _MAX_RESUMES:
+        if len(self._failed) > _MAX_RESUMES:
             raise StreamBroken(sent, self._span.count - sent, reason.reason) from reason
         try:
             self._peer, self._stream = await self._resume(self._span.first + sent, self._failed)

@@ -132,8 +132,6 @@ class Mirror:
 
     async def _remote(self, target: ManifestByDigest, resolution: Resolution | None) -> tuple[Manifest, str]:
         if resolution is None:
-            resolution = await self._ahead.take(target.digest)
-        if resolution is None:
-            (resolution,) = await self._peering.resolve([target.digest])
+            resolution = await self._ahead.resolution(target.digest)
         manifest, node = await self._peering.manifest(target, resolution)
         return manifest, f"peer/{node}"

@@ -16,25 +16,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 
-from heliograph_registry.adapters.transfer import NotCached, Transfer
+from heliograph_registry.adapters.brief import Brief
+from heliograph_registry.adapters.transfer import FileTransfer, NotCached, Transfer
 from heliograph_registry.domain.pace import Side
 from heliograph_registry.errors import ClientGone, SourceFailed
 
 _MOST_PUMPS = 4
 _TICK_S = 0.25
-_UNSENT_BYTES = 12 << 20  # in all
-_LEAST_UNSENT_BYTES, _MOST_UNSENT_BYTES = 64 << 10, 2 << 20  # of one transfer
+_QUEUED_BYTES = 12 << 20  # in all
+_LEAST_QUEUED_BYTES = 64 << 10  # of one transfer
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
 class Pumps:
     def __init__(self, pumps: list["_Pump"]) -> None:
-        self._pumps = pumps
-
-    @property
-    def load(self) -> int:
-        """Transfers under way."""
-        return sum(pump.load for pump in self._pumps)
+        self._pumps, self._brief = pumps, Brief()
 
     async def move(self, transfer: Transfer) -> None:
         """Until all bytes have been handed to the client's socket.
@@ -42,6 +38,8 @@ class Pumps:
         Raises `SourceFailed` or `ClientGone`; `transfer.moved` then says how far it came. After a
         cancellation no more bytes are moved.
         """
+        if isinstance(transfer, FileTransfer) and await self._brief.move(transfer):
+            return
         pump = min(self._pumps, key=lambda pump: pump.load)
         pump.load += 1
         pump.start(transfer)
@@ -60,8 +58,8 @@ class Pumps:
 def open_pumps(readers: Executor) -> Iterator[Pumps]:
     """Own the threads for as long as they are used; `readers` read what is not in memory, and end first."""
     with ExitStack() as stack:
-        count = min(_MOST_PUMPS, os.cpu_count() or 1)
-        pumps = [_Pump(readers, _UNSENT_BYTES // count) for _ in range(count)]
+        count = min(_MOST_PUMPS, max(1, (os.cpu_count() or 1) // 2))  # more wait for each other's lock
+        pumps = [_Pump(readers, _QUEUED_BYTES // count) for _ in range(count)]
         for pump in pumps:
             stack.callback(pump.close)
         yield Pumps(pumps)
@@ -70,9 +68,9 @@ def open_pumps(readers: Executor) -> Iterator[Pumps]:
 class _Pump:
     """One thread and its transfers; `start`, `cancel` and `close` may be called from any thread."""
 
-    def __init__(self, readers: Executor, unsent_bytes: int) -> None:
+    def __init__(self, readers: Executor, queued_bytes: int) -> None:
         self.load = 0
-        self._readers, self._unsent_bytes = readers, unsent_bytes
+        self._readers, self._queued_bytes = readers, queued_bytes
         self._epoll, self._bell = select.epoll(), os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN)
         self._told: deque[Callable[[], None]] = deque()
@@ -124,17 +122,23 @@ class _Pump:
                 self._turn(self._ready.popleft())
             if (now := time.monotonic()) >= judge_at:
                 judge_at = now + _TICK_S
-                for transfer in set(self._transfers.values()):
-                    if (error := transfer.stall(now)) is not None:
-                        self._end(transfer, error)
-        for transfer in set(self._transfers.values()):
+                self._judge(now)
+        for transfer in self._under_way():
             self._end(transfer, ClientGone("stopping"))
 
+    def _under_way(self) -> set[Transfer]:
+        return set(self._transfers.values())
+
+    def _judge(self, now: float) -> None:
+        for transfer in self._under_way():
+            if (error := transfer.stall(now)) is not None:
+                self._end(transfer, error)
+        self._share()
+
     def _share(self) -> None:
-        """What may wait in the kernel is shared by the transfers under way."""
-        transfers = set(self._transfers.values())
-        share = self._unsent_bytes // max(1, len(transfers))
-        share = min(max(share, _LEAST_UNSENT_BYTES), _MOST_UNSENT_BYTES)
+        """What the kernel may hold for clients is shared by the transfers under way."""
+        transfers = self._under_way()
+        share = max(self._queued_bytes // max(1, len(transfers)), _LEAST_QUEUED_BYTES)
         for transfer in transfers:
             transfer.may_queue(share)
 

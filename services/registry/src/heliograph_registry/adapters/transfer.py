@@ -17,6 +17,7 @@ from heliograph_registry.domain.pace import Pace, Side
 from heliograph_registry.errors import ClientGone, SourceFailed
 
 TURN_BYTES = 2 << 20
+_MOST_QUEUED_BYTES = 4 << 20  # tcp(7): no more than this is usual, `net.ipv4.tcp_wmem`
 _PIPE_BYTES = 1 << 20
 _AHEAD_BYTES = 4 << 20
 _CLIENT_STALL_S = 120.0
@@ -42,6 +43,7 @@ class Transfer:
         self.count, self.moved = count, 0
         self.waiting_for: Side | None = None
         self.queued = self.ended = self.reading = False
+        self._queue_bytes = _MOST_QUEUED_BYTES
         self._pace = Pace(time.monotonic(), source_s=stall_s, client_s=_CLIENT_STALL_S)
 
     @property
@@ -49,9 +51,17 @@ class Transfer:
         """Those that tell when it can go on."""
         return (self.client.fileno(),)
 
-    def may_queue(self, unsent_bytes: int) -> None:
-        """How much may wait in the kernel to be sent: more is quicker, and charged to the container."""
-        self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)
+    def may_queue(self, count: int) -> None:
+        """How many bytes the kernel may hold for the client, sent or not: it charges them to the container.
+
+        Where it is enough for any path TCP decides alone; else `net.core.wmem_max` limits it, too.
+        """
+        count = min(count, _MOST_QUEUED_BYTES)
+        if count != self._queue_bytes:
+            self._queue_bytes = count
+            self.client.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDBUF, count // 2
+            )  # socket(7): it doubles it
 
     def turn(self) -> bool:
         """Move some bytes: True when there may be more to move at once, False when it has to wait.
@@ -101,11 +111,18 @@ class FileTransfer(Transfer):
 
     def turn(self) -> bool:
         position, want = self._offset + self.moved, min(TURN_BYTES, self.count - self.moved)
-        if not is_cached(self._file, position + want - 1):
+        if not (is_cached(self._file, position) and is_cached(self._file, position + want - 1)):
             raise NotCached(self._read_ahead)
-        sent = send_file(self.client.fileno(), self._file, position, want)
-        if sent is None:
+        try:
+            sent = os.sendfile(self.client.fileno(), self._file, position, want)
+        except BlockingIOError:
             return self.wait_for(Side.CLIENT)
+        except ConnectionError as error:
+            raise ClientGone(error.strerror or str(error)) from error
+        except OSError as error:
+            raise SourceFailed(error.strerror or str(error)) from error
+        if not sent:
+            raise SourceFailed("the file is shorter than it was")
         self.moved += sent
         return True
 
@@ -118,21 +135,6 @@ class FileTransfer(Transfer):
     def close(self) -> None:
         super().close()
         os.close(self._file)
-
-
-def send_file(client: int, file: int, offset: int, count: int) -> int | None:
-    """How many bytes the client's socket took; None when it takes none now. Raises as `Transfer.turn`."""
-    try:
-        sent = os.sendfile(client, file, offset, count)
-    except BlockingIOError:
-        return None
-    except ConnectionError as error:
-        raise ClientGone(error.strerror or str(error)) from error
-    except OSError as error:
-        raise SourceFailed(error.strerror or str(error)) from error
-    if not sent:
-        raise SourceFailed("the file is shorter than it was")
-    return sent
 
 
 class SpliceTransfer(Transfer):

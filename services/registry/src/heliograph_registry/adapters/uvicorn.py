@@ -22,21 +22,18 @@ import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from heliograph_registry.adapters.filesystem import is_cached
 from heliograph_registry.adapters.pump import Pumps
-from heliograph_registry.adapters.transfer import FileTransfer, SpliceTransfer, Transfer, send_file
+from heliograph_registry.adapters.transfer import FileTransfer, SpliceTransfer, Transfer
 from heliograph_registry.errors import ClientGone, StreamBroken
 
 log = structlog.get_logger()
 
 ZERO_COPY, SPLICE = "http.response.zerocopysend", "heliograph.response.splice"
 _EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, SPLICE: {}}
-_AT_ONCE_BYTES = 1 << 20  # tried without a pump: most of a small blob fits the socket's buffer
 _LINGER_S = 5.0
 
-_FEW = 16  # transfers: with more, what a slow client leaves in the kernel is the pumps' to share out
 _MOST_UNSENT_BYTES = 1 << 20
-"""Of a connection, in the kernel, until a pump has its say."""
+"""Of a connection, in the kernel; what is sent and not yet acknowledged comes on top."""
 
 AtOnce = Callable[[bytes, list[tuple[bytes, bytes]]], bytes | None]
 
@@ -140,20 +137,13 @@ class MirrorProtocol(HttpToolsProtocol):
         client = await self._drained(cycle)
         file, offset, count = message["file"].fileno(), message["offset"], message["count"]
         self._expect(cycle, count)
-        message["moved"] = 0
-        at_once = min(count, _AT_ONCE_BYTES)
-        few = self._pumps.load < _FEW
-        if few and is_cached(file, offset) and is_cached(file, offset + at_once - 1):
-            message["moved"] = send_file(client, file, offset, at_once) or 0
-        if (moved := message["moved"]) < count:
-            await self._move(FileTransfer(client, file, offset + moved, count - moved), message)
+        await self._move(FileTransfer(client, file, offset, count), message)
         cycle.expected_content_length -= count
 
     async def _splice(self, cycle: Any, message: Any) -> None:
         client = await self._drained(cycle)
         count = message["count"]
         self._expect(cycle, count)
-        message["moved"] = 0
         transfer = SpliceTransfer(client, message["socket"].fileno(), count, stall_s=message["stall_s"])
         try:
             await self._move(transfer, message)
@@ -164,7 +154,7 @@ class MirrorProtocol(HttpToolsProtocol):
         try:
             await self._pumps.move(transfer)
         finally:
-            message["moved"] += transfer.moved
+            message["moved"] = transfer.moved
 
     @staticmethod
     def _expect(cycle: Any, count: int) -> None:

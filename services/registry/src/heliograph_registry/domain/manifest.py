@@ -39,14 +39,6 @@ def verified(digest: Digest, body: bytes) -> Manifest:
     return Manifest(digest, _media_type(document), body, _children(document))
 
 
-def media_type_of(body: bytes) -> str:
-    """What the body states, else what its fields show (image-spec v1.1: `mediaType` may be absent).
-
-    Raises `NotAManifest`.
-    """
-    return _media_type(_parsed(body))
-
-
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)
@@ -70,6 +62,7 @@ def _children(document: dict[str, Any]) -> tuple[Digest, ...]:
 
 
 def _media_type(document: dict[str, Any]) -> str:
+    """What it states, else what its fields show (image-spec v1.1: `mediaType` may be absent)."""
     stated = document.get("mediaType")
     if isinstance(stated, str) and stated.isascii() and stated.isprintable() and "/" in stated:
         return stated
