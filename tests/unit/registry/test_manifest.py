@@ -15,7 +15,6 @@ from heliograph_registry.domain.manifest import (
 )
 from heliograph_shared.digest import digest_of
 
-
 DEEP = b"[" * 200_000
 
 
