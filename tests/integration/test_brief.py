@@ -83,7 +83,8 @@ async def test_only_few_are_moved_this_way_at_once(ends: Ends) -> None:
     assert one_more.moved == 0
     await asyncio.gather(*moving)
     another, client = ends.transfer()
-    assert await asyncio.gather(brief.move(another), receive(client, LENGTH)) == [True, DATA]
+    complete, received = await asyncio.gather(brief.move(another), receive(client, LENGTH))
+    assert (complete, received) == (True, DATA)
     for transfer in [*slow, one_more]:
         transfer.close()
 
