@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench import measure
+from bench import measure, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
 from bench.servers import GIB, MIB, Content, benching, check, tools
@@ -185,4 +185,5 @@ ROWS: dict[str, Row] = {
     "memory": memory,
     "ttfb": time_to_first_byte,
     "containerd-pull": containerd_pull,
+    "index": routing.index,
 }

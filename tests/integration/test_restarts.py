@@ -1,4 +1,4 @@
-"""A registry that is told to stop while it serves many: what has begun is completed, the rest goes elsewhere."""
+"""Registries that are told to stop while they serve many: what has begun is completed."""
 
 import asyncio
 import os

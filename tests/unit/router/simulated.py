@@ -103,16 +103,24 @@ def held_by(index: Index, node: str) -> set[Digest]:
 
 
 def assert_consistent(index: Index) -> None:
-    """Forward and reverse maps, counts and inventories all tell the same."""
-    forward = {(node, digest) for digest, blob in index._blobs.items() for node in blob.nodes}
-    backward = {(node, digest) for node, row in index._rows.items() for digest in row.digests}
+    """Forward and reverse maps, counts and inventories all tell the same, before and after the sweep."""
+    postings = index._postings
+    forward = {(slot, n) for n in postings.numbers.values() for slot in postings.slots(n)}
+    backward = {(slot, number) for slot, row in enumerate(index._rows) for number in row.held}
     assert forward == backward
-    assert index.pairs == len(forward)
-    assert all(blob.nodes for blob in index._blobs.values())
-    claimed = {(node, ref, tag) for ref, claims in index._claims.items() for node, tag in claims.items()}
-    stated = {(node, ref, tag) for node, row in index._rows.items() for ref, tag in row.tags.items()}
+    seen = {slot for slot, row in enumerate(index._rows) if not row.gone}
+    assert seen == set(index._slots.values())
+    assert index.pairs == len([slot for slot, _ in forward if slot in seen])
+    for digest, number in postings.numbers.items():
+        assert postings.digest(number) == digest
+        assert list(postings.slots(number)) == sorted(set(postings.slots(number))) != []
+    assert len(set(postings.numbers.values())) == len(postings.numbers)
+    claimed = {
+        (slot, ref, tag) for ref, claims in index._claims._claims.items() for slot, tag in claims.items()
+    }
+    stated = {(slot, ref, tag) for slot, row in enumerate(index._rows) for ref, tag in row.tags.items()}
     assert claimed == stated
-    assert all(index._claims.values())
-    assert index._winners.keys() <= index._claims.keys()
-    for node, row in index._rows.items():
-        assert index.inventory(node) == inventory_of(dict.fromkeys(row.digests, 0), row.tags)
+    for node, slot in index._slots.items():
+        row = index._rows[slot]
+        digests = {postings.digest(number): 0 for number in row.held}
+        assert index.inventory(node) == inventory_of(digests, row.tags)

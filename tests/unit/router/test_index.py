@@ -1,5 +1,7 @@
 """The index, against the plainest model there is: a dictionary of what each node holds."""
 
+from random import Random, randrange
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ tags = st.dictionaries(
 )
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["change", "replace", "remove"]),
+        st.sampled_from(["change", "replace", "remove", "sweep"]),
         st.sampled_from(NODES),
         contents,
         tags,
@@ -58,9 +60,15 @@ def test_it_holds_what_the_nodes_hold(history: list[tuple[str, str, dict, dict, 
             case "remove":
                 index.remove(node)
                 del model[node]
+            case "sweep":
+                index.sweep()
         assert_consistent(index)
         for digest in DIGESTS:
-            assert set(index.holders(digest)) == {name for name, (held, _) in model.items() if digest in held}
+            assert (
+                set(index.holders(digest))
+                == set(index.some_holders(digest, 99, randrange))
+                == {name for name, (held, _) in model.items() if digest in held}
+            )
         for reference in REFERENCES:
             claims = [named[reference] for _, named in model.values() if reference in named]
             assert index.digest_of(reference) == winner(claims)
@@ -108,4 +116,42 @@ def test_a_size_is_known_while_somebody_holds_it() -> None:
     index.replace("a", {DIGESTS[0]: 7}, {})
     assert index.size_bytes(DIGESTS[0]) == 7
     index.remove("a")
+    assert index.sweep()
     assert index.size_bytes(DIGESTS[0]) == 0
+
+
+def test_a_node_that_is_gone_is_out_of_sight_before_it_is_swept() -> None:
+    index = Index()
+    for node in "ab":
+        index.replace(node, {DIGESTS[0]: 7}, {REFERENCES[0]: Tag(DIGESTS[0], 1)})
+    index.remove("a")
+    assert index.holders(DIGESTS[0]) == ["b"]
+    index.replace("a", {DIGESTS[1]: 7}, {})
+    assert (index.holders(DIGESTS[0]), index.holders(DIGESTS[1])) == (["b"], ["a"])
+    index.remove("b")
+    assert index.holders(DIGESTS[0]) == []
+    assert index.digest_of(REFERENCES[0]) is None
+    assert index.digests == 2
+    assert [index.sweep() for _ in range(3)] == [True, True, False]
+    assert (index.digests, index.tags, index.pairs) == (1, 0, 1)
+
+
+def test_of_many_holders_some_are_drawn() -> None:
+    index, random = Index(), Random(1)
+    for number in range(1000):
+        index.replace(f"node-{number}", {DIGESTS[0]: 7}, {})
+    drawn = index.some_holders(DIGESTS[0], 64, random.randrange)
+    assert 50 < len(set(drawn)) == len(drawn) <= 64
+    assert {node for _ in range(200) for node in index.some_holders(DIGESTS[0], 64, random.randrange)} == {
+        f"node-{number}" for number in range(1000)
+    }
+
+
+def test_more_nodes_than_slots_need_those_that_are_gone() -> None:
+    index = Index()
+    for number in range(1 << 16):
+        index.replace(f"node-{number}", {}, {})
+    index.remove("node-7")
+    index.replace("one-more", {DIGESTS[0]: 7}, {})
+    assert index.holders(DIGESTS[0]) == ["one-more"]
+    assert_consistent(index)

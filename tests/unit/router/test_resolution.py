@@ -28,7 +28,8 @@ def cluster() -> Cluster:
 
 
 def ask(cluster: Cluster, *keys: Key, node: str = "asker", complete: bool = True) -> list[Resolution]:
-    directory = Directory(cluster, Selector(random.Random(1).randrange))
+    below = random.Random(1).randrange
+    directory = Directory(cluster, Selector(below), below)
     return directory.resolve(Query(keys, 3, node, "", frozenset()), complete=complete)
 
 
@@ -75,3 +76,10 @@ def test_while_the_index_is_rebuilt_what_is_found_is_found_and_the_rest_is_not_k
     assert found.status is Status.FOUND
     assert missing.status is tag.status is Status.NOT_SYNCED
     assert invalid.status is Status.INVALID_KEY
+
+
+def test_of_many_holders_one_that_can_be_reached_is_found(cluster: Cluster) -> None:
+    for number in range(300):
+        join(cluster, SimulatedNode(f"n{number}", content={A: 7}, reachable=number == 150))
+    (found,) = ask(cluster, ByDigest(A))
+    assert [peer.node for peer in found.peers] == ["n150"]

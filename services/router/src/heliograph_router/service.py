@@ -14,9 +14,10 @@ import structlog
 
 from heliograph_router.domain.cluster import Cluster, NeedSnapshot, Node, Refusal, Totals
 from heliograph_router.domain.events import Left, Moment, NodeEvent, Snapshot
+from heliograph_router.domain.index import Below
 from heliograph_router.domain.readiness import Readiness
 from heliograph_router.domain.resolution import Directory, Query, Resolution
-from heliograph_router.domain.selection import Below, Selector
+from heliograph_router.domain.selection import Selector
 from heliograph_router.ports import Link, Snapshots
 from heliograph_router.resync import Resync
 
@@ -33,7 +34,7 @@ class Router:
         self._link = link
         self._cluster = Cluster(lease_s)
         self._selector = Selector(below)
-        self._directory = Directory(self._cluster, self._selector)
+        self._directory = Directory(self._cluster, self._selector, below)
         self._readiness = Readiness(lease_s)
         self._resync = Resync(snapshots, on_snapshot=self._take_snapshot, still_needed=self._still_needed)
 
@@ -42,6 +43,7 @@ class Router:
             group.create_task(self._resync.run())
             group.create_task(self._keep_watch())
             group.create_task(self._fade())
+            group.create_task(self._sweep())
 
     def heard(self, event: NodeEvent) -> Refusal | None:
         """Take note of what a node says; why it changed nothing, if so."""
@@ -105,6 +107,12 @@ class Router:
 
     def _still_needed(self, node: str) -> NeedSnapshot | None:
         return self._cluster.need_of(node, _now())
+
+    async def _sweep(self) -> None:
+        """Clear up behind nodes that are gone, one at a time, so that many at once delay no answer."""
+        while True:
+            swept = self._cluster.index.sweep()
+            await asyncio.sleep(0 if swept else _WATCH_S)
 
     async def _fade(self) -> None:
         while True:

@@ -1,30 +1,37 @@
 """Which nodes hold which content. Pure: no clock, no network, no locks.
 
-Forward from a digest to its holders and from a tag to what each node says of it; back from a node to its
-row, so that a node is taken out by what it held and not by a search. The two always agree.
+Made for ten million (digest, node) pairs at some ten bytes each: a digest has a number, its holders are a
+sorted array of slots of nodes, and the way back from a node is a bitmap of numbers. The two always agree. A
+node that is removed is out of sight at once; its pairs are unlinked by `sweep`, a node at a time.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pyroaring import BitMap
+
+from heliograph_router.domain.claims import Claims
 from heliograph_router.domain.events import Tag
+from heliograph_router.domain.postings import Postings
 from heliograph_shared.digest import Digest
 from heliograph_shared.inventory import Inventory, RunningInventory
+
+Below = Callable[[int], int]
+"""A random number from 0 to one less than the argument."""
+
+_MOST_SLOTS = 1 << 16  # what an array("H") holds
 
 
 @dataclass(slots=True)
 class _Row:
     """What one node holds."""
 
-    digests: set[Digest] = field(default_factory=set)
+    node: str
+    held: BitMap = field(default_factory=BitMap)
     tags: dict[str, Tag] = field(default_factory=dict)
     inventory: RunningInventory = field(default_factory=RunningInventory)
-
-
-@dataclass(slots=True)
-class _Blob:
-    size_bytes: int
-    nodes: set[str] = field(default_factory=set)
+    gone: bool = False
 
 
 _EMPTY = RunningInventory().freeze()
@@ -34,10 +41,12 @@ class Index:
     """Every change may be repeated without harm; a node exists from its first change to its removal."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, _Row] = {}
-        self._blobs: dict[Digest, _Blob] = {}
-        self._claims: dict[str, dict[str, Tag]] = {}
-        self._winners: dict[str, Digest] = {}
+        self._slots: dict[str, int] = {}
+        self._rows: list[_Row] = []  # by slot, with those that are gone until they are swept
+        self._gone: deque[int] = deque()
+        self._free_slots: list[int] = []
+        self._postings = Postings()
+        self._claims = Claims(lambda slot: not self._rows[slot].gone)
         self._pairs = 0
 
     def change(
@@ -50,71 +59,95 @@ class Index:
         untagged: Iterable[str],
     ) -> None:
         """Take note of what a node has gained (sizes in bytes) and lost."""
-        row = self._rows.get(node)
-        if row is None:
-            row = self._rows[node] = _Row()
+        slot = self._slot(node)
+        row = self._rows[slot]
         for digest in removed:
-            self._discard(node, row, digest)
+            number = self._postings.numbers.get(digest)
+            if number is not None and number in row.held:
+                self._lose(slot, row, digest, number)
         for reference in untagged:
-            self._untag(node, row, reference)
+            self._untag(slot, row, reference)
         for digest, size_bytes in added.items():
-            self._add(node, row, digest, size_bytes)
+            self._add(slot, row, digest, size_bytes)
         for reference, tag in tagged.items():
-            self._tag(node, row, reference, tag)
+            self._tag(slot, row, reference, tag)
 
     def replace(self, node: str, content: Mapping[Digest, int], tags: Mapping[str, Tag]) -> None:
         """Make a node's row exactly this, touching only what differs."""
-        row = self._rows.get(node) or _Row()
+        row = self._rows[self._slot(node)]
+        held, numbers = row.held, self._postings.numbers
+        kept = {digest for digest in content if digest in numbers and numbers[digest] in held}
+        lost = held - BitMap(numbers[digest] for digest in kept)
         self.change(
             node,
-            added={digest: size for digest, size in content.items() if digest not in row.digests},
-            removed=row.digests - content.keys(),
+            added={digest: size for digest, size in content.items() if digest not in kept},
+            removed=[self._postings.digest(number) for number in lost],
             tagged={reference: tag for reference, tag in tags.items() if row.tags.get(reference) != tag},
             untagged=row.tags.keys() - tags.keys(),
         )
 
     def remove(self, node: str) -> None:
-        """Take out a node and all that it holds."""
-        row = self._rows.get(node)
-        if row is None:
+        """Put a node and all that it holds out of sight, in constant time; `sweep` clears up behind it."""
+        slot = self._slots.pop(node, None)
+        if slot is None:
             return
-        for digest in list(row.digests):
-            self._discard(node, row, digest)
-        for reference in list(row.tags):
-            self._untag(node, row, reference)
-        del self._rows[node]
+        row = self._rows[slot]
+        row.gone = True
+        self._pairs -= len(row.held)
+        self._claims.forget_winners()
+        self._gone.append(slot)
 
-    def holders(self, digest: Digest) -> Collection[str]:
-        blob = self._blobs.get(digest)
-        return blob.nodes if blob else ()
+    def sweep(self) -> bool:
+        """Unlink what one node held that is gone; False when there was none."""
+        if not self._gone:
+            return False
+        slot = self._gone.popleft()
+        row = self._rows[slot]
+        for number in row.held:
+            self._postings.unlink(number, slot)
+        for reference in row.tags:
+            self._claims.withdraw(slot, reference)
+        self._rows[slot] = _Row("", gone=True)
+        self._free_slots.append(slot)
+        return True
+
+    def holders(self, digest: Digest) -> list[str]:
+        """All nodes that hold it."""
+        number = self._postings.numbers.get(digest)
+        return [] if number is None else self._seen(self._postings.slots(number))
+
+    def some_holders(self, digest: Digest, count: int, below: Below) -> list[str]:
+        """At most `count` of them; of more, a random choice that may be a few less."""
+        number = self._postings.numbers.get(digest)
+        if number is None:
+            return []
+        slots = self._postings.slots(number)
+        if len(slots) <= count:
+            return self._seen(slots)
+        return self._seen({slots[below(len(slots))] for _ in range(count)})
 
     def size_bytes(self, digest: Digest) -> int:
         """As it was stated last; 0 when it is not known."""
-        blob = self._blobs.get(digest)
-        return blob.size_bytes if blob else 0
+        number = self._postings.numbers.get(digest)
+        return 0 if number is None else self._postings.sizes[number]
 
     def digest_of(self, reference: str) -> Digest | None:
         """What a tag points at, by the rule of bus contract v1; None when no node has the tag."""
-        claims = self._claims.get(reference)
-        if claims is None:
-            return None
-        winner = self._winners.get(reference)
-        if winner is None:
-            winner = self._winners[reference] = _winner(claims.values())
-        return winner
+        return self._claims.winner(reference)
 
     def inventory(self, node: str) -> Inventory:
-        row = self._rows.get(node)
-        return row.inventory.freeze() if row else _EMPTY
+        slot = self._slots.get(node)
+        return _EMPTY if slot is None else self._rows[slot].inventory.freeze()
 
     def count_of(self, node: str) -> tuple[int, int]:
         """How many digests and tags a node holds."""
-        row = self._rows.get(node)
-        return (len(row.digests), len(row.tags)) if row else (0, 0)
+        slot = self._slots.get(node)
+        return (0, 0) if slot is None else (len(self._rows[slot].held), len(self._rows[slot].tags))
 
     @property
     def digests(self) -> int:
-        return len(self._blobs)
+        """Distinct ones; like `tags` it counts what is only out of sight until it has been swept."""
+        return len(self._postings.numbers)
 
     @property
     def pairs(self) -> int:
@@ -124,52 +157,49 @@ class Index:
     def tags(self) -> int:
         return len(self._claims)
 
-    def _add(self, node: str, row: _Row, digest: Digest, size_bytes: int) -> None:
-        blob = self._blobs.get(digest)
-        if blob is None:
-            blob = self._blobs[digest] = _Blob(size_bytes)
-        blob.size_bytes = size_bytes
-        if node not in blob.nodes:
-            blob.nodes.add(node)
-            row.digests.add(digest)
-            row.inventory.add_digest(digest)
-            self._pairs += 1
+    def _slot(self, node: str) -> int:
+        slot = self._slots.get(node)
+        if slot is not None:
+            return slot
+        if not self._free_slots and len(self._rows) == _MOST_SLOTS:
+            self.sweep()
+        if self._free_slots:
+            slot = self._free_slots.pop()
+            self._rows[slot] = _Row(node)
+        else:
+            slot = len(self._rows)
+            self._rows.append(_Row(node))
+        self._slots[node] = slot
+        return slot
 
-    def _discard(self, node: str, row: _Row, digest: Digest) -> None:
-        blob = self._blobs.get(digest)
-        if blob is None or node not in blob.nodes:
+    def _seen(self, slots: Iterable[int]) -> list[str]:
+        rows = self._rows
+        return [row.node for slot in slots if not (row := rows[slot]).gone]
+
+    def _add(self, slot: int, row: _Row, digest: Digest, size_bytes: int) -> None:
+        number = self._postings.number(digest)
+        self._postings.sizes[number] = size_bytes
+        if number in row.held:
             return
-        blob.nodes.remove(node)
-        row.digests.remove(digest)
+        row.held.add(number)
+        row.inventory.add_digest(digest)
+        self._postings.link(number, slot)
+        self._pairs += 1
+
+    def _lose(self, slot: int, row: _Row, digest: Digest, number: int) -> None:
+        row.held.remove(number)
         row.inventory.remove_digest(digest)
         self._pairs -= 1
-        if not blob.nodes:
-            del self._blobs[digest]
+        self._postings.unlink(number, slot)
 
-    def _tag(self, node: str, row: _Row, reference: str, tag: Tag) -> None:
-        self._untag(node, row, reference)
-        self._winners.pop(reference, None)
+    def _tag(self, slot: int, row: _Row, reference: str, tag: Tag) -> None:
+        self._untag(slot, row, reference)
         row.tags[reference] = tag
         row.inventory.add_tag(reference, tag.digest)
-        self._claims.setdefault(reference, {})[node] = tag
+        self._claims.claim(slot, reference, tag)
 
-    def _untag(self, node: str, row: _Row, reference: str) -> None:
+    def _untag(self, slot: int, row: _Row, reference: str) -> None:
         tag = row.tags.pop(reference, None)
-        if tag is None:
-            return
-        row.inventory.remove_tag(reference, tag.digest)
-        self._winners.pop(reference, None)
-        claims = self._claims[reference]
-        del claims[node]
-        if not claims:
-            del self._claims[reference]
-
-
-def _winner(claims: Iterable[Tag]) -> Digest:
-    """The digest whose earliest tagging is latest, then the higher: a late re-pull of an old one loses."""
-    earliest: dict[Digest, int] = {}
-    for tag in claims:
-        known = earliest.get(tag.digest)
-        if known is None or tag.tagged_at_ms < known:
-            earliest[tag.digest] = tag.tagged_at_ms
-    return max(earliest, key=lambda digest: (earliest[digest], digest))
+        if tag is not None:
+            row.inventory.remove_tag(reference, tag.digest)
+            self._claims.withdraw(slot, reference)

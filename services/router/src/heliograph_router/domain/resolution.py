@@ -1,13 +1,17 @@
 """The answer to "who has it?"."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import assert_never
 
 from heliograph_router.domain.cluster import Cluster
+from heliograph_router.domain.index import Below
+from heliograph_router.domain.replica import Replica
 from heliograph_router.domain.selection import Selector
 from heliograph_shared.digest import Digest
+
+_CANDIDATES = 64  # of more holders: two choices need few, and a look at thousands would delay others
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ class Resolution:
 
 
 class Directory:
-    def __init__(self, cluster: Cluster, selector: Selector) -> None:
-        self._cluster, self._selector = cluster, selector
+    def __init__(self, cluster: Cluster, selector: Selector, below: Below) -> None:
+        self._cluster, self._selector, self._below = cluster, selector, below
 
     def resolve(self, query: Query, *, complete: bool) -> list[Resolution]:
         """One answer for each key, in order.
@@ -95,12 +99,17 @@ class Directory:
 
     def _found(self, digest: Digest, query: Query) -> Resolution:
         index = self._cluster.index
-        holders = (self._cluster.replica(node) for node in index.holders(digest) if node != query.node)
-        chosen = self._selector.choose(
-            (holder for holder in holders if holder.addresses),
+        chosen = self._chosen(index.some_holders(digest, _CANDIDATES, self._below), query)
+        if not chosen:  # none of those drawn could be named: of many others one may
+            chosen = self._chosen(index.holders(digest), query)
+        peers = tuple(Peer(peer.node, peer.incarnation, peer.addresses, peer.zone) for peer in chosen)
+        return Resolution(Status.FOUND, digest, index.size_bytes(digest), peers)
+
+    def _chosen(self, holders: Iterable[str], query: Query) -> list[Replica]:
+        replicas = (self._cluster.replica(node) for node in holders if node != query.node)
+        return self._selector.choose(
+            (replica for replica in replicas if replica.addresses),
             query.max_peers,
             zone=query.zone,
             last=query.failed,
         )
-        peers = tuple(Peer(peer.node, peer.incarnation, peer.addresses, peer.zone) for peer in chosen)
-        return Resolution(Status.FOUND, digest, index.size_bytes(digest), peers)

@@ -1,11 +1,9 @@
 """Which of the nodes that hold something are named to one that asks, and in which order."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
+from heliograph_router.domain.index import Below
 from heliograph_router.domain.replica import Replica
-
-Below = Callable[[int], int]
-"""A random number from 0 to one less than the argument."""
 
 
 class Selector:

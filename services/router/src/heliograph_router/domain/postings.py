@@ -1,0 +1,60 @@
+"""Which slots hold which digest, at two bytes a pair."""
+
+from array import array
+from bisect import bisect_left
+
+from heliograph_shared.digest import Digest
+
+
+class Postings:
+    """A digest has a number while a slot holds it; its slots are kept in order.
+
+    `numbers` is for look-ups; `sizes` are in bytes, by number.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[Digest, int] = {}
+        self.sizes = array("q")
+        self._digests: list[Digest | None] = []
+        self._slots: list[array[int]] = []
+        self._free: list[int] = []
+
+    def slots(self, number: int) -> "array[int]":
+        return self._slots[number]
+
+    def digest(self, number: int) -> Digest:
+        """Of a number in use."""
+        digest = self._digests[number]
+        assert digest is not None
+        return digest
+
+    def number(self, digest: Digest) -> int:
+        """That of a digest that is about to be linked."""
+        number = self.numbers.get(digest)
+        if number is not None:
+            return number
+        if self._free:
+            number = self._free.pop()
+            self._digests[number] = digest
+        else:
+            number = len(self._digests)
+            self._digests.append(digest)
+            self.sizes.append(0)
+            self._slots.append(array("H"))
+        self.numbers[digest] = number
+        return number
+
+    def link(self, number: int, slot: int) -> None:
+        """Once for each pair."""
+        slots = self._slots[number]
+        slots.insert(bisect_left(slots, slot), slot)
+
+    def unlink(self, number: int, slot: int) -> None:
+        """Of a pair that was linked; with the last one the number becomes free."""
+        slots = self._slots[number]
+        del slots[bisect_left(slots, slot)]
+        if not slots:
+            del self.numbers[self.digest(number)]
+            self._digests[number] = None
+            self._slots[number] = array("H")  # the old one keeps the room that it once needed
+            self._free.append(number)
