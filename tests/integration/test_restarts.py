@@ -50,11 +50,12 @@ async def pulling(choose: Callable[[], Registry], over: asyncio.Event) -> int:
 
 
 async def pulled(address: str, path: str) -> bytes | None:
-    """None when nobody answered: containerd then asks its next host."""
+    """None when nobody served it: containerd then asks its next host."""
     async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20, trust_env=False) as http:
         try:
             answer = await http.send(http.build_request("GET", path), stream=True)
         except httpx.TransportError:
             return None
-        assert answer.status_code == 200
-        return await answer.aread()
+        received = await answer.aread()
+        assert answer.status_code in {200, 404}
+        return received if answer.status_code == 200 else None

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from heliograph_shared.address import Address, InvalidAddress
+
 PREFIX = "HELIOGRAPH_"
 
 _password = re.compile(r"(//)[^/\s@]*@")
@@ -60,7 +62,22 @@ def _between_expressions(text: str) -> list[str]:
     return parts
 
 
+def _reachable(texts: tuple[str, ...]) -> tuple[str, ...]:
+    addresses = []
+    for text in texts:
+        try:
+            address = Address.parse(text)
+        except InvalidAddress as error:
+            raise ValueError(str(error)) from error
+        if address.host in {"", "0.0.0.0", "::"} or len(address.host) > 253 or not address.port:  # noqa: S104 - refused
+            raise ValueError(f"nobody can reach {text!r}: wanted a host and a port")
+        addresses.append(str(address))
+    return tuple(addresses)
+
+
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed(_at_commas))]
+Addresses = Annotated[CommaList, AfterValidator(_reachable)]
+"""Several `host:port`, none of which may mean "all" of this machine's."""
 PatternList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed(_between_expressions))]
 """Regular expressions; a comma that is a part of one does not end it."""
 

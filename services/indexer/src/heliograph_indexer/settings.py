@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from heliograph_shared.address import Address, InvalidAddress, ListenAddress
+from heliograph_shared.address import Address, ListenAddress
 from heliograph_shared.settings import (
-    CommaList,
+    Addresses,
     MirroredRegistries,
     NatsUrls,
     NodeName,
@@ -46,7 +46,7 @@ class Settings(ServiceSettings):
     state_path: Path = Field(
         Path("/run/heliograph/node.json"), description="file by which this node's registry is told of tags"
     )
-    advertise: CommaList = Field(
+    advertise: Addresses = Field(
         (),
         max_length=MAX_ADDRESSES,
         description="host:port where peers reach this node's registry, separated by commas; "
@@ -71,20 +71,6 @@ class Settings(ServiceSettings):
         if path is None and info.data.get("content_store") == "oci-layout":
             raise ValueError("names the layout's directory and is needed with oci-layout")
         return path
-
-    @field_validator("advertise")
-    @classmethod
-    def _can_be_reached(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        addresses = []
-        for text in texts:
-            try:
-                address = Address.parse(text)
-            except InvalidAddress as error:
-                raise ValueError(str(error)) from error
-            if address.host in {"", "0.0.0.0", "::"} or len(address.host) > 253 or not address.port:  # noqa: S104 - refused
-                raise ValueError(f"nobody can reach {text!r}: wanted a host and a port")
-            addresses.append(str(address))
-        return tuple(addresses)
 
     @field_validator("registry_ready_url")
     @classmethod

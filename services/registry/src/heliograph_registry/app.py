@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from heliograph_registry.adapters.answers import Answers
 from heliograph_registry.adapters.asgi import Distribution
+from heliograph_registry.adapters.dns import open_dns_peers
 from heliograph_registry.adapters.filesystem import FileContent, open_readers
 from heliograph_registry.adapters.grpc import open_resolver
 from heliograph_registry.adapters.http1 import open_peers
@@ -21,10 +22,12 @@ from heliograph_registry.adapters.state_file import StateFile
 from heliograph_registry.adapters.uvicorn import MirrorProtocol, bound_memory
 from heliograph_registry.ahead import Ahead, open_ahead
 from heliograph_registry.blobs import open_blobs
+from heliograph_registry.ladder import Ladder
 from heliograph_registry.peering import Peering
 from heliograph_registry.service import Mirror
 from heliograph_registry.settings import Settings
 from heliograph_shared import telemetry
+from heliograph_shared.address import Address
 from heliograph_shared.admin import admin_routes
 from heliograph_shared.filters import ImageFilter, InvalidFilter
 from heliograph_shared.http import serve_http
@@ -92,11 +95,15 @@ async def open_mirror(
     routers = open_resolver(
         settings.router_target, node=node, zone=settings.zone, max_peers=settings.peer_attempts
     )
-    async with routers as resolver, open_peers(node, stall_s=settings.peer_stall_timeout_s) as peers:
+    async with (
+        routers as resolver,
+        open_peers(node, stall_s=settings.peer_stall_timeout_s) as peers,
+        open_dns_peers([Address.parse(text) for text in settings.peer_dns]) as nearby,
+    ):
         peering = Peering(
             node=node,
             facts=facts,
-            resolver=resolver,
+            resolver=Ladder(resolver, peers, nearby, facts, node=node),
             peers=peers,
             attempts=settings.peer_attempts,
             resolve_timeout_s=first_byte_s * _RESOLVE_SHARE,

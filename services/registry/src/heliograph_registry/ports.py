@@ -6,7 +6,7 @@ from typing import Protocol
 
 from heliograph_registry.domain.peer import Peer, Resolution
 from heliograph_registry.domain.ranges import ByteRange, Span
-from heliograph_registry.domain.target import Blob, ManifestByDigest
+from heliograph_registry.domain.target import Blob, ManifestByDigest, ManifestByTag
 from heliograph_registry.errors import PeerFailed
 from heliograph_shared.digest import Digest
 
@@ -69,6 +69,14 @@ class Resolver(Protocol):
 
         Raises `ResolverUnavailable` when nobody could answer, which is not nobody holding it.
         """
+        ...
+
+
+class Nearby(Protocol):
+    """Where other nodes may be, of which nothing else is known."""
+
+    async def addresses(self, count: int) -> Sequence[str]:
+        """At most `count` registries, `host:port`, drawn at random. Takes 50 ms at most."""
         ...
 
 
@@ -147,4 +155,8 @@ class Peers(Protocol):
 
     async def size_of(self, peer: Peer, target: Blob) -> int:
         """How many bytes the peer would send. Raises `PeerFailed`."""
+        ...
+
+    async def digest_of(self, peer: Peer, target: ManifestByTag) -> Digest:
+        """What the tag names on the peer's own node. Raises `PeerFailed`."""
         ...

@@ -5,7 +5,13 @@ from pathlib import Path
 from pydantic import Field
 
 from heliograph_shared.address import Address, ListenAddress
-from heliograph_shared.settings import MirroredRegistries, NodeName, RegistryFilters, ServiceSettings
+from heliograph_shared.settings import (
+    Addresses,
+    MirroredRegistries,
+    NodeName,
+    RegistryFilters,
+    ServiceSettings,
+)
 
 
 class Settings(ServiceSettings):
@@ -25,6 +31,12 @@ class Settings(ServiceSettings):
         Address("::", 9090), description="where health and metrics are served"
     )
     router_target: str = Field("dns:///127.0.0.1:5001", description="the routers, a gRPC target")
+    peer_dns: Addresses = Field(
+        (),
+        max_length=16,
+        description="host:port that DNS resolves to the registries of all nodes, separated by commas; "
+        "asked directly while no router answers; empty: off",
+    )
     mirrored_registries: MirroredRegistries
     registry_filters: RegistryFilters
     first_byte_timeout_ms: int = Field(

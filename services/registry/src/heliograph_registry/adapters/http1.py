@@ -19,15 +19,19 @@ from heliograph_registry.adapters.connections import Connection, Connections
 from heliograph_registry.domain.pace import Pace, Side
 from heliograph_registry.domain.peer import Peer
 from heliograph_registry.domain.ranges import ByteRange, Span, parse_content_range
-from heliograph_registry.domain.target import Blob, ManifestByDigest
+from heliograph_registry.domain.target import Blob, ManifestByDigest, ManifestByTag
 from heliograph_registry.errors import PeerFailed, RangeNotSatisfiable
 from heliograph_shared import telemetry
+from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 
 _MAX_HEAD_BYTES = 16 << 10
 _PIECE_BYTES = 1 << 20
+_DIGEST = b"docker-content-digest"
 _STALLED = "sent next to nothing for too long"
 
 tracer = trace.get_tracer("heliograph_registry")
+
+Content = Blob | ManifestByDigest | ManifestByTag
 
 
 class HttpPeers:
@@ -58,11 +62,20 @@ class HttpPeers:
             exchange.end(unread=0)
             return _content_length(peer, exchange.response)
 
+    async def digest_of(self, peer: Peer, target: ManifestByTag) -> Digest:
+        with tracer.start_as_current_span("HEAD", kind=trace.SpanKind.CLIENT, record_exception=False) as span:
+            exchange = await self._ask(peer, "HEAD", target, None, span)
+            exchange.end(unread=0)
+        try:
+            return parse_digest(_header(exchange.response, _DIGEST))
+        except InvalidDigest as error:
+            raise PeerFailed(peer.node, "answered without a digest") from error
+
     async def _ask(
         self,
         peer: Peer,
         method: str,
-        target: Blob | ManifestByDigest,
+        target: Content,
         wanted: ByteRange | None,
         span: trace.Span,
     ) -> "_Exchange":
@@ -237,15 +250,14 @@ class _Exchange:
             self.connection.close()
 
 
-def _path(target: Blob | ManifestByDigest) -> str:
+def _path(target: Content) -> str:
     kind = "blobs" if isinstance(target, Blob) else "manifests"
+    reference = target.tag if isinstance(target, ManifestByTag) else target.digest
     namespace = f"?ns={target.name.registry}" if target.name.registry else ""
-    return f"/v2/{target.name.repository}/{kind}/{target.digest}{namespace}"
+    return f"/v2/{target.name.repository}/{kind}/{reference}{namespace}"
 
 
-def _accept(
-    peer: Peer, target: Blob | ManifestByDigest, wanted: ByteRange | None, response: h11.Response
-) -> None:
+def _accept(peer: Peer, target: Content, wanted: ByteRange | None, response: h11.Response) -> None:
     """Only the very bytes that were asked for, of the digest that was asked for, not encoded."""
     if response.status_code == 416 and wanted is not None:
         size = _header(response, b"content-range").rpartition("/")[2]
@@ -258,7 +270,7 @@ def _accept(
             f"answered {response.status_code} {reason}".rstrip(),
             healthy=response.status_code in {404, 503},
         )
-    if _header(response, b"docker-content-digest") != target.digest:
+    if not isinstance(target, ManifestByTag) and _header(response, _DIGEST) != target.digest:
         raise PeerFailed(peer.node, "answered with another digest")
     if _header(response, b"content-encoding") or _header(response, b"transfer-encoding"):
         raise PeerFailed(peer.node, "answered with encoded bytes")
