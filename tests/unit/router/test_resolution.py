@@ -30,7 +30,7 @@ def cluster() -> Cluster:
 def ask(cluster: Cluster, *keys: Key, node: str = "asker", complete: bool = True) -> list[Resolution]:
     below = random.Random(1).randrange
     directory = Directory(cluster, Selector(below), below)
-    return directory.resolve(Query(keys, 3, node, "", frozenset()), complete=complete)
+    return directory.resolve(Query(keys, 3, node, "", frozenset()), 0, complete=complete)
 
 
 def join(cluster: Cluster, node: SimulatedNode) -> None:
@@ -83,3 +83,35 @@ def test_of_many_holders_one_that_can_be_reached_is_found(cluster: Cluster) -> N
         join(cluster, SimulatedNode(f"n{number}", content={A: 7}, reachable=number == 150))
     (found,) = ask(cluster, ByDigest(A))
     assert [peer.node for peer in found.peers] == ["n150"]
+
+
+def first_named(directory: Directory, now_s: float, *, node: str = "asker", failed: str = "") -> str:
+    query = Query([ByDigest(A)], 3, node, "", frozenset([failed] if failed else []))
+    (found,) = directory.resolve(query, now_s, complete=True)
+    return found.peers[0].node
+
+
+def test_a_node_that_failed_one_asker_is_named_last_to_all_for_ten_seconds(cluster: Cluster) -> None:
+    join(cluster, SimulatedNode("bad", content={A: 7}))
+    join(cluster, SimulatedNode("good", content={A: 7}))
+    below = random.Random(1).randrange
+    directory = Directory(cluster, Selector(below), below)
+    assert first_named(directory, 0, failed="bad") == "good"
+    assert {first_named(directory, 9.9, node=f"other{number}") for number in range(20)} == {"good"}
+    assert "bad" in {first_named(directory, 10.1, node=f"other{number}") for number in range(20)}
+
+
+def test_the_only_holder_is_named_whatever_was_said_of_it(cluster: Cluster) -> None:
+    join(cluster, SimulatedNode("bad", content={A: 7}))
+    below = random.Random(1).randrange
+    directory = Directory(cluster, Selector(below), below)
+    assert first_named(directory, 0, failed="bad") == "bad"
+
+
+def test_what_a_node_says_of_itself_counts_for_nothing(cluster: Cluster) -> None:
+    join(cluster, SimulatedNode("a", content={A: 7}))
+    join(cluster, SimulatedNode("b", content={A: 7}))
+    below = random.Random(1).randrange
+    directory = Directory(cluster, Selector(below), below)
+    first_named(directory, 0, node="a", failed="a")
+    assert {first_named(directory, 1, node=f"other{number}") for number in range(20)} == {"a", "b"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heliograph_router.domain.index import Index
 from heliograph_router.domain.replica import Replica
-from heliograph_router.domain.selection import Selector
+from heliograph_router.domain.selection import Reported, Selector
 
 
 def holders(**zones: str) -> list[Replica]:
@@ -68,3 +68,20 @@ def test_what_was_long_ago_counts_less() -> None:
     for _ in range(7):
         chosen.fade()
     assert chosen._named == {}
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from("abc")), max_size=20))
+def test_a_report_ends_ten_seconds_after_the_last_one(reports: list[tuple[int, str]]) -> None:
+    reported, now_s = Reported(), 0
+    last: dict[str, int] = {}
+    for later_s, node in reports:
+        now_s += later_s
+        last[node] = now_s
+        reported.report([node], now_s)
+        assert set(reported.avoided(now_s)) == {node for node, at_s in last.items() if now_s - at_s < 10}
+
+
+def test_reports_are_bounded_and_the_oldest_go_first() -> None:
+    reported = Reported()
+    reported.report((f"n{number}" for number in range(1_500)), 0)
+    assert set(reported.avoided(0)) == {f"n{number}" for number in range(500, 1_500)}

@@ -64,7 +64,7 @@ class Router:
 
     def resolve(self, query: Query) -> list[Resolution]:
         """One answer for each key, in order."""
-        return self._directory.resolve(query, complete=self._readiness.reason is None)
+        return self._directory.resolve(query, time.monotonic(), complete=self._readiness.reason is None)
 
     def nodes(self) -> Iterator[Node]:
         return self._cluster.nodes(_now())

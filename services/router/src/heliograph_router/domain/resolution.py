@@ -1,14 +1,14 @@
 """The answer to "who has it?"."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import assert_never
 
 from heliograph_router.domain.cluster import Cluster
 from heliograph_router.domain.index import Below
 from heliograph_router.domain.replica import Replica
-from heliograph_router.domain.selection import Selector
+from heliograph_router.domain.selection import Reported, Selector
 from heliograph_shared.digest import Digest
 
 _CANDIDATES = 64  # of more holders: two choices need few, and a look at thousands would delay others
@@ -75,12 +75,15 @@ class Resolution:
 class Directory:
     def __init__(self, cluster: Cluster, selector: Selector, below: Below) -> None:
         self._cluster, self._selector, self._below = cluster, selector, below
+        self._reported = Reported()
 
-    def resolve(self, query: Query, *, complete: bool) -> list[Resolution]:
-        """One answer for each key, in order.
+    def resolve(self, query: Query, now_s: float, *, complete: bool) -> list[Resolution]:
+        """One answer for each key, in order. What one asker found to fail is named last to all for a while.
 
         Unless the index is `complete`, what it does not know is not said to be nowhere.
         """
+        self._reported.report((node for node in query.failed if node != query.node), now_s)
+        query = replace(query, failed=query.failed.union(self._reported.avoided(now_s)))
         absent = Resolution(Status.NOT_FOUND if complete else Status.NOT_SYNCED)
         return [self._answer(key, query, absent) for key in query.keys]
 

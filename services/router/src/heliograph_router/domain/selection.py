@@ -5,6 +5,36 @@ from collections.abc import Collection, Iterable
 from heliograph_router.domain.index import Below
 from heliograph_router.domain.replica import Replica
 
+_AVOIDED_S = 10.0
+_MOST_REPORTED = 1_000
+
+
+class Reported:
+    """Nodes that did not deliver to some other: named last for 10 s, to everybody. At most 1,000.
+
+    A hint, not a withdrawal: when nobody else holds the content, such a node is still named. What a node
+    says of itself counts for nothing, and one bad report of a good peer costs it no more than its turn.
+    """
+
+    def __init__(self) -> None:
+        self._until_s: dict[str, float] = {}
+
+    def report(self, nodes: Iterable[str], now_s: float) -> None:
+        for node in nodes:
+            self._until_s.pop(node, None)
+            self._until_s[node] = now_s + _AVOIDED_S
+        while len(self._until_s) > _MOST_REPORTED:
+            del self._until_s[next(iter(self._until_s))]
+
+    def avoided(self, now_s: float) -> Collection[str]:
+        """Those whose time is not over; it is looked at in place, so use it before the next call."""
+        while self._until_s:
+            node, until_s = next(iter(self._until_s.items()))  # in the order in which they end
+            if until_s > now_s:
+                break
+            del self._until_s[node]
+        return self._until_s.keys()
+
 
 class Selector:
     """Power of two choices: of two holders drawn at random, the one that was named first less often lately.
