@@ -61,6 +61,7 @@ class BusNode:
     tags: dict[str, Tagged] = field(default_factory=dict)
     addresses: list[str] = field(default_factory=lambda: ["10.0.0.1:5000"])
     zone: str = ""
+    downloading: list[Digest] = field(default_factory=list)
     mute: bool = False
     per_chunk: int = 1000
     asked: list[int] = field(default_factory=list)
@@ -96,7 +97,9 @@ class BusNode:
             await self._publish(subjects.content(self.name), message, trace or {})
 
     async def heartbeat(self) -> None:
-        message = NodeHeartbeat(**self._at, addresses=self.addresses, zone=self.zone)
+        message = NodeHeartbeat(
+            **self._at, addresses=self.addresses, zone=self.zone, downloading=self.downloading
+        )
         await self._publish(subjects.node(self.name), message)
 
     async def leave(self) -> None:
@@ -186,6 +189,11 @@ class RouterClient:
             **more,
         )
         return list((await self.api.Resolve(request, timeout=10)).resolutions)
+
+    async def wait(self, digest: str, node: str, wait_ms: int = 10_000) -> Any:
+        """What a node is told that may wait."""
+        (found,) = await self.ask(digest, node=node, wait_ms=wait_ms)
+        return found
 
     async def holders(self, digest: str) -> set[str]:
         (found,) = await self.ask(digest, max_peers=100)

@@ -72,8 +72,16 @@ class SimulatedNode:
         self.content = dict(self.content if content is None else content)
         return Changed(self.name, self.incarnation, 1, dict(self.content), (), dict(self.tags), ())
 
-    def heartbeat(self) -> Alive:
-        return Alive(self.name, self.incarnation, self.sequence, self.addresses, self.zone, self.inventory)
+    def heartbeat(self, downloading: tuple[Digest, ...] = ()) -> Alive:
+        return Alive(
+            self.name,
+            self.incarnation,
+            self.sequence,
+            self.addresses,
+            self.zone,
+            self.inventory,
+            downloading,
+        )
 
     def left(self) -> Left:
         return Left(self.name, self.incarnation)

@@ -24,8 +24,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     name = socket.gethostname()
     metrics = Metrics()
     bus = NatsBus(name, metrics)
-    router = Router(lease_s=settings.lease_s, snapshots=bus, link=bus, below=random.randrange)
-    metrics.follow(router.totals)
+    router = Router(
+        lease_s=settings.lease_s,
+        leaders=settings.upstream_leaders,
+        snapshots=bus,
+        link=bus,
+        below=random.randrange,
+    )
+    metrics.follow(router.totals, router.parked)
 
     def readiness() -> str | None:
         return "stopping" if stop.is_set() else router.unready_reason()
@@ -36,6 +42,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             serve_resolver(
                 settings.router_listen,
                 resolve=router.resolve,
+                resolve_or_wait=router.resolve_or_wait,
                 nodes=router.nodes,
                 totals=router.totals,
                 readiness=readiness,
@@ -52,3 +59,4 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             log.info("serving", router=name, address=str(settings.router_listen), lease_s=settings.lease_s)
             await stop.wait()
             log.info("stopping", router=name)
+            router.stop_waiting()

@@ -2,7 +2,8 @@
 
 RouterError
 ├── BusUnavailable        a message was not sent
-└── SnapshotUnavailable   a node did not say, or not in full, what it holds; asked again while it is needed
+├── SnapshotUnavailable   a node did not say, or not in full, what it holds; asked again while it is needed
+└── Stopping              a call that waits has to wait at another router
 """
 
 
@@ -20,3 +21,8 @@ class SnapshotUnavailable(RouterError):
     def __init__(self, node: str, reason: str) -> None:
         super().__init__(f"{node}: {reason}")
         self.node, self.reason = node, reason
+
+
+class Stopping(RouterError):
+    def __init__(self) -> None:
+        super().__init__("this router stops")

@@ -13,13 +13,16 @@ from collections.abc import Iterator
 import structlog
 
 from heliograph_router.domain.cluster import Cluster, NeedSnapshot, Node, Refusal, Totals
-from heliograph_router.domain.events import Left, Moment, NodeEvent, Snapshot
+from heliograph_router.domain.events import Alive, Changed, Left, Moment, NodeEvent, Snapshot
 from heliograph_router.domain.index import Below
 from heliograph_router.domain.readiness import Readiness
-from heliograph_router.domain.resolution import Directory, Query, Resolution
+from heliograph_router.domain.resolution import ByDigest, Directory, Query, Resolution, Status
 from heliograph_router.domain.selection import Selector
+from heliograph_router.domain.waiting import Turn
+from heliograph_router.parking import OnParked, Parking
 from heliograph_router.ports import Link, Snapshots
 from heliograph_router.resync import Resync
+from heliograph_shared.digest import Digest
 
 log = structlog.get_logger()
 
@@ -30,12 +33,15 @@ _NAMED_IN_LOG = 10
 
 
 class Router:
-    def __init__(self, *, lease_s: float, snapshots: Snapshots, link: Link, below: Below) -> None:
+    def __init__(
+        self, *, lease_s: float, leaders: int, snapshots: Snapshots, link: Link, below: Below
+    ) -> None:
         self._link = link
         self._cluster = Cluster(lease_s)
         self._selector = Selector(below)
         self._directory = Directory(self._cluster, self._selector, below)
         self._readiness = Readiness(lease_s)
+        self._parking = Parking(self._cluster.index, leaders=leaders, lease_s=lease_s / 2)
         self._resync = Resync(snapshots, on_snapshot=self._take_snapshot, still_needed=self._still_needed)
 
     async def run(self) -> None:
@@ -50,8 +56,8 @@ class Router:
         heard = self._cluster.hear(event, _now())
         if heard.need is not None:
             self._resync.want(heard.need)
-        if isinstance(event, Left) and heard.refusal is None:
-            log.info("node left", node=event.node)
+        if heard.refusal is None:
+            self._advance_waits(event, time.monotonic())
         return heard.refusal
 
     def hello_sent(self) -> None:
@@ -66,6 +72,27 @@ class Router:
         """One answer for each key, in order."""
         return self._directory.resolve(query, time.monotonic(), complete=self._readiness.reason is None)
 
+    async def resolve_or_wait(self, query: Query, wait_s: float, on_parked: OnParked) -> list[Resolution]:
+        """As `resolve`; but a query for one digest that nobody holds yet may wait, or be told to go upstream.
+
+        `on_parked` is awaited when it has to wait. Raises `Stopping`.
+        """
+        digest = self._waited_for(query)
+        if digest is None:
+            return self.resolve(query)
+        turn = await self._parking.turn(digest, query.node, wait_s, on_parked)
+        if turn is not Turn.UPSTREAM:
+            (found,) = self.resolve(query)
+            if found.peers:
+                return [found]
+        return [Resolution(Status.GO_UPSTREAM)]
+
+    def stop_waiting(self) -> None:
+        self._parking.stop()
+
+    def parked(self) -> int:
+        return len(self._parking)
+
     def nodes(self) -> Iterator[Node]:
         return self._cluster.nodes(_now())
 
@@ -75,6 +102,26 @@ class Router:
     def unready_reason(self) -> str | None:
         """None once what is not found may be said to be nowhere."""
         return self._readiness.reason
+
+    def _waited_for(self, query: Query) -> Digest | None:
+        """A node that does not live could neither announce its copy nor renew its lease."""
+        match query.keys:
+            case [ByDigest(digest=digest)] if self._readiness.reason is None and self._cluster.knows(
+                query.node
+            ):
+                return digest
+        return None
+
+    def _advance_waits(self, event: NodeEvent, now_s: float) -> None:
+        waiting = self._parking.waiting
+        match event:
+            case Changed(added=gained) | Snapshot(content=gained):
+                waiting.changed(gained.keys(), now_s)
+            case Alive(downloading=digests):
+                waiting.downloading(event.node, digests, now_s)
+            case Left():
+                log.info("node left", node=event.node)
+                waiting.gone(event.node, now_s)
 
     async def _keep_watch(self) -> None:
         while True:
@@ -88,11 +135,14 @@ class Router:
             for need in self._cluster.needs(at):
                 self._resync.want(need)
             self._review_readiness(at)
+            self._parking.waiting.review(at.monotonic_s)
             await asyncio.sleep(_WATCH_S)
 
     def _expire(self, at: Moment) -> None:
         if lost := self._cluster.expire(at):
             log.warning("nodes lost, their leases ended", count=len(lost), nodes=lost[:_NAMED_IN_LOG])
+        for node in lost:
+            self._parking.waiting.gone(node, at.monotonic_s)
 
     def _review_readiness(self, at: Moment) -> None:
         before = self._readiness.reason

@@ -19,3 +19,9 @@ class Settings(ServiceSettings):
     lease_s: float = Field(
         30, gt=0, le=3600, description="seconds after which a node that was not heard is taken for lost"
     )
+    upstream_leaders: int = Field(
+        1,
+        gt=0,
+        le=100,
+        description="nodes that go upstream, for each replica, for a blob that others wait for",
+    )

@@ -31,8 +31,9 @@ class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Status.ValueTy
     NOT_SYNCED: _Status.ValueType  # 3
     """the router is still rebuilding its index: not an answer"""
     GO_UPSTREAM: _Status.ValueType  # 4
-    """the asker is the one to fetch it from upstream"""
+    """with wait_ms: nobody holds it, and the asker is to fetch it or has waited for long"""
     INVALID_KEY: _Status.ValueType  # 5
+    """enough. A call that has to wait is sent its headers at once."""
 
 class Status(_Status, metaclass=_StatusEnumTypeWrapper): ...
 
@@ -42,8 +43,9 @@ NOT_FOUND: Status.ValueType  # 2
 NOT_SYNCED: Status.ValueType  # 3
 """the router is still rebuilding its index: not an answer"""
 GO_UPSTREAM: Status.ValueType  # 4
-"""the asker is the one to fetch it from upstream"""
+"""with wait_ms: nobody holds it, and the asker is to fetch it or has waited for long"""
 INVALID_KEY: Status.ValueType  # 5
+"""enough. A call that has to wait is sent its headers at once."""
 Global___Status: _TypeAlias = Status  # noqa: Y015
 
 @_typing.final
@@ -85,7 +87,7 @@ class ResolveRequest(_message.Message):
     max_peers: _builtins.int
     """peers wanted for each key; 0: the router's default"""
     wait_ms: _builtins.int
-    """how long a blob nobody holds yet may be waited for; 0: not at all"""
+    """see GO_UPSTREAM; only for one digest key, of a blob; 0: no wait"""
     node: _builtins.str
     """who asks; never among the peers"""
     zone: _builtins.str

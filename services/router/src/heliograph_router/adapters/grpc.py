@@ -1,7 +1,7 @@
 """The resolver API v1 over gRPC, with the standard health service beside it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,8 @@ from opentelemetry import trace
 from heliograph_router.adapters.metrics import Metrics
 from heliograph_router.domain.cluster import Node, Totals
 from heliograph_router.domain.resolution import ByDigest, ByTag, Key, NotAKey, Query, Resolution, Status
+from heliograph_router.errors import Stopping
+from heliograph_router.parking import OnParked
 from heliograph_shared import telemetry
 from heliograph_shared.address import Address
 from heliograph_shared.digest import InvalidDigest, parse_digest
@@ -35,16 +37,19 @@ _STATUSES = {
     Status.FOUND: pb.FOUND,
     Status.NOT_FOUND: pb.NOT_FOUND,
     Status.NOT_SYNCED: pb.NOT_SYNCED,
+    Status.GO_UPSTREAM: pb.GO_UPSTREAM,
     Status.INVALID_KEY: pb.INVALID_KEY,
 }
 _MAX_KEYS = 1_000
 _DEFAULT_PEERS = 3
 _MAX_PEERS = 100
 _MAX_PEERS_IN_ALL = 10_000
+_MOST_WAIT_S = 300.0
 _STOP_S = 5.0
 _HEALTH_S = 0.2
 
 Resolve = Callable[[Query], Sequence[Resolution]]
+ResolveOrWait = Callable[[Query, float, OnParked], Awaitable[Sequence[Resolution]]]
 ListNodes = Callable[[], Iterator[Node]]
 CountTotals = Callable[[], Totals]
 Readiness = Callable[[], str | None]
@@ -52,9 +57,16 @@ Readiness = Callable[[], str | None]
 
 class _Resolver(ResolverServicer):
     def __init__(
-        self, resolve: Resolve, nodes: ListNodes, totals: CountTotals, readiness: Readiness, metrics: Metrics
+        self,
+        resolve: Resolve,
+        resolve_or_wait: ResolveOrWait,
+        nodes: ListNodes,
+        totals: CountTotals,
+        readiness: Readiness,
+        metrics: Metrics,
     ) -> None:
-        self._resolve, self._nodes, self._totals, self._readiness = resolve, nodes, totals, readiness
+        self._resolve, self._resolve_or_wait = resolve, resolve_or_wait
+        self._nodes, self._totals, self._readiness = nodes, totals, readiness
         self._traced = telemetry.enabled()
         self._answered = {status: metrics.resolves.labels(status.name.lower()) for status in Status}
 
@@ -65,12 +77,12 @@ class _Resolver(ResolverServicer):
                 f"{len(request.keys)} keys, at most {_MAX_KEYS} are answered",
             )
         if not self._traced:
-            return self._answer(request)
+            return await self._answer(request, context)
         caller = telemetry.extract(dict(context.invocation_metadata()))
         with tracer.start_as_current_span(
             _METHOD, context=caller, kind=trace.SpanKind.SERVER, attributes=_ATTRIBUTES
         ):
-            return self._answer(request)
+            return await self._answer(request, context)
 
     async def ListNodes(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
         return pb.ListNodesResponse(
@@ -101,11 +113,25 @@ class _Resolver(ResolverServicer):
             ready=self._readiness() is None,
         )
 
-    def _answer(self, request: Any) -> Any:
-        answers = self._resolve(_query(request))
+    async def _answer(self, request: Any, context: Any) -> Any:
+        if request.wait_ms:
+            answers = await self._waited(request, context)
+        else:
+            answers = self._resolve(_query(request))
         for answer in answers:
             self._answered[answer.status].inc()
         return pb.ResolveResponse(resolutions=map(_resolution, answers))
+
+    async def _waited(self, request: Any, context: Any) -> Sequence[Resolution]:
+        """A caller that has to wait is sent the headers at once: then it need not doubt that we live."""
+        wait_s = min(request.wait_ms / 1000, _MOST_WAIT_S)
+        try:
+            return await self._resolve_or_wait(
+                _query(request), wait_s, lambda: context.send_initial_metadata(())
+            )
+        except Stopping as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            raise  # not reached, abort raises
 
 
 @asynccontextmanager
@@ -113,6 +139,7 @@ async def serve_resolver(
     listen: Address,
     *,
     resolve: Resolve,
+    resolve_or_wait: ResolveOrWait,
     nodes: ListNodes,
     totals: CountTotals,
     readiness: Readiness,
@@ -123,7 +150,9 @@ async def serve_resolver(
     Raises `StartupError` when the address is taken or not of this machine.
     """
     server = grpc.aio.server(options=_OPTIONS)
-    add_ResolverServicer_to_server(_Resolver(resolve, nodes, totals, readiness, metrics), server)
+    add_ResolverServicer_to_server(
+        _Resolver(resolve, resolve_or_wait, nodes, totals, readiness, metrics), server
+    )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     await _report(checks, ready=False)

@@ -30,6 +30,7 @@ def alive(message: NodeHeartbeat) -> Alive:
         addresses=_addresses(message.addresses),
         zone=message.zone,
         inventory=message.inventory,
+        downloading=message.downloading,
     )
 
 

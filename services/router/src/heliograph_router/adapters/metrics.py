@@ -36,14 +36,14 @@ class Metrics:
             "heliograph_router_resolves_total", "Keys resolved", ["status"], registry=self.collected
         )
 
-    def follow(self, totals: Callable[[], Totals]) -> None:
-        """Show what `totals` says whenever the metrics are read."""
-        self.collected.register(_Index(totals))
+    def follow(self, totals: Callable[[], Totals], parked: Callable[[], int]) -> None:
+        """Show what `totals` and `parked`, calls that wait, say whenever the metrics are read."""
+        self.collected.register(_Index(totals, parked))
 
 
 class _Index(Collector):
-    def __init__(self, totals: Callable[[], Totals]) -> None:
-        self._totals = totals
+    def __init__(self, totals: Callable[[], Totals], parked: Callable[[], int]) -> None:
+        self._totals, self._parked = totals, parked
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         totals = self._totals()
@@ -54,3 +54,6 @@ class _Index(Collector):
         yield GaugeMetricFamily("heliograph_router_digests", "Distinct digests held", value=totals.digests)
         yield GaugeMetricFamily("heliograph_router_pairs", "Digests held, once a node", value=totals.pairs)
         yield GaugeMetricFamily("heliograph_router_tags", "Distinct tag references", value=totals.tags)
+        yield GaugeMetricFamily(
+            "heliograph_router_calls_waiting", "Resolves that wait for a copy", value=self._parked()
+        )

@@ -118,6 +118,10 @@ class Cluster:
         """Of a node that lives, such as a holder in the index."""
         return self._replicas[node]
 
+    def knows(self, node: str) -> bool:
+        """Whether the node lives."""
+        return node in self._replicas
+
     def nodes(self, at: Moment) -> Iterator[Node]:
         for name, replica in self._replicas.items():
             digests, tags = self.index.count_of(name)

@@ -43,7 +43,10 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The node lives; `inventory` is of the state that it published up to `sequence`."""
+    """The node lives; `inventory` is of the state that it published up to `sequence`.
+
+    What it is `downloading` it does not hold yet.
+    """
 
     node: str
     incarnation: int
@@ -51,6 +54,7 @@ class Alive:
     addresses: tuple[str, ...]
     zone: str
     inventory: Inventory
+    downloading: Collection[Digest] = ()
 
 
 @dataclass(frozen=True, slots=True)

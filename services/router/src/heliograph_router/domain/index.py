@@ -126,6 +126,15 @@ class Index:
             return self._seen(slots)
         return self._seen({slots[below(len(slots))] for _ in range(count)})
 
+    def holder_count(self, digest: Digest) -> int:
+        """How many nodes hold it, with those that are only out of sight until they have been swept."""
+        number = self._postings.numbers.get(digest)
+        return 0 if number is None else len(self._postings.slots(number))
+
+    def holds(self, node: str, digest: Digest) -> bool:
+        slot, number = self._slots.get(node), self._postings.numbers.get(digest)
+        return slot is not None and number is not None and number in self._rows[slot].held
+
     def size_bytes(self, digest: Digest) -> int:
         """As it was stated last; 0 when it is not known."""
         number = self._postings.numbers.get(digest)

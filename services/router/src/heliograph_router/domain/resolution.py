@@ -49,6 +49,7 @@ class Status(Enum):
     FOUND = auto()
     NOT_FOUND = auto()
     NOT_SYNCED = auto()
+    GO_UPSTREAM = auto()
     INVALID_KEY = auto()
 
 

@@ -1,0 +1,69 @@
+"""Calls that wait until it is their node's turn: at most 4,096."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from heliograph_router.domain.waiting import Holders, Turn, Waiting
+from heliograph_router.errors import Stopping
+from heliograph_shared.digest import Digest
+
+_MOST_PARKED = 4_096
+
+OnParked = Callable[[], Awaitable[None]]
+
+
+class Parking:
+    """Several calls of one node for one digest get their turn together; `waiting` decides on it."""
+
+    def __init__(self, holders: Holders, *, leaders: int, lease_s: float) -> None:
+        self.waiting = Waiting(holders, leaders=leaders, lease_s=lease_s, on_turn=self._on_turn)
+        self._parked: dict[tuple[Digest, str], set[asyncio.Future[Turn]]] = {}
+        self._count = 0
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    async def turn(self, digest: Digest, node: str, wait_s: float, on_parked: OnParked) -> Turn:
+        """The node's turn: `PEERS` or `UPSTREAM` at once or later, `WAIT` if it has not come by then.
+
+        `on_parked` is awaited when it does not come at once. Raises `Stopping`.
+        """
+        turn = self.waiting.ask(digest, node, time.monotonic())
+        if turn is not Turn.WAIT:
+            return turn
+        call: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        key = (digest, node)
+        self._parked.setdefault(key, set()).add(call)
+        self._count += 1
+        try:
+            if self._count > _MOST_PARKED:
+                return Turn.WAIT
+            if self._stopped:
+                raise Stopping
+            async with asyncio.timeout(wait_s):
+                await on_parked()
+                return await call
+        except TimeoutError:
+            return Turn.WAIT
+        finally:
+            self._count -= 1
+            calls = self._parked[key]
+            calls.discard(call)
+            if not calls:
+                del self._parked[key]
+                self.waiting.leave(digest, node)
+
+    def stop(self) -> None:
+        """End all waits: this router cannot tell how they would go on."""
+        self._stopped = True
+        for calls in self._parked.values():
+            for call in calls:
+                if not call.done():
+                    call.set_exception(Stopping())
+
+    def _on_turn(self, digest: Digest, node: str, turn: Turn) -> None:
+        for call in self._parked.get((digest, node), ()):
+            if not call.done():
+                call.set_result(turn)
