@@ -81,11 +81,12 @@ class BusNode:
         add: Iterable[Digest] = (),
         remove: Iterable[Digest] = (),
         tag: dict[str, Digest] | None = None,
+        size_bytes: int = 100,
         lost: bool = False,
         trace: dict[str, str] | None = None,
     ) -> None:
         """Publish it as one delta, unless that is to be lost."""
-        added, removed = dict.fromkeys(add, 100), list(remove)
+        added, removed = dict.fromkeys(add, size_bytes), list(remove)
         tagged = {name: Tagged(digest=digest, tagged_at_ms=1) for name, digest in (tag or {}).items()}
         self.content.update(added)
         for digest in removed:
@@ -194,6 +195,10 @@ class RouterClient:
         """What a node is told that may wait."""
         (found,) = await self.ask(digest, node=node, wait_ms=wait_ms)
         return found
+
+    async def node_names(self) -> set[str]:
+        listed = await self.api.ListNodes(pb.ListNodesRequest(), timeout=5)
+        return {node.node for node in listed.nodes}
 
     async def holders(self, digest: str) -> set[str]:
         (found,) = await self.ask(digest, max_peers=100)

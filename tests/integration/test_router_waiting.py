@@ -60,8 +60,7 @@ async def waiters(nats_server: NatsServer) -> AsyncIterator[Waiters]:
 
 async def all_live(router: RouterClient, nodes: list[BusNode]) -> None:
     async def known() -> bool:
-        listed = await router.api.ListNodes(pb.ListNodesRequest(), timeout=5)
-        return {node.name for node in nodes} <= {node.node for node in listed.nodes}
+        return {node.name for node in nodes} <= await router.node_names()
 
     await eventually(known, 10, "the router does not know the nodes")
 

@@ -26,6 +26,7 @@ from heliograph_registry.ladder import Ladder
 from heliograph_registry.peering import Peering
 from heliograph_registry.service import Mirror
 from heliograph_registry.settings import Settings
+from heliograph_registry.waits import Waits
 from heliograph_shared import telemetry
 from heliograph_shared.address import Address
 from heliograph_shared.admin import admin_routes
@@ -84,6 +85,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 )
                 await stop.wait()
                 log.info("stopping", node=settings.node_name)
+                mirror.stop_waiting()
 
 
 @asynccontextmanager
@@ -108,12 +110,14 @@ async def open_mirror(
             attempts=settings.peer_attempts,
             resolve_timeout_s=first_byte_s * _RESOLVE_SHARE,
         )
+        waits = Waits(peering, wait_s=settings.wait_ms / 1000, first_byte_s=first_byte_s)
         async with open_ahead(peering.resolve, content.lacks) as ahead:
             opened = open_blobs(
                 content,
                 peering,
                 ahead,
                 FileSpool(settings.spool_path, readers),
+                waits,
                 first_byte_s=first_byte_s,
                 transfers=settings.max_transfers,
             )
@@ -124,6 +128,7 @@ async def open_mirror(
                     peering=peering,
                     blobs=blobs,
                     ahead=ahead,
+                    waits=waits,
                     images=images,
                     first_byte_s=first_byte_s,
                 )

@@ -21,6 +21,7 @@ from heliograph_registry.parts import Part, Parts
 from heliograph_registry.peering import Peering, may_have
 from heliograph_registry.ports import Content, LocalBlob, Spool
 from heliograph_registry.relay import Body, LocalBody, Nothing, Relay
+from heliograph_registry.waits import Waits
 from heliograph_shared.digest import Digest
 
 log = structlog.get_logger()
@@ -54,12 +55,14 @@ class Blobs:
         peering: Peering,
         ahead: Ahead,
         spool: Spool,
+        waits: Waits,
         *,
         first_byte_s: float,
         transfers: int,
     ) -> None:
         """`transfers`: how many are sent at once to peers, and as many again to other clients."""
         self._content, self._peering, self._ahead, self._spool = content, peering, ahead, spool
+        self._waits = waits
         self._first_byte_s = first_byte_s
         self._for_peers, self._for_clients = Places(transfers), Places(transfers)
         self._relayed, self._promises = Relayed(time.monotonic), Promises(time.monotonic)
@@ -123,11 +126,13 @@ class Blobs:
         return replace(answer, body=Part(answer.body, self._parts, target.digest, answer.span.first))
 
     async def _find(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
-        async with deadline(self._first_byte_s):
+        async with deadline(self._first_byte_s) as bound:
             local = await self._local(target.digest, wanted)
             if local is not None:
                 return local
-            resolution = await self._ahead.resolution(target.digest)
+            resolution = await self._ahead.take(target.digest)
+            if resolution is None:
+                resolution = await self._waits.resolution(target.digest, wanted, bound)
             if not self._relayed.is_repeat(target.digest, wanted):
                 return await self._relay(target, wanted, resolution)
         return await self._verified(target, wanted, resolution)
@@ -172,10 +177,17 @@ class Blobs:
 
 @asynccontextmanager
 async def open_blobs(
-    content: Content, peering: Peering, ahead: Ahead, spool: Spool, *, first_byte_s: float, transfers: int
+    content: Content,
+    peering: Peering,
+    ahead: Ahead,
+    spool: Spool,
+    waits: Waits,
+    *,
+    first_byte_s: float,
+    transfers: int,
 ) -> AsyncIterator[Blobs]:
     """See `Blobs`; watches the content store for as long as it is used."""
-    blobs = Blobs(content, peering, ahead, spool, first_byte_s=first_byte_s, transfers=transfers)
+    blobs = Blobs(content, peering, ahead, spool, waits, first_byte_s=first_byte_s, transfers=transfers)
     watching = asyncio.create_task(blobs.forget_what_arrived())
     try:
         yield blobs

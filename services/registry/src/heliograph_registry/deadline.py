@@ -8,10 +8,10 @@ from heliograph_registry.errors import NotServed, Reason
 
 
 @asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Raises `NotServed` when the body takes longer."""
+async def deadline(seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """Raises `NotServed` when the body takes longer; it is given the bound, to move it."""
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        async with asyncio.timeout(seconds) as bound:
+            yield bound
     except TimeoutError as error:
         raise NotServed(Reason.TIMEOUT) from error

@@ -41,12 +41,17 @@ class Ladder:
         self._standing = Standing()
 
     async def resolve(
-        self, keys: Sequence[Digest | str], *, timeout_s: float, failed: Iterable[str] = ()
+        self,
+        keys: Sequence[Digest | str],
+        *,
+        timeout_s: float,
+        failed: Iterable[str] = (),
+        wait_s: float = 0,
     ) -> list[Resolution]:
         """As the routers say; a single key they cannot tell of is looked for. Raises as they do."""
         failed = frozenset(failed)
         try:
-            answers = await self._routers.resolve(keys, timeout_s=timeout_s, failed=failed)
+            answers = await self._routers.resolve(keys, timeout_s=timeout_s, failed=failed, wait_s=wait_s)
         except ResolverUnavailable:
             found = await self._look_for(keys, failed)
             if found is None:

@@ -48,11 +48,18 @@ class Peering:
         self._standing = Standing()
         self._latency = RecentLatency(unknown_s=_STAGGER_S, least_s=_LEAST_STAGGER_S, most_s=_MOST_STAGGER_S)
 
-    async def resolve(self, keys: Sequence[Digest | str], failed: Sequence[str] = ()) -> list[Resolution]:
-        """Who holds what, of others than the nodes that failed where there are any. Raises `NotServed`."""
+    async def resolve(
+        self, keys: Sequence[Digest | str], failed: Sequence[str] = (), *, wait_s: float = 0
+    ) -> list[Resolution]:
+        """Who holds what, of others than the nodes that failed where there are any. Raises `NotServed`.
+
+        With `wait_s` it may take that much longer until somebody holds a single digest.
+        """
         last = dict.fromkeys([*failed, *self._standing.last(time.monotonic())])
         try:
-            return await self._resolver.resolve(keys, timeout_s=self._resolve_timeout_s, failed=last)
+            return await self._resolver.resolve(
+                keys, timeout_s=self._resolve_timeout_s, failed=last, wait_s=wait_s
+            )
         except ResolverUnavailable as error:
             if error.asked:
                 log.warning("no router answered", keys=len(keys), first=keys[0], reason=error.reason)

@@ -63,9 +63,17 @@ class Resolver(Protocol):
     """Finds the nodes that hold a piece of content."""
 
     async def resolve(
-        self, keys: Sequence[Digest | str], *, timeout_s: float, failed: Iterable[str] = ()
+        self,
+        keys: Sequence[Digest | str],
+        *,
+        timeout_s: float,
+        failed: Iterable[str] = (),
+        wait_s: float = 0,
     ) -> list[Resolution]:
         """One for each key, a digest or a tag reference; `failed` are nodes that just did not deliver.
+
+        With `wait_s` the answer for a single digest that nobody holds may take that much longer: until
+        others have a copy, or `GO_UPSTREAM`.
 
         Raises `ResolverUnavailable` when nobody could answer, which is not nobody holding it.
         """

@@ -16,6 +16,7 @@ from heliograph_registry.domain.target import Blob, ManifestByDigest, ManifestBy
 from heliograph_registry.errors import NotServed, Reason
 from heliograph_registry.peering import Peering
 from heliograph_registry.ports import Content, NodeFacts
+from heliograph_registry.waits import Waits
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
 
@@ -33,15 +34,21 @@ class Mirror:
         peering: Peering,
         blobs: Blobs,
         ahead: Ahead,
+        waits: Waits,
         images: ImageFilter,
         first_byte_s: float,
     ) -> None:
         """`first_byte_s`: seconds until a request is answered or given up."""
         self._content, self._facts, self._peering, self._blobs = content, facts, peering, blobs
         self._ahead, self._images, self._first_byte_s = ahead, images, first_byte_s
+        self._waits = waits
         self._manifests: LRUCache[Digest, tuple[Manifest, str]] = LRUCache(
             _CACHED_MANIFEST_BYTES, getsizeof=lambda known: len(known[0].body)
         )
+
+    def stop_waiting(self) -> None:
+        """What is waited for is not served: the node has to stop."""
+        self._waits.stop()
 
     async def blob(
         self, target: Blob, wanted: ByteRange | None, *, from_peer: bool, head: bool

@@ -42,6 +42,13 @@ class Settings(ServiceSettings):
     first_byte_timeout_ms: int = Field(
         300, gt=0, le=60_000, description="milliseconds until a request is answered, 404 if need be"
     )
+    wait_ms: int = Field(
+        0,
+        ge=0,
+        le=240_000,
+        description="milliseconds that a blob may be waited for that nobody holds but some node fetches; "
+        "0: off, each node fetches for itself",
+    )
     peer_attempts: int = Field(3, gt=0, le=16, description="peers that are tried for one request")
     max_transfers: int = Field(
         128, gt=0, description="blobs sent at once to peers, and as many to other clients; 503 beyond"

@@ -1,11 +1,13 @@
 """The routers, by gRPC: any replica answers, and one that is down is left alone for a while."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
+import structlog
 from opentelemetry import trace
 
 from heliograph_registry.domain.breaker import Breaker
@@ -35,6 +37,7 @@ _OUTCOMES = {
     pb.GO_UPSTREAM: Outcome.GO_UPSTREAM,
 }
 
+log = structlog.get_logger()
 tracer = trace.get_tracer("heliograph_registry")
 
 
@@ -43,28 +46,42 @@ class GrpcResolver:
         self, channel: grpc.aio.Channel, *, target: str, node: str, zone: str, max_peers: int
     ) -> None:
         self._resolve = ResolverStub(channel).Resolve
+        self._resolve_or_wait = channel.unary_stream(  # a unary call shows headers only with the answer
+            f"/{_METHOD}",
+            request_serializer=pb.ResolveRequest.SerializeToString,
+            response_deserializer=pb.ResolveResponse.FromString,
+        )
         self._target, self._node, self._zone, self._max_peers = target, node, zone, max_peers
         self._breaker = Breaker(_BREAKER_HOLD_S)
 
     async def resolve(
-        self, keys: Sequence[Digest | str], *, timeout_s: float, failed: Iterable[str] = ()
+        self,
+        keys: Sequence[Digest | str],
+        *,
+        timeout_s: float,
+        failed: Iterable[str] = (),
+        wait_s: float = 0,
     ) -> list[Resolution]:
         if not self._breaker.admits(time.monotonic()):
             raise ResolverUnavailable("it just failed, not asked again yet", asked=False)
         try:
-            resolutions = await self._ask(keys, timeout_s, failed)
+            resolutions = await self._ask(keys, timeout_s, failed, wait_s)
         except grpc.aio.AioRpcError as error:
             self._breaker.failed(time.monotonic())
             raise ResolverUnavailable(f"{error.code().name}: {error.details()}"[:200]) from error
+        except TimeoutError as error:
+            self._breaker.failed(time.monotonic())
+            raise ResolverUnavailable("no sign of life in time") from error
         self._breaker.succeeded()
         return resolutions
 
     async def _ask(
-        self, keys: Sequence[Digest | str], timeout_s: float, failed: Iterable[str]
+        self, keys: Sequence[Digest | str], timeout_s: float, failed: Iterable[str], wait_s: float
     ) -> list[Resolution]:
         request = pb.ResolveRequest(
             keys=[_key(key) for key in keys],
             max_peers=self._max_peers,
+            wait_ms=round(wait_s * 1000),
             node=self._node,
             zone=self._zone,
             failed_peers=[pb.FailedPeer(node=node, reason="did not deliver") for node in failed],
@@ -74,9 +91,7 @@ class GrpcResolver:
             _METHOD, kind=trace.SpanKind.CLIENT, attributes=attributes, record_exception=False
         ) as span:
             try:
-                answer = await self._resolve(
-                    request, timeout=timeout_s, metadata=tuple(telemetry.inject().items())
-                )
+                answer = await (self._wait if wait_s else self._call)(request, timeout_s)
             except grpc.aio.AioRpcError as error:
                 span.set_attribute("rpc.response.status_code", error.code().name)
                 raise
@@ -87,6 +102,45 @@ class GrpcResolver:
             span.set_attribute("heliograph.outcome", [resolution.outcome for resolution in resolutions])
             return resolutions
 
+    async def _call(self, request: pb.ResolveRequest, timeout_s: float) -> pb.ResolveResponse:
+        answer: pb.ResolveResponse = await self._resolve(request, timeout=timeout_s, metadata=_metadata())
+        return answer
+
+    async def _wait(self, request: pb.ResolveRequest, timeout_s: float) -> pb.ResolveResponse:
+        """A router that makes us wait says so within the timeout; if it then is lost, one other is asked."""
+        ends_s = time.monotonic() + request.wait_ms / 1000
+        try:
+            return await self._wait_at_one(request, timeout_s)
+        except _RouterLost as error:
+            log.info("lost the router that made us wait", reason=str(error))
+        request.wait_ms = max(0, round((ends_s - time.monotonic()) * 1000))
+        try:
+            return await self._wait_at_one(request, timeout_s)
+        except _RouterLost as error:
+            raise TimeoutError from error
+
+    async def _wait_at_one(self, request: pb.ResolveRequest, timeout_s: float) -> pb.ResolveResponse:
+        longest_s = timeout_s + request.wait_ms / 1000
+        call = self._resolve_or_wait(request, timeout=longest_s, metadata=_metadata())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await call.initial_metadata()
+            waits = not call.done()
+            try:
+                answer = await call.read()
+            except grpc.aio.AioRpcError as error:
+                if not waits:
+                    raise
+                raise _RouterLost(f"{error.code().name}: {error.details()}"[:200]) from error
+            assert isinstance(answer, pb.ResolveResponse)
+            return answer
+        finally:
+            call.cancel()
+
+
+class _RouterLost(Exception):
+    """The router was well when it was asked."""
+
 
 @asynccontextmanager
 async def open_resolver(target: str, *, node: str, zone: str, max_peers: int) -> AsyncIterator[GrpcResolver]:
@@ -94,6 +148,10 @@ async def open_resolver(target: str, *, node: str, zone: str, max_peers: int) ->
     async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         channel.get_state(try_to_connect=True)
         yield GrpcResolver(channel, target=target, node=node, zone=zone, max_peers=max_peers)
+
+
+def _metadata() -> tuple[tuple[str, str], ...]:
+    return tuple(telemetry.inject().items())
 
 
 def _key(key: Digest | str) -> pb.Key:
