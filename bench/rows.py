@@ -11,6 +11,7 @@ from bench import measure, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
 from bench.servers import GIB, MIB, Content, benching, check, tools
+from bench.waiting import waiting
 from tests.support.otlp import OtlpReceiver, exporting_to
 
 Row = Callable[[Path, int], Awaitable[list[Result]]]
@@ -186,4 +187,6 @@ ROWS: dict[str, Row] = {
     "ttfb": time_to_first_byte,
     "containerd-pull": containerd_pull,
     "index": routing.index,
+    "waiting-1": partial(waiting, 1),
+    "waiting-3": partial(waiting, 3),
 }

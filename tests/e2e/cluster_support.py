@@ -40,11 +40,16 @@ class Cluster:
         self._factory, self._directory = factory, directory
         self.containerds: dict[str, Containerd] = {}
 
-    async def add(self, name: str, series: str, **options: Any) -> tuple[Node, Containerd]:
-        """A node that pulls and serves; `options` are those of its `Containerd`."""
+    async def add(
+        self, name: str, series: str, *, registry: dict[str, str] | None = None, **options: Any
+    ) -> tuple[Node, Containerd]:
+        """A node that pulls and serves; `options` are those of its `Containerd`.
+
+        `registry` is added to the environment of its registry.
+        """
         daemon = await self._factory(series, **options)
         self.containerds[name] = daemon
-        node = await self.system.add_node(name, daemon.content_path, daemon)
+        node = await self.system.add_node(name, daemon.content_path, daemon, registry)
         configure = Process(
             f"{name}-configurator",
             [
@@ -78,6 +83,11 @@ class Cluster:
         for image, reference in images:
             await self.system.announced(name, reference, *(blob.digest for blob in image.pulled()))
         return node
+
+    async def add_all(self, *series: str, **options: Any) -> list[tuple[Node, Containerd]]:
+        """Nodes "0", "1", ... of these series, started side by side."""
+        nodes = (self.add(str(number), each, **options) for number, each in enumerate(series))
+        return await asyncio.gather(*nodes)
 
     def _point_upstream(self, daemon: Containerd) -> None:
         """reg.test is a made-up name: what `server` says must be where the test's upstream listens."""

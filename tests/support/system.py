@@ -40,30 +40,45 @@ class Node:
         return f"http://127.0.0.1:{self.port}"
 
 
-class System:
-    """A bus, a router and nodes; everything ends with the test, and logs to `directory`."""
+@dataclass
+class Router:
+    """One replica."""
 
-    def __init__(self, directory: Path, nats: NatsServer, environment: dict[str, str]) -> None:
+    process: Process
+    port: int
+    admin: str
+
+
+class System:
+    """A bus, routers and nodes; everything ends with the test, and logs to `directory`."""
+
+    def __init__(
+        self, directory: Path, nats: NatsServer, environment: dict[str, str], *, replicas: int
+    ) -> None:
         self.nats = nats
         self.nodes: dict[str, Node] = {}
-        self.router_port, router_admin = free_port(), free_port()
-        self.router_admin = f"http://127.0.0.1:{router_admin}"
         self._directory, self._environment = directory, environment
-        self.router = self._process(
-            "router",
-            "router",
-            {
-                "HELIOGRAPH_ROUTER_LISTEN": f"127.0.0.1:{self.router_port}",
-                "HELIOGRAPH_ADMIN_LISTEN": f"127.0.0.1:{router_admin}",
-            },
-        )
+        self.routers = [self._router(number) for number in range(replicas)]
 
-    async def add_node(self, name: str, content_path: Path, containerd: Containerd | None = None) -> Node:
+    @property
+    def router(self) -> Process:
+        """The first replica, which is asked by `resolve`."""
+        return self.routers[0].process
+
+    async def add_node(
+        self,
+        name: str,
+        content_path: Path,
+        containerd: Containerd | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> Node:
         """Start a node's indexer and registry, and wait until both are ready.
 
-        `content_path` is an OCI layout, or the content store of `containerd`.
+        `content_path` is an OCI layout, or the content store of `containerd`; `environment` is added to
+        that of the registry.
         """
         port, admin, indexer_admin = free_port(), free_port(), free_port()
+        routers = ",".join(f"127.0.0.1:{router.port}" for router in self.routers)
         store = (
             {"HELIOGRAPH_CONTAINERD_SOCKET": str(containerd.socket)}
             if containerd
@@ -92,8 +107,9 @@ class System:
                 "HELIOGRAPH_CONTENT_PATH": str(content_path),
                 "HELIOGRAPH_REGISTRY_LISTEN": f"127.0.0.1:{port}",
                 "HELIOGRAPH_ADMIN_LISTEN": f"127.0.0.1:{admin}",
-                "HELIOGRAPH_ROUTER_TARGET": f"dns:///127.0.0.1:{self.router_port}",
+                "HELIOGRAPH_ROUTER_TARGET": f"ipv4:{routers}",
                 "HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": str(FIRST_BYTE_TIMEOUT_MS),
+                **(environment or {}),
             },
         )
         node = Node(
@@ -107,15 +123,17 @@ class System:
         """Start a node's registry again after it ended, and wait until it is ready."""
         await self._started(node.registry, node.admin)
 
-    async def start_router(self) -> None:
-        await self._started(self.router, self.router_admin)
+    async def start_router(self, number: int | None = None) -> None:
+        """Start one replica, all by default, and wait until it is ready."""
+        chosen = self.routers if number is None else [self.routers[number]]
+        await asyncio.gather(*(self._started(one.process, one.admin) for one in chosen))
 
     async def resolve(self, *keys: str, node: str = "") -> list[pb.Resolution]:
         """What the router answers `node`, an outsider by default, for digests and tag references."""
         asked = [
             pb.Key(digest=key) if key.startswith("sha256:") else pb.Key(tag_reference=key) for key in keys
         ]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.router_port}") as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.routers[0].port}") as channel:
             request = pb.ResolveRequest(keys=asked, max_peers=100, node=node)
             answer = await ResolverStub(channel).Resolve(request, timeout=5)
             return list(answer.resolutions)
@@ -134,8 +152,18 @@ class System:
     async def close(self) -> None:
         """Stop everything at once, which is quicker than one after the other."""
         nodes = self.nodes.values()
-        processes = [self.router, *(p for node in nodes for p in (node.indexer, node.registry))]
+        routers = (router.process for router in self.routers)
+        processes = [*routers, *(p for node in nodes for p in (node.indexer, node.registry))]
         await asyncio.gather(*(process.stop() for process in processes))
+
+    def _router(self, number: int) -> Router:
+        port, admin = free_port(), free_port()
+        environment = {
+            "HELIOGRAPH_ROUTER_LISTEN": f"127.0.0.1:{port}",
+            "HELIOGRAPH_ADMIN_LISTEN": f"127.0.0.1:{admin}",
+        }
+        process = self._process(f"router-{number}", "router", environment)
+        return Router(process, port, f"http://127.0.0.1:{admin}")
 
     def _process(self, name: str, service: str, environment: dict[str, str]) -> Process:
         return Process(
@@ -170,9 +198,9 @@ class System:
 
 @asynccontextmanager
 async def running_system(
-    directory: Path, nats: NatsServer, environment: dict[str, str] | None = None
+    directory: Path, nats: NatsServer, environment: dict[str, str] | None = None, *, replicas: int = 1
 ) -> AsyncIterator[System]:
-    system = System(directory, nats, environment or {})
+    system = System(directory, nats, environment or {}, replicas=replicas)
     try:
         yield system
     finally:
