@@ -18,7 +18,7 @@ from tests.support.upstream import Upstream
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
 # Half a lease is what a leader has until its heartbeat must say that it downloads.
-PATIENT = {"HELIOGRAPH_LEASE_S": "30", "HELIOGRAPH_HEARTBEAT_S": "1"}
+PATIENT = {"HELIOGRAPH_LEASE_S": "10", "HELIOGRAPH_HEARTBEAT_S": "1"}
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -48,7 +48,7 @@ async def test_of_many_nodes_that_pull_at_once_one_for_each_router_goes_upstream
 async def test_either_router_is_enough(
     tmp_path: Path, nats_server: NatsServer, containerd: ContainerdFactory, upstream: Upstream
 ) -> None:
-    """A pull succeeds from a peer while one router is down, and while the other is, the first just rebuilt."""
+    """A pull succeeds from a peer while one router is down, and while the other is, the first just back."""
     image = await pushed(tmp_path, upstream, [4 * MIB, 100_000])
     digests = [blob.digest for blob in image.pulled()]
     async with running_system(tmp_path, nats_server, replicas=2) as system:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,7 @@ class BusNode:
     mute: bool = False
     per_chunk: int = 1000
     asked: list[int] = field(default_factory=list)
+    outbid: bool = False
 
     @property
     def inventory(self) -> Inventory:
@@ -108,10 +109,14 @@ class BusNode:
         await self._publish(subjects.node(self.name), message)
         self.mute = True
 
-    async def restart(self, content: Sequence[Digest]) -> None:
+    async def restart(self, content: Iterable[Digest], *, ahead_s: float = 0) -> None:
         """Begin a new incarnation, which tells all that it holds in its first delta."""
-        self.incarnation, self.sequence, self.mute = time.time_ns(), 0, False
-        self.content, self.tags = {}, {}
+        self.incarnation = time.time_ns() + int(ahead_s * 1e9)
+        self.mute = self.outbid = False
+        await self._begin(content)
+
+    async def _begin(self, content: Iterable[Digest]) -> None:
+        self.sequence, self.content, self.tags = 0, {}, {}
         await self.change(add=content)
         await self.heartbeat()
 
@@ -137,7 +142,11 @@ class BusNode:
         await self.heartbeat()
 
     async def _answer(self, message: Msg) -> None:
-        self.asked.append(events.decode(events.SnapshotRequest, message.data).incarnation)
+        known = events.decode(events.SnapshotRequest, message.data).incarnation
+        self.asked.append(known)
+        if known > self.incarnation:  # as an indexer does whose clock was set back
+            self.incarnation, self.outbid = known + 1, True
+            await self._begin(list(self.content))
         digests = list(self.content)
         parts = [digests[at : at + self.per_chunk] for at in range(0, len(digests), self.per_chunk)] or [[]]
         for number, part in enumerate(parts):

@@ -115,3 +115,14 @@ def test_what_a_node_says_of_itself_counts_for_nothing(cluster: Cluster) -> None
     directory = Directory(cluster, Selector(below), below)
     first_named(directory, 0, node="a", failed="a")
     assert {first_named(directory, 1, node=f"other{number}") for number in range(20)} == {"a", "b"}
+
+
+def test_nodes_that_may_be_lost_are_named_last() -> None:
+    cluster = Cluster(30)
+    cluster.leases.link_works(moment(-30))
+    for number in range(10):
+        join(cluster, SimulatedNode(f"n{number}", content={A: 7}))
+    living = SimulatedNode("living", content={A: 7})
+    introduce(cluster, living, moment(31))
+    assert cluster.expire(moment(31)) == []
+    assert {ask(cluster, ByDigest(A))[0].peers[0].node for _ in range(20)} == {"living"}

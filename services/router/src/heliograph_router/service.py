@@ -139,10 +139,13 @@ class Router:
             await asyncio.sleep(_WATCH_S)
 
     def _expire(self, at: Moment) -> None:
+        stale = len(self._cluster.stale)
         if lost := self._cluster.expire(at):
             log.warning("nodes lost, their leases ended", count=len(lost), nodes=lost[:_NAMED_IN_LOG])
         for node in lost:
             self._parking.waiting.gone(node, at.monotonic_s)
+        if not stale and (held := self._cluster.stale):
+            log.warning("very many nodes fell silent at once, they are kept for a while", count=len(held))
 
     def _review_readiness(self, at: Moment) -> None:
         before = self._readiness.reason

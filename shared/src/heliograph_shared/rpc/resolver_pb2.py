@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$heliograph_shared/rpc/resolver.proto\x12\x16heliograph.resolver.v1\"7\n\x03Key\x12\x10\n\x06\x64igest\x18\x01 \x01(\tH\x00\x12\x17\n\rtag_reference\x18\x02 \x01(\tH\x00\x42\x05\n\x03key\"\xb5\x01\n\x0eResolveRequest\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.heliograph.resolver.v1.Key\x12\x11\n\tmax_peers\x18\x02 \x01(\r\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x38\n\x0c\x66\x61iled_peers\x18\x06 \x03(\x0b\x32\".heliograph.resolver.v1.FailedPeer\";\n\nFailedPeer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"J\n\x0fResolveResponse\x12\x37\n\x0bresolutions\x18\x01 \x03(\x0b\x32\".heliograph.resolver.v1.Resolution\"\x8d\x01\n\nResolution\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.heliograph.resolver.v1.Status\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12+\n\x05peers\x18\x04 \x03(\x0b\x32\x1c.heliograph.resolver.v1.Peer\"J\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\"\x12\n\x10ListNodesRequest\"@\n\x11ListNodesResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b\x32\x1c.heliograph.resolver.v1.Node\"\xa2\x01\n\x04Node\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x0f\n\x07in_sync\x18\x06 \x01(\x08\x12\x14\n\x0clease_left_s\x18\x07 \x01(\x01\x12\x0f\n\x07\x64igests\x18\x08 \x01(\x04\x12\x0c\n\x04tags\x18\t \x01(\x04\"\x0e\n\x0cStatsRequest\"r\n\rStatsResponse\x12\r\n\x05nodes\x18\x01 \x01(\x04\x12\x15\n\rnodes_in_sync\x18\x02 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x04\x12\r\n\x05pairs\x18\x04 \x01(\x04\x12\x0c\n\x04tags\x18\x05 \x01(\x04\x12\r\n\x05ready\x18\x06 \x01(\x08*l\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\t\n\x05\x46OUND\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0e\n\nNOT_SYNCED\x10\x03\x12\x0f\n\x0bGO_UPSTREAM\x10\x04\x12\x0f\n\x0bINVALID_KEY\x10\x05\x32\x9e\x02\n\x08Resolver\x12Z\n\x07Resolve\x12&.heliograph.resolver.v1.ResolveRequest\x1a\'.heliograph.resolver.v1.ResolveResponse\x12`\n\tListNodes\x12(.heliograph.resolver.v1.ListNodesRequest\x1a).heliograph.resolver.v1.ListNodesResponse\x12T\n\x05Stats\x12$.heliograph.resolver.v1.StatsRequest\x1a%.heliograph.resolver.v1.StatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$heliograph_shared/rpc/resolver.proto\x12\x16heliograph.resolver.v1\"7\n\x03Key\x12\x10\n\x06\x64igest\x18\x01 \x01(\tH\x00\x12\x17\n\rtag_reference\x18\x02 \x01(\tH\x00\x42\x05\n\x03key\"\xb5\x01\n\x0eResolveRequest\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.heliograph.resolver.v1.Key\x12\x11\n\tmax_peers\x18\x02 \x01(\r\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x38\n\x0c\x66\x61iled_peers\x18\x06 \x03(\x0b\x32\".heliograph.resolver.v1.FailedPeer\";\n\nFailedPeer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"J\n\x0fResolveResponse\x12\x37\n\x0bresolutions\x18\x01 \x03(\x0b\x32\".heliograph.resolver.v1.Resolution\"\x8d\x01\n\nResolution\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.heliograph.resolver.v1.Status\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12+\n\x05peers\x18\x04 \x03(\x0b\x32\x1c.heliograph.resolver.v1.Peer\"J\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\"\x12\n\x10ListNodesRequest\"@\n\x11ListNodesResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b\x32\x1c.heliograph.resolver.v1.Node\"\xb1\x01\n\x04Node\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x0f\n\x07in_sync\x18\x06 \x01(\x08\x12\x14\n\x0clease_left_s\x18\x07 \x01(\x01\x12\x0f\n\x07\x64igests\x18\x08 \x01(\x04\x12\x0c\n\x04tags\x18\t \x01(\x04\x12\r\n\x05stale\x18\n \x01(\x08\"\x0e\n\x0cStatsRequest\"r\n\rStatsResponse\x12\r\n\x05nodes\x18\x01 \x01(\x04\x12\x15\n\rnodes_in_sync\x18\x02 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x04\x12\r\n\x05pairs\x18\x04 \x01(\x04\x12\x0c\n\x04tags\x18\x05 \x01(\x04\x12\r\n\x05ready\x18\x06 \x01(\x08*l\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\t\n\x05\x46OUND\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0e\n\nNOT_SYNCED\x10\x03\x12\x0f\n\x0bGO_UPSTREAM\x10\x04\x12\x0f\n\x0bINVALID_KEY\x10\x05\x32\x9e\x02\n\x08Resolver\x12Z\n\x07Resolve\x12&.heliograph.resolver.v1.ResolveRequest\x1a\'.heliograph.resolver.v1.ResolveResponse\x12`\n\tListNodes\x12(.heliograph.resolver.v1.ListNodesRequest\x1a).heliograph.resolver.v1.ListNodesResponse\x12T\n\x05Stats\x12$.heliograph.resolver.v1.StatsRequest\x1a%.heliograph.resolver.v1.StatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heliograph_shared.rpc.resolver_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUS']._serialized_start=1045
-  _globals['_STATUS']._serialized_end=1153
+  _globals['_STATUS']._serialized_start=1060
+  _globals['_STATUS']._serialized_end=1168
   _globals['_KEY']._serialized_start=64
   _globals['_KEY']._serialized_end=119
   _globals['_RESOLVEREQUEST']._serialized_start=122
@@ -50,11 +50,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTNODESRESPONSE']._serialized_start=682
   _globals['_LISTNODESRESPONSE']._serialized_end=746
   _globals['_NODE']._serialized_start=749
-  _globals['_NODE']._serialized_end=911
-  _globals['_STATSREQUEST']._serialized_start=913
-  _globals['_STATSREQUEST']._serialized_end=927
-  _globals['_STATSRESPONSE']._serialized_start=929
-  _globals['_STATSRESPONSE']._serialized_end=1043
-  _globals['_RESOLVER']._serialized_start=1156
-  _globals['_RESOLVER']._serialized_end=1442
+  _globals['_NODE']._serialized_end=926
+  _globals['_STATSREQUEST']._serialized_start=928
+  _globals['_STATSREQUEST']._serialized_end=942
+  _globals['_STATSRESPONSE']._serialized_start=944
+  _globals['_STATSRESPONSE']._serialized_end=1058
+  _globals['_RESOLVER']._serialized_start=1171
+  _globals['_RESOLVER']._serialized_end=1457
 # @@protoc_insertion_point(module_scope)

@@ -274,6 +274,7 @@ class Node(_message.Message):
     LEASE_LEFT_S_FIELD_NUMBER: _builtins.int
     DIGESTS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     incarnation: _builtins.int
     sequence: _builtins.int
@@ -282,6 +283,8 @@ class Node(_message.Message):
     lease_left_s: _builtins.float
     digests: _builtins.int
     tags: _builtins.int
+    stale: _builtins.bool
+    """its lease is over, but so are very many: it is kept for 5 minutes, and named last"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -296,10 +299,11 @@ class Node(_message.Message):
         lease_left_s: _builtins.float = ...,
         digests: _builtins.int = ...,
         tags: _builtins.int = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "digests", b"digests", "in_sync", b"in_sync", "incarnation", b"incarnation", "lease_left_s", b"lease_left_s", "node", b"node", "sequence", b"sequence", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "digests", b"digests", "in_sync", b"in_sync", "incarnation", b"incarnation", "lease_left_s", b"lease_left_s", "node", b"node", "sequence", b"sequence", "stale", b"stale", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

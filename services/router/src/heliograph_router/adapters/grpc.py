@@ -97,6 +97,7 @@ class _Resolver(ResolverServicer):
                     lease_left_s=node.lease_left_s,
                     digests=node.digests,
                     tags=node.tags,
+                    stale=node.stale,
                 )
                 for node in self._nodes()
             ]

@@ -51,6 +51,9 @@ class _Index(Collector):
         nodes.add_metric(["in_sync"], totals.nodes_in_sync)
         nodes.add_metric(["syncing"], totals.nodes - totals.nodes_in_sync)
         yield nodes
+        yield GaugeMetricFamily(
+            "heliograph_router_nodes_stale", "Nodes kept though silent", value=totals.nodes_stale
+        )
         yield GaugeMetricFamily("heliograph_router_digests", "Distinct digests held", value=totals.digests)
         yield GaugeMetricFamily("heliograph_router_pairs", "Digests held, once a node", value=totals.pairs)
         yield GaugeMetricFamily("heliograph_router_tags", "Distinct tag references", value=totals.tags)

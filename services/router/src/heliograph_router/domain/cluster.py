@@ -1,11 +1,12 @@
 """All nodes as the router knows them: each one's copy, lease and incarnation, over one index."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
 from heliograph_router.domain.departed import Departed
+from heliograph_router.domain.doubt import Doubt
 from heliograph_router.domain.events import Alive, Changed, Left, Moment, NodeEvent, Snapshot, Tag
 from heliograph_router.domain.index import Index
 from heliograph_router.domain.lease import Leases
@@ -52,6 +53,7 @@ class Node:
     zone: str
     in_sync: bool
     lease_left_s: float
+    stale: bool
     digests: int
     tags: int
 
@@ -62,6 +64,7 @@ class Totals:
 
     nodes: int
     nodes_in_sync: int
+    nodes_stale: int
     digests: int
     pairs: int
     tags: int
@@ -74,6 +77,7 @@ class Cluster:
         self._replicas: dict[str, Replica] = {}
         self._out_of_sync: set[str] = set()
         self._departed = Departed()
+        self._doubt = Doubt()
 
     def hear(self, event: NodeEvent, at: Moment) -> Heard:
         """Take note of what a node says of itself."""
@@ -107,9 +111,14 @@ class Cluster:
         return [need for node in self._out_of_sync if (need := self.need_of(node, at))]
 
     def expire(self, at: Moment) -> list[str]:
-        """Withdraw the nodes whose lease is over, and name them."""
+        """Withdraw the nodes whose lease is over, and name them; of very many at once see `Doubt`."""
         self._departed.forget_old(at)
-        expired = self.leases.expired(at)
+        expired = self._doubt.let_go(
+            self.leases.expired(at),
+            silent=self.leases.silent(at),
+            nodes=len(self._replicas),
+            now_s=at.monotonic_s,
+        )
         for node in expired:
             self._depart(node, self._replicas[node].incarnation, at, on_purpose=False)
         return expired
@@ -133,9 +142,15 @@ class Cluster:
                 zone=replica.zone,
                 in_sync=replica.in_sync,
                 lease_left_s=self.leases.left_s(name, at),
+                stale=name in self._doubt.stale,
                 digests=digests,
                 tags=tags,
             )
+
+    @property
+    def stale(self) -> Collection[str]:
+        """Nodes that may be lost, and are not withdrawn only because very many fell silent with them."""
+        return self._doubt.stale
 
     @property
     def totals(self) -> Totals:
@@ -143,6 +158,7 @@ class Cluster:
         return Totals(
             nodes=nodes,
             nodes_in_sync=nodes - len(self._out_of_sync),
+            nodes_stale=len(self._doubt.stale),
             digests=index.digests,
             pairs=index.pairs,
             tags=index.tags,

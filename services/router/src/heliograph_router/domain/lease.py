@@ -42,6 +42,15 @@ class Leases:
             over.append(node)
         return over
 
+    def silent(self, at: Moment) -> int:
+        """How many were not heard for half a lease, in which each says something at least once."""
+        count = 0
+        for heard_s in self._heard_s.values():
+            if at.monotonic_s - heard_s < self._lease_s / 2:
+                break
+            count += 1
+        return count
+
     def left_s(self, node: str, at: Moment) -> float:
         """Seconds until the lease ends at the earliest; a whole lease while it cannot be said."""
         if self._frozen_until_s == math.inf:

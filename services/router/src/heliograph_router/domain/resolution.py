@@ -1,14 +1,14 @@
 """The answer to "who has it?"."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import assert_never
 
 from heliograph_router.domain.cluster import Cluster
 from heliograph_router.domain.index import Below
 from heliograph_router.domain.replica import Replica
-from heliograph_router.domain.selection import Reported, Selector
+from heliograph_router.domain.selection import InDoubt, Reported, Selector
 from heliograph_shared.digest import Digest
 
 _CANDIDATES = 64  # of more holders: two choices need few, and a look at thousands would delay others
@@ -79,41 +79,47 @@ class Directory:
         self._reported = Reported()
 
     def resolve(self, query: Query, now_s: float, *, complete: bool) -> list[Resolution]:
-        """One answer for each key, in order. What one asker found to fail is named last to all for a while.
+        """One answer for each key, in order; nodes that are in doubt are named last.
+
+        In doubt are those that failed this asker, or a moment ago another one, and those that may be lost.
 
         Unless the index is `complete`, what it does not know is not said to be nowhere.
         """
         self._reported.report((node for node in query.failed if node != query.node), now_s)
-        query = replace(query, failed=query.failed.union(self._reported.avoided(now_s)))
-        absent = Resolution(Status.NOT_FOUND if complete else Status.NOT_SYNCED)
-        return [self._answer(key, query, absent) for key in query.keys]
+        avoided, stale = self._reported.avoided(now_s), self._cluster.stale
 
-    def _answer(self, key: Key, query: Query, absent: Resolution) -> Resolution:
+        def in_doubt(node: str) -> bool:
+            return node in query.failed or node in avoided or node in stale
+
+        absent = Resolution(Status.NOT_FOUND if complete else Status.NOT_SYNCED)
+        return [self._answer(key, query, in_doubt, absent) for key in query.keys]
+
+    def _answer(self, key: Key, query: Query, in_doubt: InDoubt, absent: Resolution) -> Resolution:
         match key:
             case ByDigest(digest=digest):
-                found = self._found(digest, query)
+                found = self._found(digest, query, in_doubt)
                 return found if found.peers else absent
             case ByTag(reference=reference):
                 tagged = self._cluster.index.digest_of(reference)
-                return self._found(tagged, query) if tagged else absent
+                return self._found(tagged, query, in_doubt) if tagged else absent
             case NotAKey():
                 return Resolution(Status.INVALID_KEY)
             case _:
                 assert_never(key)
 
-    def _found(self, digest: Digest, query: Query) -> Resolution:
+    def _found(self, digest: Digest, query: Query, in_doubt: InDoubt) -> Resolution:
         index = self._cluster.index
-        chosen = self._chosen(index.some_holders(digest, _CANDIDATES, self._below), query)
+        chosen = self._chosen(index.some_holders(digest, _CANDIDATES, self._below), query, in_doubt)
         if not chosen:  # none of those drawn could be named: of many others one may
-            chosen = self._chosen(index.holders(digest), query)
+            chosen = self._chosen(index.holders(digest), query, in_doubt)
         peers = tuple(Peer(peer.node, peer.incarnation, peer.addresses, peer.zone) for peer in chosen)
         return Resolution(Status.FOUND, digest, index.size_bytes(digest), peers)
 
-    def _chosen(self, holders: Iterable[str], query: Query) -> list[Replica]:
+    def _chosen(self, holders: Iterable[str], query: Query, in_doubt: InDoubt) -> list[Replica]:
         replicas = (self._cluster.replica(node) for node in holders if node != query.node)
         return self._selector.choose(
             (replica for replica in replicas if replica.addresses),
             query.max_peers,
             zone=query.zone,
-            last=query.failed,
+            in_doubt=in_doubt,
         )

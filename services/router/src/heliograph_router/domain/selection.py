@@ -1,9 +1,11 @@
 """Which of the nodes that hold something are named to one that asks, and in which order."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from heliograph_router.domain.index import Below
 from heliograph_router.domain.replica import Replica
+
+InDoubt = Callable[[str], bool]
 
 _AVOIDED_S = 10.0
 _MOST_REPORTED = 1_000
@@ -48,14 +50,14 @@ class Selector:
         self._named: dict[str, int] = {}
 
     def choose(
-        self, holders: Iterable[Replica], count: int, *, zone: str, last: Collection[str]
+        self, holders: Iterable[Replica], count: int, *, zone: str, in_doubt: InDoubt
     ) -> list[Replica]:
-        """At most `count` of them, best first: those of `zone`, then the others, then the nodes in `last`."""
+        """At most `count` of them, best first: those of `zone`, then others, then those in doubt."""
         near: list[Replica] = []
         far: list[Replica] = []
         doubtful: list[Replica] = []
         for holder in holders:
-            if holder.node in last:
+            if in_doubt(holder.node):
                 doubtful.append(holder)
             elif holder.zone == zone or not zone:
                 near.append(holder)

@@ -1,0 +1,104 @@
+"""Many light nodes around real routers and a real bus, which change all the time and can be harmed."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from time import monotonic
+
+import grpc
+
+from heliograph_shared.digest import digest_of
+from tests.integration.router_support import (
+    LEASE_S,
+    BusNode,
+    RouterProcess,
+    living_node,
+    router_process,
+)
+from tests.support.nats import NatsServer
+
+DIGESTS = [digest_of(f"chaos {number}".encode()) for number in range(80)]
+_EACH = 30
+_CHANGE_S = 0.005
+GRACE_S = 2.0
+
+
+class Chaos:
+    """`living` is who the routers are to know; who is taken out of it lives on, but is to be forgotten."""
+
+    def __init__(self, nats: NatsServer, router: RouterProcess, nodes: Sequence[BusNode]) -> None:
+        self.nats, self.router, self.nodes = nats, router, nodes
+        self.living = set(range(len(nodes)))
+        self.lost_share = 0.0
+        self._random = random.Random(len(nodes))
+
+    @asynccontextmanager
+    async def churn(self) -> AsyncIterator[None]:
+        """While the body runs, nodes gain and lose content; of what they say `lost_share` does not arrive."""
+        changes = asyncio.create_task(self._change())
+        try:
+            yield
+        finally:
+            changes.cancel()
+            with suppress(asyncio.CancelledError):
+                await changes
+
+    async def converges(self, within_s: float) -> None:
+        """Wait until the router names exactly the living nodes that hold each digest."""
+        ends_s, wrong = monotonic() + within_s, "nothing was answered"
+        while monotonic() < ends_s:
+            with suppress(grpc.aio.AioRpcError):
+                wrong = await self.wrong()
+                if not wrong:
+                    return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"after {within_s} s: {wrong}\n{self.router.log[-2000:]}")
+
+    async def wrong(self) -> str:
+        """What the router says that is not so, or does not say that is so; empty if all is right."""
+        answers = await self.router.ask(*DIGESTS, max_peers=len(self.nodes))
+        differences = []
+        for digest, answer in zip(DIGESTS, answers, strict=True):
+            named = {peer.node for peer in answer.peers}
+            holding = {self.nodes[one].name for one in self.living if digest in self.nodes[one].content}
+            if named != holding:
+                differences.append(f"{digest[:12]} +{sorted(named - holding)} -{sorted(holding - named)}")
+        return f"{len(differences)} digests, such as {differences[:3]}" if differences else ""
+
+    def lose(self, *numbers: int) -> None:
+        """These say nothing from now on."""
+        for number in numbers:
+            self.nodes[number].mute = True
+            self.living.discard(number)
+
+    async def restart(self, number: int, *, ahead_s: float = 0) -> None:
+        """The node begins anew with other content, on a clock that is that much ahead."""
+        content = self._random.sample(DIGESTS, _EACH)
+        await self.nodes[number].restart(content, ahead_s=ahead_s)
+
+    async def _change(self) -> None:
+        while True:
+            await asyncio.sleep(_CHANGE_S)
+            node = self._random.choice([node for node in self.nodes if not node.mute])
+            digest = self._random.choice(DIGESTS)
+            lost = self._random.random() < self.lost_share
+            gains, loses = ([], [digest]) if digest in node.content else ([digest], [])
+            await node.change(add=gains, remove=loses, lost=lost)
+
+
+@asynccontextmanager
+async def chaos(directory: Path, nats: NatsServer, count: int) -> AsyncIterator[Chaos]:
+    """Converged, and with every node known."""
+    async with AsyncExitStack() as stack:
+        router = await stack.enter_async_context(router_process(directory, nats.url))
+        await router.start()
+        nodes = await asyncio.gather(
+            *(stack.enter_async_context(living_node(nats.url, f"n{number}")) for number in range(count))
+        )
+        made = Chaos(nats, router, nodes)
+        for number, node in enumerate(nodes):
+            await node.change(add=random.Random(number).sample(DIGESTS, _EACH))
+        await made.converges(LEASE_S)
+        yield made
