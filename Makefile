@@ -13,7 +13,7 @@ SERVICES := indexer router registry configurator
 SCRATCH := $(CACHE)/scratch
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
-.PHONY: help setup demo bench soak test lint types contracts unit lock lock-check rpc rpc-check machines clean
+.PHONY: help setup demo bench soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check machines clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -68,6 +68,14 @@ rpc-check: setup ## the generated code is what `make rpc` makes
 	$(call generate_into,$(SCRATCH)/rpc)
 	cd $(SCRATCH)/rpc && find . -type f | while read -r file; do diff -u "$(CURDIR)/$$file" "$$file"; done
 
+ASYNCAPI := $(BIN)/python -m heliograph_shared.asyncapi
+
+asyncapi: setup ## describe the messages on the bus, from their models, in docs/asyncapi.json
+	$(ASYNCAPI) > docs/asyncapi.json
+
+asyncapi-check: setup ## the description is what `make asyncapi` makes
+	$(ASYNCAPI) | diff -u docs/asyncapi.json -
+
 # --- checks ---------------------------------------------------------------------------------------
 SOURCES := cli/src services/*/src shared/src
 
@@ -88,7 +96,7 @@ machines: ## unpack the containerds and the docker-registry that the tests run
 unit: setup ## the quick tests: no containerd needed
 	$(BIN)/pytest --numprocesses auto --dist worksteal tests/unit tests/contract tests/integration
 
-test: setup machines lint types contracts lock-check rpc-check ## everything that CI runs
+test: setup machines lint types contracts lock-check rpc-check asyncapi-check ## everything that CI runs
 	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 soak: setup machines ## ten minutes of pulls by real containerds while their peers are killed (SOAK_S=600)

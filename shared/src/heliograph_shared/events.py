@@ -17,9 +17,16 @@ from heliograph_shared.inventory import Inventory
 MAX_MESSAGE_BYTES = 900_000
 """Payload and headers together; NATS allows 1 MiB but counts only the payload against it."""
 
-NodeName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+NodeName = Annotated[
+    str, StringConstraints(min_length=1, max_length=253), Field(description="the node's name")
+]
 TagReference = Annotated[str, StringConstraints(min_length=1, max_length=640)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Incarnation = Annotated[
+    Count, Field(description="of this run of the indexer: nanoseconds since 1970 at its start, or more")
+]
+Addresses = Annotated[list[str], Field(description="host:port of the node's registry, best first")]
+Zone = Annotated[str, Field(description="the node's zone, empty if not known")]
 
 
 class _Message(BaseModel):
@@ -27,20 +34,28 @@ class _Message(BaseModel):
 
 
 class Tagged(_Message):
+    """What a tag points at, and since when."""
+
     digest: WireDigest
-    tagged_at_ms: Count
+    tagged_at_ms: Annotated[Count, Field(description="milliseconds since 1970")]
+
+
+Contents = Annotated[dict[WireDigest, Count], Field(description="digest to size in bytes")]
+Tags = Annotated[
+    dict[TagReference, Tagged], Field(description="registry/repository:tag to what it points at")
+]
 
 
 class ContentChanged(_Message):
     """What changed in a node's store since `sequence - 1`, and the inventory after it."""
 
     node: NodeName
-    incarnation: Count
-    sequence: Count
-    added: dict[WireDigest, Count] = {}
-    removed: list[WireDigest] = []
-    tagged: dict[TagReference, Tagged] = {}
-    untagged: list[TagReference] = []
+    incarnation: Incarnation
+    sequence: Annotated[Count, Field(description="number of this change in the incarnation, from 1")]
+    added: Contents = {}
+    removed: Annotated[list[WireDigest], Field(description="digests that went")] = []
+    tagged: Tags = {}
+    untagged: Annotated[list[TagReference], Field(description="tag references that went")] = []
     inventory: Inventory
 
 
@@ -48,11 +63,11 @@ class NodeHeartbeat(_Message):
     """The node lives, reached `sequence`, and its registry answers at `addresses` (none: not reachable)."""
 
     node: NodeName
-    incarnation: Count
-    sequence: Count
-    addresses: list[str] = []
-    zone: str = ""
-    downloading: list[WireDigest] = []
+    incarnation: Incarnation
+    sequence: Annotated[Count, Field(description="of the last change that was published, 0 if none")]
+    addresses: Addresses = []
+    zone: Zone = ""
+    downloading: Annotated[list[WireDigest], Field(description="what containerd fetches just now")] = []
     inventory: Inventory
 
 
@@ -60,35 +75,39 @@ class NodeLeft(_Message):
     """The node stops on purpose: its content is withdrawn at once."""
 
     node: NodeName
-    incarnation: Count
-    sequence: Count
+    incarnation: Incarnation
+    sequence: Annotated[Count, Field(description="of the last change that was published")]
 
 
 class SnapshotRequest(_Message):
-    """Asks a node for all it holds; `incarnation` is the highest that the asker knows of it, 0 for none."""
+    """Asks a node for all it holds."""
 
-    incarnation: Count = 0
+    incarnation: Annotated[
+        Count, Field(description="the highest that the asker knows of the node, 0 for none")
+    ] = 0
 
 
 class NodeSnapshot(_Message):
     """Chunk `chunk` (from 0) of `chunks`, all from one frozen state at `sequence`."""
 
     node: NodeName
-    incarnation: Count
-    sequence: Count
-    chunk: Count
-    chunks: Annotated[int, Field(ge=1, le=65536)]
-    content: dict[WireDigest, Count] = {}
-    tags: dict[TagReference, Tagged] = {}
-    addresses: list[str] = []
-    zone: str = ""
+    incarnation: Incarnation
+    sequence: Annotated[Count, Field(description="the change up to which this is all")]
+    chunk: Annotated[Count, Field(description="which chunk this is, from 0")]
+    chunks: Annotated[int, Field(ge=1, le=65536, description="how many chunks there are")]
+    content: Contents = {}
+    tags: Tags = {}
+    addresses: Addresses = []
+    zone: Zone = ""
     inventory: Inventory
 
 
 class RouterStarted(_Message):
     """A router has an empty index: nodes answer with a heartbeat after a jitter."""
 
-    router: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    router: Annotated[
+        str, StringConstraints(min_length=1, max_length=253), Field(description="the router's name")
+    ]
 
 
 M = TypeVar("M", bound=_Message)

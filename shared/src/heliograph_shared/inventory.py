@@ -19,10 +19,12 @@ class Inventory(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
-    digests: Annotated[int, Field(ge=0)]
-    digest_checksum: Checksum
-    tags: Annotated[int, Field(ge=0)]
-    tag_checksum: Checksum
+    digests: Annotated[int, Field(ge=0, description="how many digests the node holds")]
+    digest_checksum: Annotated[Checksum, Field(description="XOR of the first 8 bytes of each digest")]
+    tags: Annotated[int, Field(ge=0, description="how many tags there are")]
+    tag_checksum: Annotated[
+        Checksum, Field(description="XOR of the first 8 bytes of SHA-256(reference, NUL, digest) of each tag")
+    ]
 
 
 class RunningInventory:

@@ -8,6 +8,7 @@ HELLO = "heliograph.v1.hello"
 _CONTENT, _NODE, _SNAPSHOT = "heliograph.v1.content", "heliograph.v1.node", "heliograph.v1.snapshot"
 ALL_CONTENT = f"{_CONTENT}.*"
 ALL_NODES = f"{_NODE}.*"
+ALL_SNAPSHOTS = f"{_SNAPSHOT}.*"
 EVERYTHING = "heliograph.v1.>"
 
 _reserved = re.compile(r"[.%*>\s\x00-\x1f\x7f]")

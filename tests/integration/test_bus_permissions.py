@@ -1,0 +1,120 @@
+"""The permissions that `SECURITY.md` proposes let Heliograph work, and others do less."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+
+from heliograph_shared import subjects
+from heliograph_shared.digest import digest_of
+from tests.integration.router_support import connect, living_node, serving_router
+from tests.support.nats import NatsServer
+from tests.support.waiting import eventually
+
+SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+A, B = digest_of(b"a"), digest_of(b"b")
+ROLES = ["indexer", "router", "reader"]
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    (block,) = re.findall(r"```\n(authorization .*?)```", SECURITY, re.DOTALL)
+    for role in ROLES:
+        block = block.replace(f"${role.upper()}_PASSWORD", f'"{role}-secret"')
+    config = tmp_path / "nats.conf"
+    config.write_text(block)
+    async with NatsServer(tmp_path, arguments=["-c", config]) as server:
+        yield server
+
+
+def url(server: NatsServer, role: str) -> str:
+    return f"nats://{role}:{role}-secret@{server.host}:{server.port}"
+
+
+async def heard(client: Client, subject: str) -> list[str]:
+    """Subjects of messages that come in from now on."""
+    subjects_heard: list[str] = []
+
+    async def note(message) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        subjects_heard.append(message.subject)
+
+    await client.subscribe(subject, cb=note)
+    await client.flush()
+    return subjects_heard
+
+
+async def test_heliograph_works_with_them(guarded: NatsServer) -> None:
+    async with (
+        serving_router(url(guarded, "router")) as router,
+        living_node(url(guarded, "indexer"), "n") as node,
+        connect(url(guarded, "reader")) as reader,
+    ):
+        changes = await heard(reader, subjects.ALL_CONTENT)
+        await node.change(add=[A])
+        await node.change(add=[B], lost=True)  # only a snapshot tells of it
+        await router.knows(A, "n")
+        await router.knows(B, "n")
+        await eventually(lambda: changes == [subjects.content("n")], 5)
+        assert node.asked
+
+
+async def test_nobody_connects_without_a_password(guarded: NatsServer) -> None:
+    client = Client()
+    try:
+        with pytest.raises(nats.errors.Error):
+            await client.connect(guarded.url, allow_reconnect=False, error_cb=nothing)
+    finally:
+        await client.close()
+
+
+async def nothing(_: Exception) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("role", "subject"),
+    [
+        ("reader", subjects.content("n")),
+        ("reader", subjects.node("n")),
+        ("reader", subjects.snapshot("n")),
+        ("reader", subjects.HELLO),
+        ("indexer", subjects.HELLO),
+        ("indexer", subjects.snapshot("n")),
+        ("indexer", "_INBOX.x.y"),
+        ("router", subjects.content("n")),
+        ("router", subjects.node("n")),
+    ],
+)
+async def test_roles_may_say_no_more_than_theirs(guarded: NatsServer, role: str, subject: str) -> None:
+    async with (
+        connect(url(guarded, "indexer")) as node,
+        connect(url(guarded, "router")) as router,
+        connect(url(guarded, role)) as liar,
+    ):
+        at_router = [
+            await heard(router, each) for each in (subjects.ALL_CONTENT, subjects.ALL_NODES, "_INBOX.>")
+        ]
+        at_node = [await heard(node, each) for each in (subjects.HELLO, subjects.snapshot("n"))]
+        await liar.publish(subject, b"{}")
+        await liar.flush()
+        await asyncio.gather(node.flush(), router.flush())
+        assert not any([*at_router, *at_node])
+
+
+@pytest.mark.parametrize(
+    ("role", "subject"), [("indexer", subjects.ALL_CONTENT), ("indexer", "_INBOX.>"), ("reader", "_INBOX.>")]
+)
+async def test_roles_hear_no_more_than_theirs(guarded: NatsServer, role: str, subject: str) -> None:
+    async with connect(url(guarded, role)) as listener, connect(url(guarded, "router")) as router:
+        overheard = await heard(listener, subject)
+        async with connect(url(guarded, "indexer")) as node:
+            await node.publish(subjects.content("n"), b"{}")
+            await node.flush()
+        await router.publish("_INBOX.x.y", b"{}")
+        await router.flush()
+        await listener.flush()
+        assert overheard == []
