@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench import measure, routing
+from bench import measure, router, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
 from bench.servers import GIB, MIB, Content, benching, check, tools
@@ -189,4 +189,5 @@ ROWS: dict[str, Row] = {
     "index": routing.index,
     "waiting-1": partial(waiting, 1),
     "waiting-3": partial(waiting, 3),
+    **router.ROWS,
 }
