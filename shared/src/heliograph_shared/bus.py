@@ -50,6 +50,12 @@ class _Trouble:
 class _Client(Client):
     """Takes what anyone may publish: subjects or headers that are not UTF-8 would end nats-py's read loop."""
 
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """As nats-py's, which looks at every letter of a name: a quarter of a message's cost to a router."""
+        parts = (line.partition(":") for line in raw.decode("utf-8", "replace").split("\r\n"))
+        return {name.strip(): value.strip() for name, colon, value in parts if colon}
+
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:
             return await super()._process_headers(headers)

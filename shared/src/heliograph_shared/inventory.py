@@ -5,6 +5,7 @@ Counts and XORs, so order does not matter and every change undoes itself: a dige
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -39,6 +40,13 @@ class RunningInventory:
         self._digests += 1
         self._digest_xor ^= _of_digest(digest)
 
+    def add_digests(self, digests: Sequence[Digest]) -> None:
+        self._digests += len(digests)
+        checksum = self._digest_xor
+        for digest in digests:
+            checksum ^= _of_digest(digest)
+        self._digest_xor = checksum
+
     def remove_digest(self, digest: Digest) -> None:
         self._digests -= 1
         self._digest_xor ^= _of_digest(digest)
@@ -61,7 +69,7 @@ class RunningInventory:
 
 
 def _of_digest(digest: Digest) -> int:
-    return int(digest.partition(":")[2][:16], 16)
+    return int(digest[7:23], 16)  # the names of both algorithms have six letters
 
 
 def _of_tag(reference: str, digest: Digest) -> int:

@@ -35,6 +35,7 @@ class Inbound:
     def __init__(self, on_event: OnEvent, metrics: Metrics) -> None:
         self._on_event, self._metrics = on_event, metrics
         self._traced = telemetry.enabled()
+        self._counted = {kind: metrics.messages.labels(kind) for kind in ("content", "heartbeat", "left")}
         self._complaints: set[str] = set()
 
     async def content(self, message: Msg) -> None:
@@ -60,7 +61,7 @@ class Inbound:
             self._drop(refusal, node=event.node)
 
     def _read(self, kind: type[_NodeMessage], message: Msg, label: str) -> _NodeMessage | None:
-        self._metrics.messages.labels(label).inc()
+        self._counted[label].inc()
         try:
             decoded = events.decode(kind, message.data)
         except events.MalformedMessage as error:

@@ -28,19 +28,18 @@ class Postings:
         assert digest is not None
         return digest
 
-    def number(self, digest: Digest) -> int:
-        """That of a digest that is about to be linked."""
-        number = self.numbers.get(digest)
-        if number is not None:
-            return number
+    def add(self, digest: Digest, size_bytes: int, slot: int) -> int:
+        """The number of a digest that has none, with its first slot."""
         if self._free:
             number = self._free.pop()
             self._digests[number] = digest
+            self.sizes[number] = size_bytes
+            self._slots[number].append(slot)
         else:
             number = len(self._digests)
             self._digests.append(digest)
-            self.sizes.append(0)
-            self._slots.append(array("H"))
+            self.sizes.append(size_bytes)
+            self._slots.append(array("H", (slot,)))
         self.numbers[digest] = number
         return number
 
