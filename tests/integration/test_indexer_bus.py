@@ -135,23 +135,23 @@ async def test_every_change_reaches_a_reader(node: Node, listener: Listener, nat
             if step % 20 == 0:
                 await asyncio.sleep(0.02)
         await in_step(node, listener)
-    assert len(listener.all(ContentChanged)) < 10
+    assert len(listener.all(ContentChanged)) < 20
 
 
-async def test_the_first_change_goes_at_once_and_those_after_it_together(
+async def test_the_first_changes_go_at_once_and_many_more_go_together(
     node: Node, listener: Listener, nats_server: NatsServer
 ) -> None:
     async with node.running(nats_server.url):
         await eventually(lambda: listener.all(NodeHeartbeat))
         began = time.time()
-        for number in range(20):
+        for number in range(100):
             node.store.happen(BlobAdded(digest_of(bytes([number])), 1))
             await asyncio.sleep(0.01)
         await in_step(node, listener)
     arrivals = [at - began for at, _, message in listener.heard if isinstance(message, ContentChanged)]
     assert arrivals[0] < 0.15
-    assert len(arrivals) <= 3
-    assert arrivals[-1] < 1
+    assert len(arrivals) < 30
+    assert arrivals[-1] < 3
 
 
 async def test_a_large_store_comes_in_messages_within_the_limit(

@@ -17,6 +17,7 @@ import structlog
 
 from heliograph_indexer.agenda import Agenda
 from heliograph_indexer.domain.content import Content, StoreEvent, TagRemoved, TagSet
+from heliograph_indexer.domain.linger import Linger
 from heliograph_indexer.domain.publication import Publication, Snapshot
 from heliograph_indexer.errors import BusUnavailable, StateUnwritable, StoreUnavailable
 from heliograph_indexer.ports import Announcer, ContentStore, StateFile
@@ -25,7 +26,6 @@ from heliograph_shared.runtime import backoff
 
 log = structlog.get_logger()
 
-_LINGER_S = 0.25
 _STATE_LINGER_S = 0.1
 _HELLO_JITTER_S = 5.0
 _HEARTBEAT_SPREAD = 0.2
@@ -59,7 +59,7 @@ class Indexer:
         self._heartbeat_s = heartbeat_s
         self._publication = Publication(incarnation)
         self._publishing = asyncio.Lock()
-        self._published_at = -math.inf
+        self._linger = Linger()
         self._announced_at: float | None = None
         self._bus_due = Agenda[_Duty](instead=_Duty.HEARTBEAT)
         self._state_due = Agenda[_Duty](instead=_Duty.WRITE_STATE)
@@ -171,8 +171,8 @@ class Indexer:
         self._note_change()
 
     def _note_change(self) -> None:
-        """The first change after a quiet time goes at once, those that follow it together."""
-        self._bus_due.add(_Duty.PUBLISH, max(0.0, self._published_at + _LINGER_S - time.monotonic()))
+        """The first change after a quiet time goes at once, those that follow it share messages."""
+        self._bus_due.add(_Duty.PUBLISH, self._linger.due_in_s(time.monotonic()))
 
     async def _see_to_bus(self) -> None:
         while True:
@@ -197,7 +197,7 @@ class Indexer:
         deltas = self._publication.take()
         if not deltas:
             return
-        self._published_at = time.monotonic()
+        self._linger.sent(time.monotonic())
         try:
             for delta in deltas:
                 await self._bus.changed(delta)
