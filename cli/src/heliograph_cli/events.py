@@ -66,7 +66,7 @@ def as_text(message: Msg, at: datetime) -> str:
 
 def as_json_line(message: Msg) -> str:
     """`subject`, `headers`, `data`; and `malformed` with the reason where the contract is broken."""
-    line: dict[str, object] = {"subject": message.subject, "headers": message.headers or {}}
+    line: dict[str, object] = {"subject": message.subject, "headers": dict(message.headers or {})}
     try:
         line["data"] = json.loads(message.data)
     except ValueError:

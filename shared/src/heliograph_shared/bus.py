@@ -7,8 +7,9 @@ error callback ends its read loop while `is_connected` stays true, so nothing he
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ _PING_INTERVAL_S = 5
 _PENDING_BYTES = 8 << 20
 _CLOSE_TIMEOUT_S = 2
 _REPEAT_S = 60
+_NO_STATUS = b"NATS/1.0\r\n"
 
 OnConnect = Callable[[Client], Awaitable[None]]
 OnChange = Callable[[], Awaitable[None]]
@@ -47,16 +49,34 @@ class _Trouble:
             log.warning("bus trouble", servers=self._servers, reason=reason)
 
 
+class _Headers(Mapping[str, str]):
+    """Read when somebody looks: most messages of the index are applied without, and parsing costs as much."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    @cached_property
+    def _all(self) -> dict[str, str]:
+        lines = self._raw.decode("utf-8", "replace").split("\r\n")
+        parts = (line.partition(":") for line in lines)
+        return {name.strip(): value.strip() for name, colon, value in parts if colon}
+
+    def __getitem__(self, name: str) -> str:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
 class _Client(Client):
     """Takes what anyone may publish: subjects or headers that are not UTF-8 would end nats-py's read loop."""
 
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        """As nats-py's, which looks at every letter of a name: a quarter of a message's cost to a router."""
-        parts = (line.partition(":") for line in raw.decode("utf-8", "replace").split("\r\n"))
-        return {name.strip(): value.strip() for name, colon, value in parts if colon}
-
-    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+    async def _process_headers(self, headers: bytes) -> Any:
+        if headers and headers.startswith(_NO_STATUS):
+            return _Headers(headers[len(_NO_STATUS) :])
         try:
             return await super()._process_headers(headers)
         except (ValueError, IndexError):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from heliograph_router.domain.departed import Departed
 from heliograph_router.domain.doubt import Doubt
@@ -34,8 +34,7 @@ class NeedSnapshot:
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """What came of a message: refused or not, and whether the node is to be asked for a snapshot."""
 
     refusal: Refusal | None = None
@@ -96,8 +95,8 @@ class Cluster:
             self._departed.forget(event.node)
         self.leases.renew(event.node, at)
         news = self._tell(replica, event, at)
-        self._note_sync(replica)
-        return Heard(None if news else Refusal.REPEATED, self.need_of(event.node, at))
+        need = None if self._note_sync(replica) else self.need_of(event.node, at)
+        return Heard(None if news else Refusal.REPEATED, need)
 
     def need_of(self, node: str, at: Moment) -> NeedSnapshot | None:
         """Whether a node has to be asked for a snapshot now."""
@@ -182,7 +181,7 @@ class Cluster:
         match event:
             case Changed(tagged=tags):
                 if tags:
-                    event = replace(event, tagged=_clamped(tags, at))
+                    event = event._replace(tagged=_clamped(tags, at))
                 return replica.changed(event, at.monotonic_s)
             case Alive():
                 replica.alive(event, at.monotonic_s)
@@ -192,11 +191,13 @@ class Cluster:
             case _:
                 assert_never(event)
 
-    def _note_sync(self, replica: Replica) -> None:
-        if replica.in_sync:
+    def _note_sync(self, replica: Replica) -> bool:
+        in_sync = replica.in_sync
+        if in_sync:
             self._out_of_sync.discard(replica.node)
         else:
             self._out_of_sync.add(replica.node)
+        return in_sync
 
     def _depart(self, node: str, incarnation: int, at: Moment, *, on_purpose: bool) -> None:
         self._replicas.pop(node, None)

@@ -1,14 +1,17 @@
-"""What nodes say of themselves, and the moment at which it is heard: the one vocabulary of bus and index."""
+"""What nodes say of themselves, and the moment at which it is heard: the one vocabulary of bus and index.
+
+What is made for every message is a named tuple: a frozen dataclass takes three times as long to make.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from heliograph_shared.digest import Digest
 from heliograph_shared.inventory import Inventory
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """Now, on two clocks: `monotonic_s` for how long, `unix_ms` against what nodes say of their own."""
 
     monotonic_s: float
@@ -23,8 +26,7 @@ class Tag:
     tagged_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(NamedTuple):
     """Delta number `sequence`: what a node's store has gained and lost since the one before."""
 
     node: str

@@ -13,6 +13,9 @@ class HeldDeltas:
         self._deltas: dict[int, Changed] = {}
         self._changes = 0
 
+    def __len__(self) -> int:
+        return len(self._deltas)
+
     def __contains__(self, sequence: int) -> bool:
         return sequence in self._deltas
 

@@ -2,6 +2,7 @@
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from heliograph_shared.digest import Digest
 
@@ -9,18 +10,20 @@ from heliograph_shared.digest import Digest
 class Postings:
     """A digest has a number while a slot holds it; its slots are kept in order.
 
-    `numbers` is for look-ups; `sizes` are in bytes, by number.
+    `numbers` is for look-ups; `sizes` are in bytes, by number. A single slot, which is what most digests have
+    at first and many for good, is kept as a number: an array for it takes longer to make than all the rest.
     """
 
     def __init__(self) -> None:
         self.numbers: dict[Digest, int] = {}
         self.sizes = array("q")
         self._digests: list[Digest | None] = []
-        self._slots: list[array[int]] = []
+        self._slots: list[array[int] | int] = []
         self._free: list[int] = []
 
-    def slots(self, number: int) -> "array[int]":
-        return self._slots[number]
+    def slots(self, number: int) -> Sequence[int]:
+        slots = self._slots[number]
+        return (slots,) if isinstance(slots, int) else slots
 
     def digest(self, number: int) -> Digest:
         """Of a number in use."""
@@ -34,26 +37,31 @@ class Postings:
             number = self._free.pop()
             self._digests[number] = digest
             self.sizes[number] = size_bytes
-            self._slots[number].append(slot)
+            self._slots[number] = slot
         else:
             number = len(self._digests)
             self._digests.append(digest)
             self.sizes.append(size_bytes)
-            self._slots.append(array("H", (slot,)))
+            self._slots.append(slot)
         self.numbers[digest] = number
         return number
 
     def link(self, number: int, slot: int) -> None:
         """Once for each pair."""
         slots = self._slots[number]
-        slots.insert(bisect_left(slots, slot), slot)
+        if isinstance(slots, int):
+            self._slots[number] = array("H", sorted((slots, slot)))
+        else:
+            slots.insert(bisect_left(slots, slot), slot)
 
     def unlink(self, number: int, slot: int) -> None:
         """Of a pair that was linked; with the last one the number becomes free."""
         slots = self._slots[number]
-        del slots[bisect_left(slots, slot)]
-        if not slots:
+        if isinstance(slots, int):
             del self.numbers[self.digest(number)]
             self._digests[number] = None
-            self._slots[number] = array("H")  # the old one keeps the room that it once needed
             self._free.append(number)
+            return
+        del slots[bisect_left(slots, slot)]
+        if len(slots) == 1:
+            self._slots[number] = slots[0]

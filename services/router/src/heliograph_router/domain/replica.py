@@ -128,6 +128,8 @@ class Replica:
         progress = self._progress
         assert progress.sequence is not None
         progress.behind_since_s = now_s
+        if not progress.held:
+            return
         progress.held.forget(progress.sequence)
         while not progress.wrong and (delta := progress.held.take(progress.sequence + 1)):
             self._apply(delta)

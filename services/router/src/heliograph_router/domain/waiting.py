@@ -78,7 +78,7 @@ class Waiting:
 
     def changed(self, digests: AbstractSet[Digest], now_s: float) -> None:
         """Somebody may hold these now."""
-        for digest in digests & self._queues.keys():
+        for digest in digests & self._queues.keys() if self._queues else ():
             self._advance(digest, self._queues[digest], now_s)
 
     def downloading(self, node: str, digests: Iterable[Digest], now_s: float) -> None:
