@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench import measure, nodes, router, routing
+from bench import measure, nodes, rollout, router, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
 from bench.servers import GIB, MIB, Content, benching, check, tools
@@ -187,6 +187,7 @@ ROWS: dict[str, Row] = {
     "ttfb": time_to_first_byte,
     "containerd-pull": containerd_pull,
     "index": routing.index,
+    "rollout": rollout.rollout,
     "waiting-1": partial(waiting, 1),
     "waiting-3": partial(waiting, 3),
     **router.ROWS,
