@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,22 @@ ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 KUBECTL = Path(sysconfig.get_path("scripts")) / "kubectl"
 SERVICES = ("configurator", "indexer", "registry", "router")
+OVERLAYS = ("default", "kind", "k3s", "talos", "eks", "gke")
+# An overlay, and the components that an operator adds to it.
+MIXES = (
+    *((overlay,) for overlay in OVERLAYS),
+    ("default", "basic-auth"),
+    ("default", "cleanup"),
+    ("default", "external-nats"),
+    ("default", "ipv6"),
+    ("default", "tls"),
+    ("default", "tls", "ipv6", "basic-auth"),
+    ("default", "ipv6", "tls", "external-nats"),
+    ("k3s", "tls", "basic-auth"),
+    ("talos", "ipv6", "cleanup"),
+    ("eks", "external-nats", "basic-auth"),
+    ("gke", "tls", "cleanup"),
+)
 
 Manifest = dict[str, Any]
 
@@ -55,8 +72,20 @@ def default() -> list[Manifest]:
     return render(DEPLOY / "overlays" / "default")
 
 
-def with_components(folder: Path, *names: str) -> list[Manifest]:
-    """Render the default overlay with further components, as an operator's own overlay would."""
+@cache
+def mixed(overlay: str, *components: str) -> list[Manifest]:
+    """Render an overlay with further components; do not change what is returned."""
+    if not components:
+        return render(DEPLOY / "overlays" / overlay)
+    with tempfile.TemporaryDirectory() as folder:
+        return with_components(Path(folder), *components, overlay=overlay)
+
+
+def with_components(folder: Path, *names: str, overlay: str = "default", **more: Any) -> list[Manifest]:
+    """Render an overlay with further components, as an operator's own one in `folder` would.
+
+    `more` goes into its kustomization. A name without a slash is a component of ours.
+    """
 
     def relative(target: Path) -> str:
         return os.path.relpath(target.resolve(), folder.resolve())
@@ -64,10 +93,31 @@ def with_components(folder: Path, *names: str) -> list[Manifest]:
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [relative(DEPLOY / "overlays" / "default")],
-        "components": [relative(DEPLOY / "components" / name) for name in names],
+        "resources": [relative(DEPLOY / "overlays" / overlay)],
+        "components": [name if "/" in name else relative(DEPLOY / "components" / name) for name in names],
+        **more,
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return render(folder)
+
+
+def shown_in(readme: Path, number: int = 0) -> str:
+    """The example in YAML that a README shows, by its number from the top."""
+    return readme.read_text().split("```yaml\n")[number + 1].partition("```")[0]
+
+
+def rendered_as_shown(folder: Path, readme: Path, number: int = 0, **files: str) -> list[Manifest]:
+    """Render the overlay that a README shows, as if `folder` lay beside our overlays.
+
+    `files` are what it names besides.
+    """
+    text = shown_in(readme, number)
+    for there in ("../default", "../../components"):
+        real = os.path.relpath((DEPLOY / "overlays" / "own" / there).resolve(), folder.resolve())
+        text = text.replace(f"- {there}", f"- {real}")
+    (folder / "kustomization.yaml").write_text(text)
+    for name, content in files.items():
+        (folder / name).write_text(content)
     return render(folder)
 
 

@@ -4,14 +4,13 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.support.nats import BINARY
-from tests.unit.deploy.manifests import DEPLOY, ROOT, SERVICES, containers, default, of_kind
+from tests.unit.deploy.manifests import DEPLOY, ROOT, SERVICES, containers, default
 
 # What each service must not carry: the parts that only the others use.
 FOREIGN = {
@@ -65,30 +64,6 @@ def test_the_deployed_bus_is_the_tested_one() -> None:
     printed = subprocess.run([BINARY, "--version"], check=True, capture_output=True, text=True).stdout
     version = printed.strip().rpartition("v")[2]
     assert containers(default())["nats"].spec["image"].endswith(f":{version}-alpine")
-
-
-def test_the_real_server_accepts_the_bus_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (mapped,) = of_kind("ConfigMap", default()).values()
-    config = tmp_path / "nats.conf"
-    config.write_text(mapped["data"]["nats.conf"])
-    monkeypatch.setenv("POD_NAME", "heliograph-nats-0")
-
-    checked = subprocess.run([BINARY, "-t", "-c", config], check=False, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-    assert "jetstream" not in re.sub("#.*", "", config.read_text())
-
-
-def test_the_bus_has_a_route_to_each_of_its_servers() -> None:
-    server = of_kind("StatefulSet", default())["heliograph-nats"]["spec"]
-    (mapped,) = of_kind("ConfigMap", default()).values()
-
-    routes = re.findall(r"nats://(\S+):(\d+)", mapped["data"]["nats.conf"])
-    names = [f"heliograph-nats-{number}.{server['serviceName']}" for number in range(server["replicas"])]
-    assert routes == [(name, "6222") for name in names]
-    (port,) = of_kind("Service", default())[server["serviceName"]]["spec"]["ports"]
-    assert port["port"] == 6222
 
 
 @pytest.mark.parametrize("service", SERVICES)
