@@ -4,7 +4,7 @@ import os
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -106,17 +106,19 @@ def shown_in(readme: Path, number: int = 0) -> str:
     return readme.read_text().split("```yaml\n")[number + 1].partition("```")[0]
 
 
-def rendered_as_shown(folder: Path, readme: Path, number: int = 0, **files: str) -> list[Manifest]:
+def rendered_as_shown(
+    folder: Path, readme: Path, number: int = 0, files: Mapping[str, str] | None = None
+) -> list[Manifest]:
     """Render the overlay that a README shows, as if `folder` lay beside our overlays.
 
-    `files` are what it names besides.
+    `files` are what it names besides, by their names.
     """
     text = shown_in(readme, number)
     for there in ("../default", "../../components"):
         real = os.path.relpath((DEPLOY / "overlays" / "own" / there).resolve(), folder.resolve())
         text = text.replace(f"- {there}", f"- {real}")
     (folder / "kustomization.yaml").write_text(text)
-    for name, content in files.items():
+    for name, content in (files or {}).items():
         (folder / name).write_text(content)
     return render(folder)
 
