@@ -39,9 +39,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[list[NatsServer]]:
+async def cluster(
+    folder: Path, mix: tuple[str, ...] = ("default",), certificates: Path | None = None
+) -> AsyncIterator[list[NatsServer]]:
     """Three servers as deployed, but each on ports of this machine, and routes by address."""
-    config = bus_config(default(), folder)
+    config = bus_config(mixed(*mix), folder)
+    if certificates:
+        tls = config / "tls.conf"
+        tls.write_text(tls.read_text().replace("/etc/heliograph/tls", str(certificates)))
     ports = [free_port() for _ in range(3)]
     routes = config / "users" / "routes.conf"
     text = routes.read_text()
@@ -60,11 +65,14 @@ async def cluster(folder: Path) -> AsyncIterator[list[NatsServer]]:
         yield servers
 
 
-async def connected(url: str, user: str) -> Client:
+async def connected(url: str, user: str, tls: ssl.SSLContext | None = None) -> Client:
     client = Client()
     try:
         await client.connect(
-            url.replace("//", f"//{user}@" if user else "//"), allow_reconnect=False, error_cb=_quiet
+            url.replace("//", f"//{user}@" if user else "//"),
+            allow_reconnect=False,
+            error_cb=_quiet,
+            tls=tls,
         )
     except nats.errors.Error:
         await client.close()
@@ -72,14 +80,25 @@ async def connected(url: str, user: str) -> Client:
     return client
 
 
+def known_by(certificates: Path) -> ssl.SSLContext:
+    """For a client that has a certificate itself."""
+    context = ssl.create_default_context(cafile=certificates / "ca.crt")
+    context.load_cert_chain(certificates / "tls.crt", certificates / "tls.key")
+    return context
+
+
 async def _quiet(_: Exception) -> None:
     """What a test does to the bus on purpose needs no report."""
 
 
-async def test_what_one_server_is_told_all_of_them_pass_on(tmp_path: Path) -> None:
-    async with cluster(tmp_path) as servers:
-        speaker = await connected(servers[0].url, bus_user(default(), "indexer"))
-        readers = [await connected(server.url, bus_user(default(), "reader")) for server in servers]
+@pytest.mark.parametrize("mix", [("default",), ("default", "tls")], ids="+".join)
+async def test_what_one_server_is_told_all_of_them_pass_on(
+    mix: tuple[str, ...], tmp_path: Path, certificates: Path
+) -> None:
+    tls = known_by(certificates) if "tls" in mix else None
+    async with cluster(tmp_path, mix, certificates if tls else None) as servers:
+        speaker = await connected(servers[0].url, bus_user(default(), "indexer"), tls)
+        readers = [await connected(server.url, bus_user(default(), "reader"), tls) for server in servers]
         heard: set[int] = set()
         for number, reader in enumerate(readers):
 
@@ -117,11 +136,9 @@ async def test_with_tls_nobody_enters_without_a_certificate(tmp_path: Path, cert
     (config / "one.conf").write_text('include "authorization.conf"\ninclude "tls.conf"\n')
     user = bus_user(default(), "reader")
     trusting = ssl.create_default_context(cafile=certificates / "ca.crt")
-    known = ssl.create_default_context(cafile=certificates / "ca.crt")
-    known.load_cert_chain(certificates / "tls.crt", certificates / "tls.key")
 
     async with NatsServer(tmp_path, arguments=["-c", config / "one.conf"]) as server:
-        assert await pong(server, user, known)
+        assert await pong(server, user, known_by(certificates))
         assert not await pong(server, user, trusting)
         assert not await pong(server, user, None)
 
