@@ -96,15 +96,15 @@ def test_what_was_not_run_says_so(overlay: str) -> None:
     assert "**Rendered and validated, not run" in (DEPLOY / "overlays" / overlay / "README.md").read_text()
 
 
-def containerd_settings(file: str, *path: Any) -> dict[str, Any]:
-    """What a file for operators tells containerd; it must be TOML."""
+def plugins_in(file: str, *path: Any) -> dict[str, Any]:
+    """What a file for operators tells containerd's plugins; it must be TOML."""
     found: Any = yaml.safe_load((DEPLOY / "overlays" / file).read_text())
     if "apiVersion" in found:
         validate(found, VERSIONS[0])
     for step in path:
         found = found[step]
-    images: dict[str, Any] = tomllib.loads(found)["plugins"]["io.containerd.cri.v1.images"]
-    return images
+    plugins: dict[str, Any] = tomllib.loads(found)["plugins"]
+    return plugins
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,15 @@ def containerd_settings(file: str, *path: Any) -> dict[str, Any]:
     ],
 )
 def test_nodes_are_told_to_keep_layers(file: str, path: tuple[Any, ...], config_path: str | None) -> None:
-    images = containerd_settings(file, *path)
+    images = plugins_in(file, *path)["io.containerd.cri.v1.images"]
     assert images["discard_unpacked_layers"] is False
     assert images.get("registry", {}).get("config_path") == config_path
+
+
+def test_so_are_those_of_older_kinds() -> None:
+    cri = plugins_in("kind/cluster.yaml", "containerdConfigPatches", 1)["io.containerd.grpc.v1.cri"]
+    assert cri["containerd"]["discard_unpacked_layers"] is False
+    assert cri["registry"]["config_path"] == "/etc/containerd/certs.d"
 
 
 def test_a_field_that_a_custom_resource_does_not_have_would_be_found() -> None:
