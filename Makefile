@@ -13,7 +13,7 @@ SERVICES := indexer router registry configurator
 SCRATCH := $(CACHE)/scratch
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
-.PHONY: help setup demo bench soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check machines clean
+.PHONY: help setup demo bench images images-test soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check machines builders clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,10 +36,11 @@ OMITTED := $(foreach name,shared indexer router registry configurator,--no-emit-
 	--no-emit-package heliograph
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --no-annotate $(OMITTED)
-LOCKS := $(SERVICES:%=services/%/requirements.lock) requirements-dev.lock
+LOCKS := $(SERVICES:%=services/%/requirements.lock) requirements-build.lock requirements-dev.lock
 # $(1): the folder that holds the locks to bring up to date
 compile_into = for service in $(SERVICES); do \
 		$(COMPILE) services/$$service/pyproject.toml -o $(1)/services/$$service/requirements.lock >/dev/null; done; \
+	$(COMPILE) --group pyproject.toml:build -o $(1)/requirements-build.lock >/dev/null; \
 	$(COMPILE) --group pyproject.toml:dev cli/pyproject.toml -o $(1)/requirements-dev.lock >/dev/null
 
 lock: | $(UV) ## bring every requirements lock up to date, keeping pins that still fit
@@ -101,6 +102,18 @@ test: setup machines lint types contracts lock-check rpc-check asyncapi-check ##
 
 soak: setup machines ## ten minutes of pulls by real containerds while their peers are killed (SOAK_S=600)
 	HELIOGRAPH_SOAK_S=$(or $(SOAK_S),600) $(BIN)/pytest -s --timeout 3600 tests/e2e/test_soak.py
+
+# --- images ---------------------------------------------------------------------------------------
+builders: ## unpack the buildah, runc and debootstrap of Debian
+	tests/support/install-builders.sh
+
+images: ## build an image of each service (BASE=image, TAG=version, REPOSITORY=ghcr.io/heliograph)
+	services/build-images.sh
+
+# In a mount namespace: what is mounted for the tests is gone after them, however they end.
+images-test: setup machines builders ## build the images from a base made here, and run them with runc
+	tests/support/make-base.sh
+	unshare --mount -- $(BIN)/pytest tests/images
 
 bench: setup machines ## ratios against nginx, Go and docker-registry, about a quarter of an hour (ONLY=row, RUNS=15)
 	bench/install-tools.sh

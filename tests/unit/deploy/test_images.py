@@ -76,8 +76,8 @@ def test_what_a_dockerfile_copies_is_there_and_not_ignored(service: str) -> None
     copied = [
         rest.split()[0] for word, rest in instructions(service) if word == "COPY" and "--from" not in rest
     ]
-    assert set(copied) == {"shared", f"services/{service}", f"services/{service}/requirements.lock"}
-    for source in copied:
+    assert set(copied) == {"shared", f"services/{service}", "requirements-build.lock"}
+    for source in [*copied, f"services/{service}/requirements.lock"]:
         assert (ROOT / source).exists()
         assert source.partition("/")[0] in allowed
 
@@ -85,22 +85,41 @@ def test_what_a_dockerfile_copies_is_there_and_not_ignored(service: str) -> None
 @pytest.mark.parametrize("service", SERVICES)
 def test_only_hashed_wheels_and_own_code_are_installed(service: str) -> None:
     installs = [rest for word, rest in instructions(service) if word == "RUN" and " install " in rest]
-    assert len(installs) == 2
-    assert "--require-hashes --only-binary :all:" in installs[0]
-    assert installs[1].endswith(f"--no-deps /src/shared /src/services/{service}")
+    assert len(installs) == 3
+    for locked_install in installs[:2]:
+        assert "--require-hashes --only-binary :all: --requirement /src/requirements" in locked_install
+    assert installs[2].endswith("--no-index --no-deps /src/wheels/*.whl")
+    (built,) = [rest for word, rest in instructions(service) if word == "RUN" and " wheel " in rest]
+    assert built.endswith(f"--no-deps /src/shared /src/services/{service}")
+    assert "--no-build-isolation" in built, "the build backend is a pinned one"
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_last_stage_holds_the_venv_alone(service: str) -> None:
+def test_the_last_stage_adds_the_venv_alone(service: str) -> None:
     lines = instructions(service)
     last = lines[max(number for number, (word, _) in enumerate(lines) if word == "FROM") :]
 
     assert last[0] == ("FROM", "${BASE}")
-    assert [rest for word, rest in last if word in {"COPY", "ADD", "RUN"}] == [
+    assert [rest for word, rest in last if word in {"COPY", "ADD"}] == [
         "--from=build /opt/heliograph /opt/heliograph"
     ]
     assert last[-1] == ("ENTRYPOINT", f'["/opt/heliograph/bin/heliograph-{service}"]')
     assert f"heliograph-{service}" in project(service)["scripts"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_is_labelled_with_its_version(service: str) -> None:
+    (labels,) = [rest for word, rest in instructions(service) if word == "LABEL"]
+    assert f'org.opencontainers.image.version="{project(service)["version"]}"' in labels
+    assert f'org.opencontainers.image.licenses="{project(service)["license"]}"' in labels
+
+
+def test_the_dockerfiles_differ_only_in_the_service_and_its_user() -> None:
+    texts = set()
+    for service in SERVICES:
+        text = (ROOT / "services" / service / "Dockerfile").read_text().replace(service, "SERVICE")
+        texts.add(re.sub(r"^(USER|# root, with).*\n", "", text, flags=re.MULTILINE))
+    assert len(texts) == 1
 
 
 @pytest.mark.parametrize("service", SERVICES)

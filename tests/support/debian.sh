@@ -1,0 +1,41 @@
+# Sourced: downloads packages of Debian releases without installing them and without a trace in the machine's apt.
+# The caller sets $work, a directory of its own that it removes.
+# shellcheck shell=bash
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# The mirror this machine uses already; lists and cache of our own, so that its apt sees none of it.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m 1 -E '/debian/?$' || true)
+mirror=${mirror:-http://deb.debian.org/debian}
+
+# Says on one line what is missing of what this needs; nothing if all is there.
+debian_lacks() {
+    [[ $(id -u) == 0 ]] || { echo "they need root" && return; }
+    local program
+    for program in apt-get dpkg flock; do
+        command -v "$program" >/dev/null || { echo "they need $program" && return; }
+    done
+    [[ -r $keyring ]] || echo "they need the package debian-archive-keyring"
+}
+
+apt() { # release argument...
+    local release=$1
+    shift
+    apt-get -qq -o "Dir::Etc::SourceList=$work/$release.sources" -o Dir::Etc::SourceParts=- \
+        -o "Dir::State::Lists=$work/$release/lists" -o "Dir::Cache=$work/$release/cache" \
+        -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+}
+
+fetch() { # release directory package...
+    local release=$1 directory=$2
+    shift 2
+    mkdir -p "$work/$release"/{lists,cache/archives}/partial "$directory"
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' \
+        "$mirror" "$release" "$keyring" >"$work/$release.sources"
+    for _ in 1 2 3; do
+        if apt "$release" update && (cd "$directory" && apt "$release" download "$@"); then
+            return
+        fi
+    done
+    echo "could not download $* of $release from $mirror" >&2
+    exit 1
+}
