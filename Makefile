@@ -113,7 +113,7 @@ images: ## build an image of each service (BASE=image, TAG=version, REPOSITORY=g
 # In a mount namespace: what is mounted for the tests is gone after them, however they end.
 images-test: setup machines builders ## build the images from a base made here, and run them with runc
 	tests/support/make-base.sh
-	unshare --mount -- $(BIN)/pytest tests/images
+	unshare --mount -- $(BIN)/pytest --timeout 900 tests/images
 
 bench: setup machines ## ratios against nginx, Go and docker-registry, about a quarter of an hour (ONLY=row, RUNS=15)
 	bench/install-tools.sh
