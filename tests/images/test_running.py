@@ -22,18 +22,18 @@ from tests.support.machines import release
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
-from tests.unit.deploy.manifests import DEPLOY, containers, render
+from tests.unit.deploy.manifests import DEPLOY, SERVICES, containers, render
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-RUNNING = ("indexer", "registry", "router")
 DECLARED = containers(render(DEPLOY / "base"))
+RUNNING = [service for service in SERVICES if DECLARED[service].spec.get("args") != ["apply"]]
 HELD = "registry.example/mirror/router:test"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Everything but the configurator, ready. `admin` and `registry` are base URLs, `router` is `host:port`.
+    """Every service that keeps running, ready. `admin` and `registry` are base URLs, `router` is `host:port`.
 
     Its containerd holds one image: the one of the router, called `HELD`.
     """
@@ -70,11 +70,8 @@ async def node(
             "HELIOGRAPH_ROUTER_TARGET": f"ipv4:{listens['grpc']}",
             "HELIOGRAPH_PEER_DNS": "",
         }
-        volumes = {"containerd": daemon.directory, "content": daemon.content_path}
-        for name in ("state", "spool"):
-            volumes[name] = directory / name
-            volumes[name].mkdir()
-            volumes[name].chmod(0o777)  # as the kubelet makes an emptyDir
+        volumes = {name: folder_for(name, directory) for service in RUNNING for name in mounted(service)}
+        volumes |= {"containerd": daemon.directory, "content": daemon.content_path}
         node = Node(
             {
                 service: Container(
@@ -94,11 +91,24 @@ async def node(
         for container in node.containers.values():
             container.start()
         try:
-            for service in RUNNING:
-                await ready(node, service)
+            await asyncio.gather(*(ready(node, service) for service in RUNNING))
             yield node
         finally:
             await asyncio.gather(*(container.stop() for container in node.containers.values()))
+
+
+def mounted(service: str) -> list[str]:
+    return [mount["name"] for mount in DECLARED[service].spec.get("volumeMounts", [])]
+
+
+def folder_for(volume: str, directory: Path) -> Path:
+    """An empty folder as the kubelet makes one, open to all; with a password where that is wanted."""
+    folder = directory / volume
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    if volume == "nats-user":
+        (folder / "user").write_text("anybody:anything")
+    return folder
 
 
 async def answer(url: str) -> httpx.Response | None:
