@@ -1,15 +1,19 @@
 """Real containerd daemons and a real upstream registry."""
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.e2e.cluster_support import Cluster
+from tests.e2e.lab_support import REPOSITORY, TAG, Lab
 from tests.support.containerd import Containerd
-from tests.support.machines import release
+from tests.support.images import Image, make_image, push
+from tests.support.machines import SERIES, release
 from tests.support.nats import NatsServer
 from tests.support.otlp import OtlpReceiver, exporting_to
 from tests.support.system import running_system
@@ -59,3 +63,28 @@ async def cluster(
     async with running_system(tmp_path, nats_server, exporting_to(otlp_receiver)) as system:
         await system.start_router()
         yield Cluster(system, containerd, upstream, tmp_path)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lab_upstream(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Upstream, Image]]:
+    directory = tmp_path_factory.mktemp("upstream")
+    image = make_image(directory / "image", [2000], index=True)
+    async with Upstream(directory) as registry:
+        await push(image, registry.url, REPOSITORY, TAG)
+        yield registry, image
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=SERIES)
+async def lab_node(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Containerd]:
+    async with Containerd(release(request.param), tmp_path_factory.mktemp("ctd")) as node:
+        yield node
+
+
+@pytest.fixture
+def lab(lab_node: Containerd, lab_upstream: tuple[Upstream, Image]) -> Lab:
+    """Of every version in turn; for tests marked `asyncio(loop_scope="module")`."""
+    for entry in lab_node.certs_path.iterdir():
+        shutil.rmtree(entry)
+    return Lab(lab_node, *lab_upstream)

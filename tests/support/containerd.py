@@ -36,11 +36,11 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
 """
 REGISTRY_1 = """\
 [plugins."io.containerd.grpc.v1.cri".registry]
-  config_path = "{directory}/certs.d"
+  config_path = "{config_path}"
 """
 REGISTRY_2 = """\
 [plugins.'io.containerd.cri.v1.images'.registry]
-  config_path = "{directory}/certs.d"
+  config_path = "{config_path}"
 """
 NATIVE_1 = """\
 [plugins."io.containerd.grpc.v1.cri".containerd]
@@ -57,6 +57,8 @@ NATIVE_2 = """\
 
 class Containerd:
     """One node's daemon. `directory` must be short, `extra_config` is TOML added to the config.
+
+    `config_path` replaces `certs_path` in the config.
 
     With an OTLP endpoint in its environment containerd 2 exports spans; it continues the trace of a CRI
     caller and passes it on to mirrors. 1.7 does neither.
@@ -76,6 +78,7 @@ class Containerd:
         log: Path | None = None,
         extra_config: str = "",
         snapshotter: str | None = None,
+        config_path: str | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         self.release = release
@@ -88,7 +91,8 @@ class Containerd:
         self.certs_path.mkdir(parents=True, exist_ok=True)
         config = directory / "config.toml"
         native = (snapshotter or usable_snapshotter(directory)) == "native"
-        config.write_text(_config(release, directory, self.socket, native=native) + extra_config)
+        text = _config(release, directory, config_path or str(self.certs_path), self.socket, native=native)
+        config.write_text(text + extra_config)
         self.process = Process(
             f"containerd {release.label}",
             ["unshare", "--mount", "--", release.program, "--config", config],
@@ -179,7 +183,7 @@ class Containerd:
         await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
 
 
-def _config(release: Release, directory: Path, address: Path, *, native: bool) -> str:
+def _config(release: Release, directory: Path, config_path: str, address: Path, *, native: bool) -> str:
     modern = release.series == "2"
     template = CONFIG + (REGISTRY_2 if modern else REGISTRY_1)
     if native:
@@ -187,6 +191,7 @@ def _config(release: Release, directory: Path, address: Path, *, native: bool) -
     return template.format(
         version=3 if modern else 2,
         directory=directory,
+        config_path=config_path,
         socket=address,
         architecture=ARCHITECTURE,
     )

@@ -32,13 +32,23 @@ class ImageService:
             response_deserializer=pb.ImageStatusResponse.FromString,
         )
 
-    async def pull(self, reference: str, *, within: float = 60.0, traceparent: str | None = None) -> str:
+    async def pull(
+        self,
+        reference: str,
+        *,
+        within: float = 60.0,
+        traceparent: str | None = None,
+        credentials: tuple[str, str] | None = None,
+    ) -> str:
         """Pull and unpack `reference`; return the image's id, which is its config's digest.
 
-        containerd continues the trace of `traceparent` if its tracing plugin is configured.
+        containerd continues the trace of `traceparent` if its tracing plugin is configured. `credentials`
+        are the user and password of a pull secret.
         """
         metadata = (("traceparent", traceparent),) if traceparent else ()
         request = pb.PullImageRequest(image=pb.ImageSpec(image=reference))
+        if credentials is not None:
+            request.auth.username, request.auth.password = credentials
         response: pb.PullImageResponse = await self._pull(request, timeout=within, metadata=metadata)
         return response.image_ref
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btests/support/rpc/cri.proto\x12\x14heliograph.tests.cri\"\x1a\n\tImageSpec\x12\r\n\x05image\x18\x01 \x01(\t\"J\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trepo_tags\x18\x02 \x03(\t\x12\x14\n\x0crepo_digests\x18\x03 \x03(\t\x12\x0c\n\x04size\x18\x04 \x01(\x04\"B\n\x10PullImageRequest\x12.\n\x05image\x18\x01 \x01(\x0b\x32\x1f.heliograph.tests.cri.ImageSpec\"&\n\x11PullImageResponse\x12\x11\n\timage_ref\x18\x01 \x01(\t\"D\n\x12RemoveImageRequest\x12.\n\x05image\x18\x01 \x01(\x0b\x32\x1f.heliograph.tests.cri.ImageSpec\"\x15\n\x13RemoveImageResponse\"\x13\n\x11ListImagesRequest\"A\n\x12ListImagesResponse\x12+\n\x06images\x18\x01 \x03(\x0b\x32\x1b.heliograph.tests.cri.Image\"U\n\x12ImageStatusRequest\x12.\n\x05image\x18\x01 \x01(\x0b\x32\x1f.heliograph.tests.cri.ImageSpec\x12\x0f\n\x07verbose\x18\x02 \x01(\x08\"\xb1\x01\n\x13ImageStatusResponse\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.heliograph.tests.cri.Image\x12\x41\n\x04info\x18\x02 \x03(\x0b\x32\x33.heliograph.tests.cri.ImageStatusResponse.InfoEntry\x1a+\n\tInfoEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btests/support/rpc/cri.proto\x12\x14heliograph.tests.cri\"\x1a\n\tImageSpec\x12\r\n\x05image\x18\x01 \x01(\t\"J\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\trepo_tags\x18\x02 \x03(\t\x12\x14\n\x0crepo_digests\x18\x03 \x03(\t\x12\x0c\n\x04size\x18\x04 \x01(\x04\"0\n\nAuthConfig\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"r\n\x10PullImageRequest\x12.\n\x05image\x18\x01 \x01(\x0b\x32\x1f.heliograph.tests.cri.ImageSpec\x12.\n\x04\x61uth\x18\x02 \x01(\x0b\x32 .heliograph.tests.cri.AuthConfig\"&\n\x11PullImageResponse\x12\x11\n\timage_ref\x18\x01 \x01(\t\"D\n\x12RemoveImageRequest\x12.\n\x05image\x18\x01 \x01(\x0b\x32\x1f.heliograph.tests.cri.ImageSpec\"\x15\n\x13RemoveImageResponse\"\x13\n\x11ListImagesRequest\"A\n\x12ListImagesResponse\x12+\n\x06images\x18\x01 \x03(\x0b\x32\x1b.heliograph.tests.cri.Image\"U\n\x12ImageStatusRequest\x12.\n\x05image\x18\x01 \x01(\x0b\x32\x1f.heliograph.tests.cri.ImageSpec\x12\x0f\n\x07verbose\x18\x02 \x01(\x08\"\xb1\x01\n\x13ImageStatusResponse\x12*\n\x05image\x18\x01 \x01(\x0b\x32\x1b.heliograph.tests.cri.Image\x12\x41\n\x04info\x18\x02 \x03(\x0b\x32\x33.heliograph.tests.cri.ImageStatusResponse.InfoEntry\x1a+\n\tInfoEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,22 +37,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGESPEC']._serialized_end=79
   _globals['_IMAGE']._serialized_start=81
   _globals['_IMAGE']._serialized_end=155
-  _globals['_PULLIMAGEREQUEST']._serialized_start=157
-  _globals['_PULLIMAGEREQUEST']._serialized_end=223
-  _globals['_PULLIMAGERESPONSE']._serialized_start=225
-  _globals['_PULLIMAGERESPONSE']._serialized_end=263
-  _globals['_REMOVEIMAGEREQUEST']._serialized_start=265
-  _globals['_REMOVEIMAGEREQUEST']._serialized_end=333
-  _globals['_REMOVEIMAGERESPONSE']._serialized_start=335
-  _globals['_REMOVEIMAGERESPONSE']._serialized_end=356
-  _globals['_LISTIMAGESREQUEST']._serialized_start=358
-  _globals['_LISTIMAGESREQUEST']._serialized_end=377
-  _globals['_LISTIMAGESRESPONSE']._serialized_start=379
-  _globals['_LISTIMAGESRESPONSE']._serialized_end=444
-  _globals['_IMAGESTATUSREQUEST']._serialized_start=446
-  _globals['_IMAGESTATUSREQUEST']._serialized_end=531
-  _globals['_IMAGESTATUSRESPONSE']._serialized_start=534
-  _globals['_IMAGESTATUSRESPONSE']._serialized_end=711
-  _globals['_IMAGESTATUSRESPONSE_INFOENTRY']._serialized_start=668
-  _globals['_IMAGESTATUSRESPONSE_INFOENTRY']._serialized_end=711
+  _globals['_AUTHCONFIG']._serialized_start=157
+  _globals['_AUTHCONFIG']._serialized_end=205
+  _globals['_PULLIMAGEREQUEST']._serialized_start=207
+  _globals['_PULLIMAGEREQUEST']._serialized_end=321
+  _globals['_PULLIMAGERESPONSE']._serialized_start=323
+  _globals['_PULLIMAGERESPONSE']._serialized_end=361
+  _globals['_REMOVEIMAGEREQUEST']._serialized_start=363
+  _globals['_REMOVEIMAGEREQUEST']._serialized_end=431
+  _globals['_REMOVEIMAGERESPONSE']._serialized_start=433
+  _globals['_REMOVEIMAGERESPONSE']._serialized_end=454
+  _globals['_LISTIMAGESREQUEST']._serialized_start=456
+  _globals['_LISTIMAGESREQUEST']._serialized_end=475
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=477
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=542
+  _globals['_IMAGESTATUSREQUEST']._serialized_start=544
+  _globals['_IMAGESTATUSREQUEST']._serialized_end=629
+  _globals['_IMAGESTATUSRESPONSE']._serialized_start=632
+  _globals['_IMAGESTATUSRESPONSE']._serialized_end=809
+  _globals['_IMAGESTATUSRESPONSE_INFOENTRY']._serialized_start=766
+  _globals['_IMAGESTATUSRESPONSE_INFOENTRY']._serialized_end=809
 # @@protoc_insertion_point(module_scope)
