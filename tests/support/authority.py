@@ -38,6 +38,11 @@ class Authority:
         )
         return identity
 
+    def locked(self, key: Path, target: Path) -> Path:
+        """The key, encrypted."""
+        _openssl("pkey", "-in", key, "-aes256", "-passout", "pass:word", "-out", target)
+        return target
+
     def server(self, identity: Identity, *, verify_clients: bool = False) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(identity.certificate, identity.key)

@@ -6,17 +6,28 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from heliograph_configurator.adapters import filesystem
+from heliograph_configurator.adapters import filesystem, registry_folder
 from heliograph_configurator.adapters.disk import Disk
-from heliograph_configurator.adapters.filesystem import TEMPORARY
+from heliograph_configurator.adapters.registry_folder import HOSTS, temporary_of
+from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, Tls
 from heliograph_configurator.errors import Busy, PathUnusable, RecordUnusable
-from tests.unit.configurator.trees import Choice, Crash, FailingDisk, apply, cleanup, harvest, quick_folder
+from tests.unit.configurator.trees import (
+    Choice,
+    Crash,
+    FailingDisk,
+    apply,
+    cleanup,
+    harvest,
+    quick_folder,
+    withdraw,
+)
 
 TARGET = "http://127.0.0.1:5000"
 EXISTING = b'server = "https://quay.io"\n\n[host."https://proxy.test"]\n  ca = "proxy.crt"\n'
@@ -216,7 +227,7 @@ def pipe_for_a_file(root: Path) -> None:
 
 
 def far_too_large(root: Path) -> None:
-    put(root, "quay.io", b"#" * (filesystem.MAX_HOSTS_BYTES + 1))
+    put(root, "quay.io", b"#" * (registry_folder.MAX_FILE_BYTES + 1))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +271,7 @@ def test_a_folder_that_cannot_be_written_keeps_nobody_else_waiting(root: Path) -
         assert not apply(root, Choice(registries=("quay.io", "docker.io")), Full())
     assert [entry["reason"] for entry in levels(logs, "error")] == ["No space left on device"]
     assert (root / "quay.io/hosts.toml").read_bytes() == EXISTING
-    assert TEMPORARY not in {path.name for path in root.rglob("*")}
+    assert temporary_of(HOSTS) not in {path.name for path in root.rglob("*")}
     assert TARGET in hosts(root, "docker.io")["host"]
     assert cleanup(root)
     assert harvest(root) == before
@@ -286,6 +297,99 @@ def test_an_edited_file_is_left_and_its_original_kept(root: Path) -> None:
     assert (root / "docker.io/hosts.toml").read_bytes() == b"# mine\n"
     kept = root / ".heliograph/originals/quay.io.toml"
     assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (EXISTING, 0o640)
+
+
+@pytest.mark.parametrize("damage", [b"", b" \n", b"[host\n", b"\xff"])
+def test_a_damaged_file_is_mended_where_that_is_wanted(root: Path, damage: bytes) -> None:
+    path = put(root, "quay.io", mode=0o640)
+    choice = Choice(registries=("quay.io",), mend=True)
+    before = harvest(root)
+    apply(root, choice)
+    ours = path.read_bytes()
+
+    path.write_bytes(damage)
+    assert apply(root, replace(choice, mend=False))
+    assert path.read_bytes() == damage
+    with capture_logs() as logs:
+        assert apply(root, choice)
+    assert path.read_bytes() == ours
+    assert [entry["folder"] for entry in levels(logs, "warning")] == ["quay.io"]
+    kept = root / ".heliograph/damaged/quay.io.toml"
+    assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (damage, 0o640)
+
+    path.write_bytes(b"# mine\n")
+    assert apply(root, choice)
+    assert path.read_bytes() == b"# mine\n"
+    path.write_bytes(ours)
+    assert cleanup(root)
+    assert harvest(root) == before
+
+
+def test_what_was_edited_is_left_through_a_withdrawal(root: Path) -> None:
+    choice = Choice(registries=("quay.io", "docker.io"))
+    apply(root, choice)
+    (root / "quay.io/hosts.toml").write_bytes(b"# mine\n")
+    assert withdraw(root)
+    assert folders(root) == {"quay.io"}
+    assert apply(root, choice)
+    assert (root / "quay.io/hosts.toml").read_bytes() == b"# mine\n"
+    assert TARGET in hosts(root, "docker.io")["host"]
+
+
+def test_a_password_is_for_the_owners_eyes(root: Path) -> None:
+    path = put(root, "quay.io", mode=0o644)
+    choice = Choice(registries=("quay.io", "docker.io"), authorization="Basic eDp5", prepend=True)
+    assert apply(root, choice)
+    for folder in ("quay.io", "docker.io"):
+        assert (root / folder / "hosts.toml").stat().st_mode & 0o777 == 0o600
+    path.chmod(0o644)
+    assert apply(root, choice)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert cleanup(root)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (EXISTING, 0o644)
+
+
+def test_certificates_lie_beside_what_names_them_and_are_renewed(root: Path) -> None:
+    put(root, "quay.io")
+    choice = Choice(registries=("quay.io", "docker.io"), targets=("https://m.test",))
+    before = harvest(root)
+    for tls in (Tls(b"one", b"pair"), Tls(b"two", b"other pair"), Tls(client=b"pair")):
+        assert apply(root, replace(choice, tls=tls))
+        for folder in ("quay.io", "docker.io"):
+            there = {path.name: path.read_bytes() for path in (root / folder).glob("*.pem")}
+            assert there == tls.files
+            assert (root / folder / CLIENT_FILE).stat().st_mode & 0o777 == 0o600
+            named = hosts(root, folder)["host"]["https://m.test"]
+            assert {named.get("ca"), named["client"]} - {None} == there.keys()
+
+    (root / "quay.io" / CLIENT_FILE).chmod(0o644)
+    (root / "docker.io" / CLIENT_FILE).unlink()
+    assert apply(root, replace(choice, tls=Tls(client=b"pair")))
+    for folder in ("quay.io", "docker.io"):
+        assert (root / folder / CLIENT_FILE).stat().st_mode & 0o777 == 0o600
+    assert apply(root, choice)
+    assert list(root.glob("*/*.pem")) == []
+    assert cleanup(root)
+    assert harvest(root) == before
+
+
+def test_a_file_by_the_name_of_ours_is_not_overwritten(root: Path) -> None:
+    path = put(root, "quay.io", b"theirs", CA_FILE)
+    with capture_logs() as logs:
+        assert not apply(root, Choice(registries=("quay.io",), targets=("https://m",), tls=Tls(b"ca")))
+    assert [entry["folder"] for entry in levels(logs, "error")] == ["quay.io"]
+    assert cleanup(root)
+    assert path.read_bytes() == b"theirs"
+
+
+def test_an_edited_file_keeps_the_certificates_that_it_names(root: Path) -> None:
+    choice = Choice(registries=("quay.io", "docker.io"), targets=("https://m",), tls=Tls(b"ca", b"pair"))
+    apply(root, choice)
+    for folder, content in (("quay.io", f'ca = "{CA_FILE}"\n'), ("docker.io", "# mine\n")):
+        (root / folder / "hosts.toml").write_text(content)
+    assert cleanup(root)
+    assert {path.name for path in (root / "quay.io").iterdir()} == {"hosts.toml", CA_FILE}
+    assert {path.name for path in (root / "docker.io").iterdir()} == {"hosts.toml"}
 
 
 def test_a_removed_file_comes_back_as_it_was_first(root: Path) -> None:
@@ -316,7 +420,7 @@ def test_a_crash_beside_an_edited_file_leaves_nothing_of_ours(root: Path) -> Non
     for crash_at in range(12):
         with pytest.raises(Crash):
             apply(root, Choice(registries=("quay.io",), resolves_tags=False), FailingDisk(crash_at))
-        if (root / "quay.io" / TEMPORARY).exists():
+        if (root / "quay.io" / temporary_of(HOSTS)).exists():
             break
     (root / "quay.io/hosts.toml").write_bytes(b"# mine\n")
     assert cleanup(root)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from heliograph_configurator.adapters.filesystem import open_certs_folder
 from heliograph_configurator.domain.folder import Standing
-from heliograph_configurator.domain.hosts_toml import Mirror, new
+from heliograph_configurator.domain.hosts_toml import new
+from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, Mirror, Tls
 from tests.unit.configurator.trees import (
     Choice,
     Crash,
@@ -20,6 +21,7 @@ from tests.unit.configurator.trees import (
     harvest,
     plant,
     quick_folder,
+    withdraw,
 )
 
 FOLDERS = ("_default", "docker.io", "quay.io", "reg.test:5000", "reg.test_5000_", "not a registry")
@@ -66,18 +68,22 @@ choices = st.builds(
     targets=st.sampled_from([("http://127.0.0.1:5000",), ("http://[::1]:5000", "https://second.test")]),
     resolves_tags=st.booleans(),
     prepend=st.booleans(),
+    additional=st.sampled_from([(), ("https://a.test",)]),
+    authorization=st.sampled_from(["", "Basic eDp5"]),
+    tls=st.sampled_from([NO_TLS, Tls(b"ca"), Tls(b"other", b"pair"), Tls(client=b"renewed")]),
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """`apply`, or `cleanup` without a choice; cut short at a step unless that is None."""
+    """`apply`, or `cleanup` or `withdraw` without a choice; cut short at a step unless that is None."""
 
     choice: Choice | None
     crash_at: int | None = None
+    for_good: bool = True
 
 
-runs = st.builds(Run, choices | st.none(), st.none() | st.integers(0, 40))
+runs = st.builds(Run, choices | st.none(), st.none() | st.integers(0, 40), st.booleans())
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,10 @@ thorough = settings(
 def perform(root: Path, run: Run) -> None:
     disk = None if run.crash_at is None else FailingDisk(run.crash_at)
     try:
-        if run.choice is None:
+        if run.choice is None and run.for_good:
             cleanup(root, disk)
+        elif run.choice is None:
+            withdraw(root, disk)
         else:
             apply(root, run.choice, disk)
     except Crash:
@@ -131,12 +139,6 @@ def test_applying_again_touches_nothing(tree: dict[str, Entry], choice: Choice) 
 
         apply(root, choice, disk=FailingDisk(0))
         assert harvest(root) == after
-
-
-def harvest_of(tree: dict[str, Entry]) -> dict[str, Entry]:
-    with quick_folder() as root:
-        plant(root, tree)
-        return harvest(root)
 
 
 @thorough
@@ -193,18 +195,25 @@ def assert_nothing_is_lost(tree: dict[str, Entry], root: Path) -> None:
 
 
 @thorough
-@given(trees(), choices, st.integers(0, 40))
-def test_at_every_moment_a_hosts_file_is_whole(tree: dict[str, Entry], choice: Choice, crash_at: int) -> None:
+@given(trees(), st.none() | choices, choices | st.none(), st.integers(0, 40))
+def test_at_every_moment_a_hosts_file_is_whole(
+    tree: dict[str, Entry], first: Choice | None, choice: Choice | None, crash_at: int
+) -> None:
     with quick_folder() as root, quick_folder() as finished:
         for place in (root, finished):
             plant(place, tree)
-        apply(finished, choice)
+            if first is not None:
+                apply(place, first)
+        before = harvest(root)
+        perform(finished, Run(choice))
         perform(root, Run(choice, crash_at))
 
-        before, after, now = harvest_of(tree), harvest(finished), harvest(root)
+        after, now = harvest(finished), harvest(root)
         for name in now:
             if name.endswith("hosts.toml") and not name.startswith(".heliograph"):
                 assert now[name] in (before.get(name), after.get(name))
+                for pem in (CA_FILE, CLIENT_FILE):
+                    assert pem.encode() not in now[name][1] or f"{name.partition('/')[0]}/{pem}" in now
         folders = {name for name, entry in now.items() if entry[0] == "folder" and "/" not in name}
         assert all(
             (root / name / "hosts.toml").exists() for name in folders - before.keys() - {".heliograph"}

@@ -9,7 +9,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_configurator.domain.hosts_toml import BrokenHosts, Mirror, new, parse, prepended
+from heliograph_configurator.domain.hosts_toml import BrokenHosts, new, parse, prepended
+from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, Mirror, Tls
 
 MIRROR = Mirror(("http://127.0.0.1:5000", "http://[::1]:5000"), resolves_tags=True)
 TABLES = ["http://127.0.0.1:5000", "http://::1:5000"]
@@ -54,6 +55,41 @@ def test_without_a_server_none_is_named() -> None:
 def test_a_mirror_that_is_not_asked_for_tags_only_pulls() -> None:
     document = tomllib.loads(new(Mirror(("http://m",), resolves_tags=False), None, ()).decode())
     assert document["host"] == {"http://m": {"capabilities": ["pull"]}}
+
+
+def test_what_the_mirror_asks_for_goes_to_it_alone() -> None:
+    mirror = Mirror(
+        ("https://m.test:5000", "http://127.0.0.1:5000"),
+        resolves_tags=True,
+        additional=("https://cache.test", "https://m.test:5000"),
+        dial_timeout="200ms",
+        authorization="Basic eDp5",
+        tls=Tls(b"ca", b"client"),
+    )
+    plain = {"capabilities": ["pull", "resolve"], "dial_timeout": "200ms"}
+    header = {"header": {"Authorization": "Basic eDp5"}}
+    assert list(mirror.tables().items()) == [
+        ("https://m.test:5000", {**plain, "ca": CA_FILE, "client": CLIENT_FILE, **header}),
+        ("http://127.0.0.1:5000", {**plain, **header}),
+        ("https://cache.test", plain),
+    ]
+    assert "eDp5" not in repr(mirror)
+
+
+def test_files_lie_beside_only_for_https() -> None:
+    tls = Tls(b"ca", b"client")
+    assert Mirror(("http://m",), resolves_tags=True, tls=tls).named_tls == NO_TLS
+    assert Mirror(("http://m", "https://n"), resolves_tags=True, tls=tls).named_tls == tls
+
+
+def test_an_additional_mirror_that_is_named_already_keeps_its_certificates() -> None:
+    existing = parse(
+        b'[host."https://a.test"]\n[host."https://cache.test"]\nca = "cache.crt"\ncapabilities = ["pull"]\n'
+    )
+    mirror = Mirror(("http://m",), resolves_tags=True, additional=("https://cache.test",))
+    document = tomllib.loads(prepended(mirror, None, existing).decode())
+    assert list(document["host"]) == ["http://m", "https://cache.test", "https://a.test"]
+    assert document["host"]["https://cache.test"] == {"ca": "cache.crt", "capabilities": ["pull", "resolve"]}
 
 
 def test_certificates_that_lay_there_are_named_for_the_server() -> None:

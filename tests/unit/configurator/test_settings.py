@@ -66,6 +66,17 @@ def test_registries_that_a_filter_leaves_out_whole_are_not_sent_to_the_mirror() 
         "--mirrored-registries=http://a.test,https://a.test",
         "--registry-filters=(",
         "--log-level=loud",
+        "--additional-mirror-targets=cache.test",
+        "--additional-mirror-targets=http://me:secret@cache.test",
+        "--dial-timeout=200",
+        "--dial-timeout=0s",
+        "--dial-timeout=-1s",
+        "--dial-timeout=soon",
+        "--dial-timeout=99999999s",
+        "--tls-key-file=/key.pem",
+        "--registry-ready-url=127.0.0.1:9090",
+        "--withdraw-after-s=0",
+        "--admin-listen=9093",
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,6 +85,19 @@ def test_what_cannot_be_meant_is_refused_in_one_line(flag: str, capsys: pytest.C
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert flag.partition("=")[0] in line
+
+
+@pytest.mark.parametrize("duration", ["200ms", "1.5s", "1m30s", ""])
+def test_a_dial_timeout_is_a_duration(duration: str) -> None:
+    assert loaded(f"--dial-timeout={duration}").dial_timeout == duration
+
+
+def test_a_certificate_needs_its_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert loaded("--tls-cert-file=/c", "--tls-key-file=/k").tls_key_file == Path("/k")
+    assert loaded("--tls-cert-file=", "--tls-key-file=", "--basic-auth-file=").basic_auth_file is None
+    with pytest.raises(SystemExit):
+        loaded("--tls-cert-file=/c")
+    assert "a certificate and its key" in capsys.readouterr().err
 
 
 def test_a_password_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from heliograph_configurator.adapters.disk import Disk
 from heliograph_configurator.adapters.filesystem import open_certs_folder
-from heliograph_configurator.domain.hosts_toml import Mirror
+from heliograph_configurator.domain.mirror import NO_TLS, Mirror, Tls
 from heliograph_configurator.domain.registry import Registry
 from heliograph_configurator.service import Configurator
 
@@ -27,6 +27,10 @@ class Choice:
     targets: tuple[str, ...] = ("http://127.0.0.1:5000",)
     resolves_tags: bool = True
     prepend: bool = False
+    additional: tuple[str, ...] = ()
+    authorization: str = ""
+    tls: Tls = NO_TLS
+    mend: bool = False
 
 
 @contextmanager
@@ -69,13 +73,25 @@ def apply(root: Path, choice: Choice, disk: Disk | None = None) -> bool:
     if choice.registries is not None:
         registries = tuple(Registry.parse(entry) for entry in choice.registries)
     with open_certs_folder(root, create=True, disk=disk) as config:
-        mirror = Mirror(choice.targets, choice.resolves_tags)
-        return Configurator(config).apply(mirror, registries, prepend=choice.prepend)
+        mirror = Mirror(
+            choice.targets,
+            choice.resolves_tags,
+            additional=choice.additional,
+            authorization=choice.authorization,
+            tls=choice.tls,
+        )
+        outcome = Configurator(config).apply(mirror, registries, prepend=choice.prepend, mend=choice.mend)
+        return outcome.complete
+
+
+def withdraw(root: Path, disk: Disk | None = None) -> bool:
+    with open_certs_folder(root, create=False, disk=disk) as config:
+        return Configurator(config).withdraw().complete
 
 
 def cleanup(root: Path, disk: Disk | None = None) -> bool:
     with open_certs_folder(root, create=False, disk=disk) as config:
-        return Configurator(config).cleanup()
+        return Configurator(config).cleanup().complete
 
 
 class Crash(BaseException):

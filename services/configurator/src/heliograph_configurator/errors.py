@@ -4,6 +4,7 @@ ConfiguratorError
 ├── PathUnusable     the folder as a whole cannot be worked on; nothing was changed
 ├── Busy             another configurator is at work there
 ├── RecordUnusable   what we have claimed cannot be told, so nothing is touched
+├── SecretUnusable   a password or certificate cannot be given to containerd
 └── StepFailed       one folder could not be changed; it is as it was, or as it should be
 """
 
@@ -27,6 +28,14 @@ class Busy(ConfiguratorError):
 
 
 class RecordUnusable(ConfiguratorError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class SecretUnusable(ConfiguratorError):
+    """`reason` says nothing of what the file holds."""
+
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason

@@ -1,15 +1,17 @@
 """Carries a plan out and tells the operator what he should know. One thread; callers take turns."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
 import structlog
 
-from heliograph_configurator.domain.hosts_toml import Mirror
+from heliograph_configurator.domain.mirror import Mirror
 from heliograph_configurator.domain.plan import (
     Broken,
     LeftEdited,
+    Mended,
     Note,
     Plan,
     Release,
@@ -22,6 +24,7 @@ from heliograph_configurator.domain.plan import (
     Write,
     plan_apply,
     plan_cleanup,
+    plan_withdrawal,
 )
 from heliograph_configurator.domain.registry import Registry
 from heliograph_configurator.errors import StepFailed
@@ -30,64 +33,102 @@ from heliograph_configurator.ports import RegistryConfig
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one use. `problems` keep the settings from being fulfilled, in words for a person."""
+
+    steps: tuple[Step, ...] = ()
+    notes: tuple[Note, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not self.problems
+
+
 class Configurator:
-    """Both uses answer whether all was done; what was not has been logged as an error."""
+    """What is done, and what could not be, is logged; what `before` has told already is not told again.
 
-    def __init__(self, config: RegistryConfig) -> None:
-        self._config = config
+    Every use raises `PathUnusable`, or `RecordUnusable`.
+    """
 
-    def apply(self, mirror: Mirror, registries: Sequence[Registry] | None, *, prepend: bool) -> bool:
-        """Send pulls of `registries` (None: all) to `mirror` first.
+    def __init__(self, config: RegistryConfig, before: Outcome | None = None) -> None:
+        self._config, self._before = config, before
 
-        Raises `PathUnusable`, or `RecordUnusable`.
-        """
-        plan = plan_apply(mirror, registries, self._config.read(), prepend=prepend)
+    def apply(
+        self, mirror: Mirror, registries: Sequence[Registry] | None, *, prepend: bool, mend: bool = False
+    ) -> Outcome:
+        """Send pulls of `registries` (None: all) to `mirror` first."""
+        plan = plan_apply(mirror, registries, self._config.read(), prepend=prepend, mend=mend)
         return self._carry_out(plan, "registries configured")
 
-    def cleanup(self) -> bool:
-        """Restore what was there before. Raises `PathUnusable`, or `RecordUnusable`."""
+    def withdraw(self) -> Outcome:
+        """Restore what was there before, until the next `apply`."""
+        return self._carry_out(plan_withdrawal(self._config.read()), "mirrors withdrawn")
+
+    def cleanup(self) -> Outcome:
+        """Restore what was there before."""
         return self._carry_out(plan_cleanup(self._config.read()), "registries cleaned up")
 
-    def _carry_out(self, plan: Plan, event: str) -> bool:
-        done = [_told(note) for note in plan.notes]
-        done += [self._taken(step) for step in plan.steps]
-        done.append(_succeeded(self._config.tidy))
-        log.info(event, changed=len(plan.steps), complete=all(done))
-        return all(done)
+    def _carry_out(self, plan: Plan, event: str) -> Outcome:
+        told = self._before.notes if self._before else ()
+        for note in plan.notes:
+            if note not in told:
+                _tell(note)
+        problems = [f"{note.folder}: {note.reason}" for note in plan.notes if isinstance(note, _HINDRANCES)]
+        done = []
+        for step in plan.steps:
+            if failure := self._failure_of(partial(self._config.execute, step)):
+                problems.append(failure)
+                continue
+            done.append(step)
+            _tell_step(step)
+        if failure := self._failure_of(self._config.tidy):
+            problems.append(failure)
+        outcome = Outcome(tuple(done), tuple(plan.notes), tuple(problems))
+        if done or self._before is None or outcome.complete is not self._before.complete:
+            log.info(event, changed=len(done), complete=outcome.complete)
+        return outcome
 
-    def _taken(self, step: Step) -> bool:
-        if not _succeeded(partial(self._config.execute, step)):
-            return False
-        match step:
-            case Write():
-                log.info("hosts.toml written", folder=step.folder)
-            case Restore():
-                log.info("folder restored", folder=step.folder)
-            case Release():
-                log.info("folder left to its editor", folder=step.folder)
-            case _:
-                assert_never(step)
-        return True
+    def _failure_of(self, change: Callable[[], None]) -> str:
+        """Empty where there is none; the other folders are still to be done after one."""
+        try:
+            change()
+        except StepFailed as error:
+            failure = error
+        else:
+            return ""
+        if self._before is None or str(failure) not in self._before.problems:
+            log.error("not changed", path=str(failure.path), reason=failure.reason)
+        return str(failure)
 
 
-def _succeeded(change: Callable[[], None]) -> bool:
-    """Log a failure: the other folders are still to be done."""
-    try:
-        change()
-    except StepFailed as error:
-        failure = error
-    else:
-        return True
-    log.error("not changed", path=str(failure.path), reason=failure.reason)
-    return False
+_HINDRANCES = (Broken, Unusable)
 
 
-def _told(note: Note) -> bool:
-    """Log it; False when it keeps the settings from being fulfilled."""
+def _tell_step(step: Step) -> None:
+    match step:
+        case Write():
+            log.info("hosts.toml written", folder=step.folder)
+        case Restore():
+            log.info("folder restored", folder=step.folder)
+        case Release():
+            log.info("folder left to its editor", folder=step.folder)
+        case _:
+            assert_never(step)
+
+
+def _tell(note: Note) -> None:
     match note:
         case LeftEdited(original_kept=kept):
             log.warning(
                 "hosts.toml was changed by hand, left as it is", folder=note.folder, original_kept=kept
+            )
+        case Mended(reason=reason):
+            log.warning(
+                "hosts.toml was damaged, written anew; what was found is in .heliograph/damaged",
+                folder=note.folder,
+                reason=reason,
             )
         case Replaced():
             log.warning(
@@ -104,7 +145,6 @@ def _told(note: Note) -> bool:
             )
         case Unusable(reason=reason):
             log.error("folder cannot be used, left as it is", folder=note.folder, reason=reason)
-            return False
         case Broken(line=line, reason=reason):
             log.error(
                 "hosts.toml is broken, left as it is",
@@ -112,7 +152,5 @@ def _told(note: Note) -> bool:
                 line=line,
                 reason=reason,
             )
-            return False
         case _:
             assert_never(note)
-    return True

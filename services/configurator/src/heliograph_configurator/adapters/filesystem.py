@@ -1,7 +1,6 @@
 """certs.d on disk. A step is: claim, change, and for a restoration forget; each part durable before the next.
 
-Files are replaced by a rename within their folder. A folder that is new appears with its `hosts.toml` in one
-rename, for an empty one would keep containerd from looking into `_default`. One configurator works at a time.
+One configurator works at a time.
 """
 
 import fcntl
@@ -9,23 +8,20 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_never
 
 from heliograph_configurator.adapters.disk import Disk
 from heliograph_configurator.adapters.record import Record
-from heliograph_configurator.domain.folder import Folder, HostsFile, Tree
+from heliograph_configurator.adapters.registry_folder import RegistryFolder, kind_of
+from heliograph_configurator.domain.folder import Folder, Tree
+from heliograph_configurator.domain.mirror import NO_TLS
 from heliograph_configurator.domain.plan import Release, Restore, Step, Write
 from heliograph_configurator.domain.registry import is_looked_up
 from heliograph_configurator.errors import Busy, PathUnusable, StepFailed
 
-HOSTS = "hosts.toml"
-TEMPORARY = ".hosts.toml.heliograph"
-MAX_HOSTS_BYTES = 1 << 20
 LOCK_TIMEOUT_S = 10.0
-
-_CERTIFICATES = (".crt", ".cert", ".key")
 
 
 class CertsFolder:
@@ -54,7 +50,7 @@ class CertsFolder:
         made = self._record.made or self._made
         try:
             for folder in self._record.claimed:
-                self._drop_temporary(self._root / folder)
+                self._files(folder).leave()
             if self._record.claimed:
                 return
             self._record.remove()
@@ -69,62 +65,36 @@ class CertsFolder:
         try:
             mode = path.lstat().st_mode
             if not stat.S_ISDIR(mode):
-                return Folder(name, True, claim=claim, obstacle=f"{_kind(mode)}, not a folder")
-            certificates = tuple(sorted(_certificates(path)))
-            return Folder(name, True, _hosts(path / HOSTS), certificates, claim)
+                return Folder(name, True, claim=claim, obstacle=f"{kind_of(mode)}, not a folder")
+            files = self._files(name)
+            return Folder(name, True, files.hosts(), files.certificates(), claim, tls=files.tls())
         except FileNotFoundError:
             return Folder(name, claim=claim)
         except OSError as error:
             return Folder(name, True, claim=claim, obstacle=_reason(error))
 
     def _execute(self, step: Step) -> None:
+        files = self._files(step.folder)
         match step:
             case Write():
                 self._record.claim(step.folder, step.claim, self._made)
-                self._put(self._root / step.folder, step.file)
+                if step.damaged is not None:
+                    self._record.keep_damaged(step.folder, step.damaged)
+                files.put(step.file, step.tls, self._record.staged)
             case Restore():
                 if step.claim.original is not None:
-                    self._put(self._root / step.folder, step.claim.original)
+                    files.put(step.claim.original, NO_TLS, self._record.staged)
                 else:
-                    self._take_out(self._root / step.folder, folder_existed=step.claim.folder_existed)
+                    files.take_out(folder_existed=step.claim.folder_existed)
                 self._record.forget(step.folder)
             case Release():
-                self._drop_temporary(self._root / step.folder)
+                files.leave()
                 self._record.forget(step.folder)
             case _:
                 assert_never(step)
 
-    def _put(self, folder: Path, file: HostsFile) -> None:
-        if not folder.exists():
-            self._put_with_folder(folder, file)
-            return
-        temporary = folder / TEMPORARY
-        try:
-            self._disk.write(temporary, file.content, file.mode)
-            self._disk.rename(temporary, folder / HOSTS)
-        except OSError:
-            with suppress(OSError):  # the error that is raised says why
-                temporary.unlink(missing_ok=True)
-            raise
-
-    def _put_with_folder(self, folder: Path, file: HostsFile) -> None:
-        staged = self._record.staged
-        if not staged.exists():
-            self._disk.make_folder(staged, 0o755)
-        self._disk.write(staged / HOSTS, file.content, file.mode)
-        self._disk.rename(staged, folder)
-
-    def _take_out(self, folder: Path, *, folder_existed: bool) -> None:
-        self._drop_temporary(folder)
-        if (folder / HOSTS).exists():
-            self._disk.remove(folder / HOSTS)
-        if not folder_existed:
-            self._disk.remove_if_empty(folder)
-
-    def _drop_temporary(self, folder: Path) -> None:
-        """One that a crash has left."""
-        if (folder / TEMPORARY).exists():
-            self._disk.remove(folder / TEMPORARY)
+    def _files(self, folder: str) -> RegistryFolder:
+        return RegistryFolder(self._root / folder, self._disk)
 
 
 @contextmanager
@@ -176,36 +146,6 @@ def _lock(descriptor: int, root: Path) -> None:
             raise PathUnusable(root, _reason(error)) from error
         else:
             return
-
-
-def _hosts(path: Path) -> HostsFile | None:
-    """Raises `OSError` when it is there but not a plain, readable file of a sensible size."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(mode):
-        raise OSError(f"{HOSTS} is {_kind(mode)}, not a file")
-    with path.open("rb") as file:
-        content = file.read(MAX_HOSTS_BYTES + 1)
-    if len(content) > MAX_HOSTS_BYTES:
-        raise OSError(f"{HOSTS} is larger than {MAX_HOSTS_BYTES} bytes")
-    return HostsFile(content, stat.S_IMODE(mode))
-
-
-def _certificates(folder: Path) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(_CERTIFICATES) and not entry.is_dir():
-                yield entry.name
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "a symbolic link"
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    return "a file" if stat.S_ISREG(mode) else "a special file"
 
 
 def _reason(error: OSError) -> str:

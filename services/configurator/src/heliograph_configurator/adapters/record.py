@@ -4,6 +4,7 @@ Its name starts with a dot, which no registry's can, so containerd never looks i
 
     .heliograph/record.json                what is claimed
     .heliograph/originals/<folder>.toml    bytes and mode as they were found
+    .heliograph/damaged/<folder>.toml      what was last found broken and written anew
     .heliograph/staged/                    a new folder on its way, while a step is taken
 
 A claim counts once it is in the record; its original is saved before that, and removed after it is gone. The
@@ -47,6 +48,7 @@ class Record:
         self.folder = root / FOLDER
         self._file = self.folder / "record.json"
         self._originals = self.folder / "originals"
+        self._damaged = self.folder / "damaged"
         self.staged = self.folder / "staged"
         self._content = _Content()
 
@@ -97,6 +99,12 @@ class Record:
         )
         self._keep({**self._content.claims, folder: kept}, self._content.made or list(map(str, made)))
 
+    def keep_damaged(self, folder: str, file: HostsFile) -> None:
+        """Of a claimed folder. Raises `OSError`."""
+        if not self._damaged.is_dir():
+            self._disk.make_folder(self._damaged, 0o700)
+        self._replace(self._damaged / f"{folder}.toml", file.content, file.mode)
+
     def forget(self, folder: str) -> None:
         """Raises `OSError`."""
         claims = {name: claim for name, claim in self._content.claims.items() if name != folder}
@@ -108,11 +116,11 @@ class Record:
         """All that is ours, once nothing is claimed. Raises `OSError`."""
         if not self.folder.is_dir():
             return
-        ours = ("staged/hosts.toml", "originals/*.toml", "originals/*.new", "record.json.new", "record.json")
+        ours = ("staged/*", "damaged/*", "originals/*", "record.json.new", "record.json")
         for pattern in ours:
             for path in sorted(self.folder.glob(pattern)):
                 self._disk.remove(path)
-        for folder in (self.staged, self._originals, self.folder):
+        for folder in (self.staged, self._damaged, self._originals, self.folder):
             self._disk.remove_if_empty(folder)
 
     def _keep(self, claims: dict[str, _Claim], made: list[str]) -> None:

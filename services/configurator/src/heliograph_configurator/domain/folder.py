@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from heliograph_configurator.domain.mirror import NO_TLS, Tls
 from heliograph_configurator.domain.registry import Registry
 
 
@@ -48,6 +49,7 @@ class Standing(Enum):
 class Folder:
     """What is there now. `certificates` are names of certificates and keys beside `hosts.toml`.
 
+    `tls` is what lies there under the names of ours.
     `obstacle` says, for a person, why the folder cannot be worked on; the rest is then not known.
     """
 
@@ -57,6 +59,7 @@ class Folder:
     certificates: tuple[str, ...] = ()
     claim: Claim | None = None
     obstacle: str = ""
+    tls: Tls = NO_TLS
 
     @property
     def standing(self) -> Standing:

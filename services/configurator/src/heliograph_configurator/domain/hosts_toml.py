@@ -8,19 +8,17 @@ an http URL first. In `_default`, `server` is left out: every registry would be 
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tomli_w
+
+from heliograph_configurator.domain.mirror import Mirror, table_of
 
 HEADING = (
     "# Written by heliograph-configurator. What was here before lies in ../.heliograph/originals,\n"
     "# and `heliograph-configurator cleanup` brings it back.\n\n"
 )
 
-_ipv6 = re.compile(
-    r"(?P<scheme>https?)://\[(?P<address>[0-9A-Fa-f:.]+)\](?::(?P<port>[0-9]+))?(?P<path>(?:/.*)?)\Z"
-).match
 _line_of = re.compile(r"\(at line (\d+), column \d+\)").search
 
 
@@ -30,18 +28,6 @@ class BrokenHosts(ValueError):
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}" if line else reason)
         self.line, self.reason = line, reason
-
-
-@dataclass(frozen=True, slots=True)
-class Mirror:
-    """Where containerd is sent first: URLs in order, asked for tags too when `resolves_tags`."""
-
-    targets: tuple[str, ...]
-    resolves_tags: bool
-
-    def tables(self) -> dict[str, Any]:
-        capabilities = ["pull", "resolve"] if self.resolves_tags else ["pull"]
-        return {_table_of(target): {"capabilities": capabilities} for target in self.targets}
 
 
 def parse(content: bytes) -> dict[str, Any]:
@@ -71,24 +57,19 @@ def new(mirror: Mirror, server: str | None, certificates: Sequence[str]) -> byte
 
 
 def prepended(mirror: Mirror, server: str | None, existing: Mapping[str, Any]) -> bytes:
-    """The mirror first, then all of `existing`, which keeps its own `server` if it names one."""
-    root = {"server": server} if server and "server" not in existing else {}
-    ours = mirror.tables()
-    theirs = {url: table for url, table in existing.get("host", {}).items() if _table_of(url) not in ours}
-    return _text({**root, **existing, "host": {**ours, **theirs}})
+    """The mirror first, then all of `existing`, which keeps its own `server` if it names one.
 
-
-def _table_of(url: str) -> str:
-    """The name of a host's table: the URL, with an IPv6 address and its port but without brackets.
-
-    In a table's name 1.6 and 1.7 refuse brackets, quoted or not, and with them the file. All versions take
-    the last colon for the port's; one compiled for Go 1.26 or newer will want the brackets back.
+    A mirror of somebody else's that it names already keeps what is said there, certificates above all.
     """
-    ipv6 = _ipv6(url)
-    if ipv6 is None:
-        return url
-    port = ipv6["port"] or ("443" if ipv6["scheme"] == "https" else "80")
-    return f"{ipv6['scheme']}://{ipv6['address']}:{port}{ipv6['path']}"
+    root = {"server": server} if server and "server" not in existing else {}
+    ours, theirs = mirror.tables(), {}
+    for url, table in existing.get("host", {}).items():
+        name = table_of(url)
+        if name not in ours:
+            theirs[url] = table
+        elif not mirror.is_ours(name):
+            ours[name] = {**table, **ours[name]}
+    return _text({**root, **existing, "host": {**ours, **theirs}})
 
 
 def _tls(certificates: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from heliograph_configurator.domain import hosts_toml
 from heliograph_configurator.domain.folder import Claim, Folder, HostsFile, Standing, Tree
-from heliograph_configurator.domain.hosts_toml import BrokenHosts, Mirror
+from heliograph_configurator.domain.hosts_toml import BrokenHosts
+from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, Mirror, Tls
 from heliograph_configurator.domain.registry import DEFAULT, Registry
 
 NEW_FILE_MODE = 0o644
@@ -18,11 +19,13 @@ NEW_FILE_MODE = 0o644
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Record the claim, its original kept, then put the file."""
+    """Record the claim, its original kept, and what was `damaged`; then put the file, and `tls` beside it."""
 
     folder: str
     file: HostsFile
     claim: Claim
+    tls: Tls
+    damaged: HostsFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,14 @@ class LeftEdited:
 
     folder: str
     original_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """Our file was empty or no TOML any more; what was found is kept beside."""
+
+    folder: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,7 @@ class Broken:
     reason: str
 
 
-Note = LeftEdited | Replaced | TakenFromDefault | Shadowing | Unusable | Broken
+Note = LeftEdited | Mended | Replaced | TakenFromDefault | Shadowing | Unusable | Broken
 
 
 @dataclass(slots=True)
@@ -100,12 +111,17 @@ class Plan:
     notes: list[Note] = field(default_factory=list)
 
 
-def plan_apply(mirror: Mirror, registries: Sequence[Registry] | None, tree: Tree, *, prepend: bool) -> Plan:
-    """Mirror `registries`, all of them when None; with `prepend` what exists is kept behind the mirror."""
+def plan_apply(
+    mirror: Mirror, registries: Sequence[Registry] | None, tree: Tree, *, prepend: bool, mend: bool = False
+) -> Plan:
+    """Mirror `registries`, all of them when None; with `prepend` what exists is kept behind the mirror.
+
+    With `mend` a file of ours that somebody has left empty or broken is written anew.
+    """
     plan = Plan()
     wanted = _wanted(registries, tree, prepend=prepend)
     for name, server in wanted.items():
-        _configure(plan, tree[name], mirror, server, prepend=prepend)
+        _configure(plan, tree[name], mirror, server, prepend=prepend, mend=mend)
     _give_back(plan, tree, keep=wanted.keys())
     if registries is None:
         others = (folder.name for folder in tree if folder.stays and folder.name not in wanted)
@@ -116,9 +132,16 @@ def plan_apply(mirror: Mirror, registries: Sequence[Registry] | None, tree: Tree
 
 
 def plan_cleanup(tree: Tree) -> Plan:
-    """Take everything back."""
+    """Take everything back, for good."""
     plan = Plan()
     _give_back(plan, tree, keep=())
+    return plan
+
+
+def plan_withdrawal(tree: Tree) -> Plan:
+    """Take everything back for a while: what somebody has edited stays known as that."""
+    plan = plan_cleanup(tree)
+    plan.steps = [step for step in plan.steps if not isinstance(step, Release)]
     return plan
 
 
@@ -130,26 +153,60 @@ def _wanted(registries: Sequence[Registry] | None, tree: Tree, *, prepend: bool)
     return {DEFAULT: None, **dict.fromkeys(others)}
 
 
-def _configure(plan: Plan, folder: Folder, mirror: Mirror, server: str | None, *, prepend: bool) -> None:
+def _configure(
+    plan: Plan, folder: Folder, mirror: Mirror, server: str | None, *, prepend: bool, mend: bool
+) -> None:
+    damage = _damage(folder.hosts) if mend and folder.standing is Standing.EDITED else ""
     if folder.obstacle:
         plan.notes.append(Unusable(folder.name, folder.obstacle))
         return
-    if folder.standing is Standing.EDITED:
+    if folder.standing is Standing.EDITED and not damage:
         plan.notes.append(LeftEdited(folder.name, original_kept=folder.original is not None))
         return
     try:
         content = _content(folder, mirror, server, prepend=prepend)
     except BrokenHosts as error:
         plan.notes.append(Broken(folder.name, error.line, error.reason))
-        if folder.claim is not None:
+        if folder.claim is not None and not damage:
             plan.steps.append(Restore(folder.name, folder.claim))
         return
-    if folder.hosts is not None and folder.hosts.content == content:
+    file = HostsFile(content, _mode(folder, mirror))
+    if _is_so(folder, file, mirror.named_tls):
         return
-    if folder.standing is Standing.FOREIGN and folder.hosts is not None and not prepend:
+    if folder.claim is None and folder.tls != NO_TLS:
+        plan.notes.append(Unusable(folder.name, f"{CA_FILE} or {CLIENT_FILE} lies there, and not by us"))
+        return
+    if damage:
+        plan.notes.append(Mended(folder.name, damage))
+    elif folder.standing is Standing.FOREIGN and folder.hosts is not None and not prepend:
         plan.notes.append(Replaced(folder.name))
-    file = HostsFile(content, folder.original.mode if folder.original else NEW_FILE_MODE)
-    plan.steps.append(Write(folder.name, file, _claim(folder, file)))
+    damaged = folder.hosts if damage else None
+    plan.steps.append(Write(folder.name, file, _claim(folder, file), mirror.named_tls, damaged))
+
+
+def _damage(hosts: HostsFile | None) -> str:
+    """What is wrong with a file, for a person; nobody leaves it so on purpose."""
+    if hosts is None or not hosts.content.strip():
+        return "it is empty"
+    try:
+        hosts_toml.parse(hosts.content)
+    except BrokenHosts as error:
+        return str(error)
+    return ""
+
+
+def _mode(folder: Folder, mirror: Mirror) -> int:
+    """As it was; for its owner alone with a password in it."""
+    mode = folder.original.mode if folder.original else NEW_FILE_MODE
+    return mode & 0o700 if mirror.authorization else mode
+
+
+def _is_so(folder: Folder, file: HostsFile, tls: Tls) -> bool:
+    """Whether all is as it shall be; a mode that lets fewer in is no fault."""
+    hosts = folder.hosts
+    if hosts is None or hosts.content != file.content or folder.tls != tls:
+        return False
+    return not hosts.mode & ~file.mode
 
 
 def _content(folder: Folder, mirror: Mirror, server: str | None, *, prepend: bool) -> bytes:

@@ -1,0 +1,84 @@
+"""What containerd shall show to the mirror and believe of it, from files that may change at any time.
+
+Checked as strictly as containerd will: over a certificate that it cannot use it fails every pull.
+"""
+
+import os
+import ssl
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+
+from heliograph_configurator.domain.mirror import Tls
+from heliograph_configurator.errors import SecretUnusable
+
+MAX_FILE_BYTES = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFiles:
+    """`certificate` and `key` belong together; None where there is none."""
+
+    accounts: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.accounts, self.ca, self.certificate, self.key) if path)
+
+    def authorization(self) -> str:
+        """The header's value for the first `user:password` line (RFC 7617). Raises `SecretUnusable`."""
+        if self.accounts is None:
+            return ""
+        try:
+            lines = _read(self.accounts).decode().splitlines()
+        except UnicodeDecodeError:
+            raise SecretUnusable(self.accounts, "not UTF-8") from None  # the error holds the text
+        number, line = next(((at, text) for at, text in enumerate(lines, 1) if text.strip()), (0, ""))
+        user, _, password = line.partition(":")
+        if not (user and password and line.isprintable()):
+            raise SecretUnusable(self.accounts, f"line {number} is not user:password")
+        return f"Basic {b64encode(line.encode()).decode()}"
+
+    def tls(self) -> Tls:
+        """Raises `SecretUnusable`."""
+        ca = client = b""
+        if self.ca is not None:
+            ca = _read(self.ca)
+            _check_authorities(self.ca, ca)
+        if self.certificate is not None and self.key is not None:
+            client = _read(self.certificate).rstrip(b"\n") + b"\n" + _read(self.key)
+            _check_pair(self.key, client)
+        return Tls(ca, client)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise SecretUnusable(path, error.strerror or str(error)) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise SecretUnusable(path, f"larger than {MAX_FILE_BYTES} bytes")
+    return content
+
+
+def _check_authorities(path: Path, pem: bytes) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode())
+    except (ssl.SSLError, ValueError):
+        raise SecretUnusable(path, "holds no certificates in PEM, or broken ones") from None
+
+
+def _check_pair(path: Path, pem: bytes) -> None:
+    """OpenSSL reads pairs from files only; this one has no name and lies in memory."""
+    descriptor = os.memfd_create("pair", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, pem)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
+    except ssl.SSLError:
+        raise SecretUnusable(path, "is not the key of the certificate, or one of them is broken") from None
+    finally:
+        os.close(descriptor)

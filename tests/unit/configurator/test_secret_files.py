@@ -1,0 +1,77 @@
+"""Only what containerd can use is given to it."""
+
+from pathlib import Path
+
+import pytest
+
+from heliograph_configurator.adapters.secret_files import MAX_FILE_BYTES, SecretFiles
+from heliograph_configurator.domain.mirror import NO_TLS
+from heliograph_configurator.errors import SecretUnusable
+from tests.support.authority import Authority
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def written(directory: Path, content: bytes) -> Path:
+    path = directory / "file"
+    path.write_bytes(content)
+    return path
+
+
+def test_nothing_named_is_nothing_given() -> None:
+    assert (SecretFiles().authorization(), SecretFiles().tls()) == ("", NO_TLS)
+
+
+def test_the_first_account_is_shown(tmp_path: Path) -> None:
+    accounts = written(tmp_path, b"\n x:y:z \nother:password\n")
+    assert SecretFiles(accounts).authorization() == "Basic IHg6eTp6IA=="
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b"secret", b":secret", b"secret:", b"x:secret\x07", b"x:\xffsecret"]
+)
+def test_a_file_without_an_account_is_refused_and_not_shown(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(SecretUnusable) as refused:
+        SecretFiles(written(tmp_path, content)).authorization()
+    assert "secret" not in str(refused.value)
+
+
+def test_a_pair_and_its_authority_are_given(authority: Authority) -> None:
+    client = authority.sign("client")
+    tls = SecretFiles(None, authority.certificate, client.certificate, client.key).tls()
+    assert tls.ca == authority.certificate.read_bytes()
+    assert tls.client == client.certificate.read_bytes() + client.key.read_bytes()
+    assert "PRIVATE" not in repr(tls)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_what_is_no_certificate_is_refused(tmp_path: Path, authority: Authority, content: bytes) -> None:
+    broken, client = written(tmp_path, content), authority.sign("client")
+    with pytest.raises(SecretUnusable, match="file: "):
+        SecretFiles(ca=broken).tls()
+    for pair in ((broken, client.key), (client.certificate, broken)):
+        with pytest.raises(SecretUnusable, match="is not the key of the certificate"):
+            SecretFiles(None, None, *pair).tls()
+
+
+def test_a_key_that_does_not_fit_is_refused(authority: Authority) -> None:
+    one, other = authority.sign("one"), authority.sign("other")
+    with pytest.raises(SecretUnusable, match="is not the key"):
+        SecretFiles(None, None, one.certificate, other.key).tls()
+
+
+def test_a_key_that_is_encrypted_is_refused_and_nobody_is_asked(authority: Authority, tmp_path: Path) -> None:
+    client = authority.sign("client")
+    locked = authority.locked(client.key, tmp_path / "locked.pem")
+    with pytest.raises(SecretUnusable, match="is not the key"):
+        SecretFiles(None, None, client.certificate, locked).tls()
+
+
+def test_a_file_that_is_absent_or_far_too_large_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SecretUnusable, match="No such file"):
+        SecretFiles(tmp_path / "absent").authorization()
+    with pytest.raises(SecretUnusable, match="larger than"):
+        SecretFiles(ca=written(tmp_path, b"#" * (MAX_FILE_BYTES + 1))).tls()
