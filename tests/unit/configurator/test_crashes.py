@@ -212,12 +212,19 @@ def test_at_every_moment_a_hosts_file_is_whole(
         for name in now:
             if name.endswith("hosts.toml") and not name.startswith(".heliograph"):
                 assert now[name] in (before.get(name), after.get(name))
-                for pem in (CA_FILE, CLIENT_FILE):
-                    assert pem.encode() not in now[name][1] or f"{name.partition('/')[0]}/{pem}" in now
+        assert_all_that_is_named_is_there(now)
         folders = {name for name, entry in now.items() if entry[0] == "folder" and "/" not in name}
         assert all(
             (root / name / "hosts.toml").exists() for name in folders - before.keys() - {".heliograph"}
         )
+
+
+def assert_all_that_is_named_is_there(tree: dict[str, Entry]) -> None:
+    """Containerd fails every pull over a certificate that is not."""
+    for name, (_, content, _) in tree.items():
+        folder, _, file = name.rpartition("/")
+        for pem in (CA_FILE, CLIENT_FILE) if file == "hosts.toml" else ():
+            assert pem.encode() not in content or f"{folder}/{pem}" in tree
 
 
 def test_a_crash_at_each_single_step_is_survived() -> None:
@@ -226,7 +233,7 @@ def test_a_crash_at_each_single_step_is_survived() -> None:
         "_default/hosts.toml": ("file", VALID[0], 0o600),
         "quay.io": ("folder", b"", 0o755),
     }
-    choice = Choice(prepend=True)
+    choice = Choice(prepend=True, targets=("https://m.test",), tls=Tls(b"ca", b"pair"))
     for first, second in ((choice, None), (None, choice)):
         for crash_at in range(60):
             with quick_folder() as root:
@@ -235,7 +242,9 @@ def test_a_crash_at_each_single_step_is_survived() -> None:
                 if first is None:
                     apply(root, replace(choice, registries=("docker.io", "quay.io")))
                 perform(root, Run(first, crash_at))
+                assert_all_that_is_named_is_there(harvest(root))
                 if second is not None:
                     apply(root, second)
+                    assert_all_that_is_named_is_there(harvest(root))
                 cleanup(root)
                 assert harvest(root) == before, crash_at

@@ -61,6 +61,7 @@ class RegistryFolder:
             return
         for name, content, mode in _all(file, tls):
             self._replace(name, content, mode)
+        self.drop_temporaries()
         self._drop_tls(_TLS_MODES.keys() - tls.files.keys())
 
     def take_out(self, *, folder_existed: bool) -> None:
@@ -81,10 +82,9 @@ class RegistryFolder:
             self._remove(self._path / temporary_of(name))
 
     def _replace(self, name: str, content: bytes, mode: int) -> None:
-        temporary = self._path / temporary_of(name)
         if _plain_file(self._path / name) == HostsFile(content, mode):
-            self._remove(temporary)
             return
+        temporary = self._path / temporary_of(name)
         try:
             self._disk.write(temporary, content, mode)
             self._disk.rename(temporary, self._path / name)
