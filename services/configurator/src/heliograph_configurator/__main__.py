@@ -1,6 +1,7 @@
 """`heliograph-configurator`: points containerd at its node's mirror, and takes that back."""
 
 import sys
+from functools import partial
 from typing import NoReturn
 
 import structlog
@@ -8,16 +9,17 @@ import structlog
 from heliograph_configurator import app
 from heliograph_configurator.errors import ConfiguratorError
 from heliograph_configurator.settings import Settings
-from heliograph_shared.runtime import configure_logging
+from heliograph_shared.runtime import configure_logging, run
 from heliograph_shared.settings import load
 
 PROG = "heliograph-configurator"
 COMMANDS = {"apply": app.apply, "cleanup": app.cleanup}
 USAGE = f"""\
-usage: {PROG} {{apply,cleanup}} [options]
+usage: {PROG} {{apply,cleanup,watch}} [options]
 
   apply    write hosts.toml files that send containerd to the mirror first
   cleanup  restore what was there before
+  watch    keep what apply writes in place for as long as the node's registry is ready
 
 `{PROG} apply --help` lists the options.
 """
@@ -29,9 +31,12 @@ def main() -> None:
     if command in {"-h", "--help"}:
         sys.stdout.write(USAGE)
         sys.exit(0)
-    if command not in COMMANDS:
+    if command not in {*COMMANDS, "watch"}:
         _refuse(command)
     settings = load(Settings, f"{PROG} {command}", arguments)
+    if command == "watch":
+        run(partial(app.watch, settings), prog=f"{PROG} watch", log_level=settings.log_level)
+        return
     configure_logging(settings.log_level)
     try:
         done = COMMANDS[command](settings)

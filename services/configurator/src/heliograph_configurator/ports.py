@@ -6,6 +6,14 @@ from heliograph_configurator.domain.folder import Tree
 from heliograph_configurator.domain.plan import Step
 
 
+class RegistryProbe(Protocol):
+    """This node's registry."""
+
+    async def ready(self) -> bool:
+        """Answers within 2 s."""
+        ...
+
+
 class RegistryConfig(Protocol):
     """containerd's config_path, and our record of what we have changed there."""
 

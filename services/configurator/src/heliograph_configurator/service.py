@@ -35,11 +35,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one use. `problems` keep the settings from being fulfilled, in words for a person."""
+    """What came of one use: `steps` that were taken, what there is to tell, and `failures` in words."""
 
     steps: tuple[Step, ...] = ()
     notes: tuple[Note, ...] = ()
-    problems: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps the settings from being fulfilled, for a person."""
+        hindrances = (note for note in self.notes if isinstance(note, Broken | Unusable))
+        return (*(f"{note.folder}: {note.reason}" for note in hindrances), *self.failures)
 
     @property
     def complete(self) -> bool:
@@ -75,17 +81,16 @@ class Configurator:
         for note in plan.notes:
             if note not in told:
                 _tell(note)
-        problems = [f"{note.folder}: {note.reason}" for note in plan.notes if isinstance(note, _HINDRANCES)]
-        done = []
+        done, failures = [], []
         for step in plan.steps:
             if failure := self._failure_of(partial(self._config.execute, step)):
-                problems.append(failure)
+                failures.append(failure)
                 continue
             done.append(step)
             _tell_step(step)
         if failure := self._failure_of(self._config.tidy):
-            problems.append(failure)
-        outcome = Outcome(tuple(done), tuple(plan.notes), tuple(problems))
+            failures.append(failure)
+        outcome = Outcome(tuple(done), tuple(plan.notes), tuple(failures))
         if done or self._before is None or outcome.complete is not self._before.complete:
             log.info(event, changed=len(done), complete=outcome.complete)
         return outcome
@@ -98,12 +103,9 @@ class Configurator:
             failure = error
         else:
             return ""
-        if self._before is None or str(failure) not in self._before.problems:
+        if self._before is None or str(failure) not in self._before.failures:
             log.error("not changed", path=str(failure.path), reason=failure.reason)
         return str(failure)
-
-
-_HINDRANCES = (Broken, Unusable)
 
 
 def _tell_step(step: Step) -> None:

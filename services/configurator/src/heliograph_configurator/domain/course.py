@@ -1,0 +1,74 @@
+"""When a watch looks at certs.d, and what for. Pure: times are seconds on one clock, which never goes back.
+
+A look is due at once when what is wanted has changed, soon after a hint that something has, and every
+`LOOK_EVERY_S` in any case. Where looks go on finding work, because somebody else wants the files otherwise or
+because they fail, they come at growing distances.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Self
+
+LOOK_EVERY_S = 30.0
+PAUSE_S = 1.0
+
+
+class Intent(Enum):
+    """What is wanted of certs.d."""
+
+    WAIT = auto()  # nothing yet: what is there may be ours, of a run before this one
+    MIRROR = auto()
+    RESTORE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """`ready_at` is when the registry was last ready; at first, when the watch began."""
+
+    withdraw_after_s: float
+    ready_at: float
+    intent: Intent = Intent.WAIT
+    hinted: bool = False
+    looked_at: float = -math.inf
+    looked_for: Intent = Intent.WAIT
+    pause_s: float = PAUSE_S
+    restless_at: float = -math.inf
+
+    def probed(self, now: float, *, ready: bool) -> Self:
+        """The registry was asked whether it is ready."""
+        if ready:
+            return replace(self, ready_at=now, intent=Intent.MIRROR)
+        if now - self.ready_at >= self.withdraw_after_s:
+            return replace(self, intent=Intent.RESTORE)
+        return self
+
+    def told(self) -> Self:
+        """Something may have changed."""
+        return replace(self, hinted=True)
+
+    def is_due(self, now: float) -> bool:
+        if self.intent is Intent.WAIT:
+            return False
+        if self.intent is not self.looked_for:
+            return True
+        return now - self.looked_at >= (self.pause_s if self.hinted else LOOK_EVERY_S)
+
+    def looking(self, now: float) -> Self:
+        """A look begins; hints from now on ask for another one."""
+        return replace(self, looked_at=now, hinted=False)
+
+    def looked(self, intent: Intent, now: float, *, changed: bool, failed: bool) -> Self:
+        """One that began with `intent` has ended; `failed`: it is to be tried again."""
+        restless = failed or (changed and intent is self.looked_for)
+        seen = replace(
+            self,
+            looked_for=intent,
+            hinted=self.hinted or failed,
+            restless_at=now if restless else self.restless_at,
+        )
+        if restless:
+            return replace(seen, pause_s=min(self.pause_s * 2, LOOK_EVERY_S))
+        if now - self.restless_at >= LOOK_EVERY_S:
+            return replace(seen, pause_s=PAUSE_S)
+        return seen
