@@ -60,11 +60,11 @@ def test_flags_win_over_the_environment(tmp_path: Path) -> None:
     assert document["host"] == {"http://127.0.0.1:5000": {"capabilities": ["pull", "resolve"]}}
 
 
-@pytest.mark.parametrize("command", [(), ("watch",), ("--registry-config-path=/x", "apply")])
+@pytest.mark.parametrize("command", [(), ("look",), ("--registry-config-path=/x", "apply")])
 def test_a_wrong_command_gets_the_usage(command: tuple[str, ...]) -> None:
     refused = configurator(*command)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("usage: heliograph-configurator {apply,cleanup}")
+    assert refused.stderr.startswith("usage: heliograph-configurator {apply,cleanup,watch}")
     assert refused.stdout == ""
 
 

@@ -6,7 +6,7 @@ from itertools import chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_configurator.domain.course import LOOK_EVERY_S, PAUSE_S, Course, Intent
+from heliograph_configurator.domain.course import LOOK_EVERY_S, PAUSE_S, QUICK_LOOKS, Course, Intent
 
 WITHDRAW_AFTER_S = 60.0
 
@@ -114,12 +114,17 @@ def test_a_hint_is_followed_within_the_longest_pause_and_at_once_after_quiet(sec
 def test_a_fight_is_not_fought_at_every_blow(length: int, reason: str) -> None:
     blow = Second(ready=True, hinted=True, changed=reason == "changed", failed=reason == "failed")
     looks = driven([blow] * length).looks
-    assert len(looks) <= 6 + length / LOOK_EVERY_S
+    assert len(looks) <= QUICK_LOOKS + 6 + length / LOOK_EVERY_S
 
 
 def test_what_has_failed_is_tried_again_without_a_hint() -> None:
     watch = driven([Second(ready=True, failed=True), *[Second(ready=True)] * 3])
-    assert [at for at, _ in watch.looks] == [1, 3]
+    assert [at for at, _ in watch.looks] == [1, 2]
+
+
+def test_a_few_things_are_mended_at_once() -> None:
+    blows = [Second(ready=True)] + [Second(ready=True, hinted=True, changed=True)] * QUICK_LOOKS
+    assert len(driven(blows).looks) == len(blows)
 
 
 def test_a_hint_during_a_look_asks_for_another_one() -> None:

@@ -2,7 +2,7 @@
 
 A look is due at once when what is wanted has changed, soon after a hint that something has, and every
 `LOOK_EVERY_S` in any case. Where looks go on finding work, because somebody else wants the files otherwise or
-because they fail, they come at growing distances.
+because they fail, they come at growing distances after the first few.
 """
 
 import math
@@ -12,6 +12,10 @@ from typing import Self
 
 LOOK_EVERY_S = 30.0
 PAUSE_S = 1.0
+QUICK_LOOKS = 5
+"""So many may find work, each within `LOOK_EVERY_S` of the one before, until they are spread out."""
+
+_MOST = 20  # from far below on the pause is the longest
 
 
 class Intent(Enum):
@@ -32,7 +36,7 @@ class Course:
     hinted: bool = False
     looked_at: float = -math.inf
     looked_for: Intent = Intent.WAIT
-    pause_s: float = PAUSE_S
+    restless: int = 0
     restless_at: float = -math.inf
 
     def probed(self, now: float, *, ready: bool) -> Self:
@@ -47,6 +51,11 @@ class Course:
         """Something may have changed."""
         return replace(self, hinted=True)
 
+    @property
+    def pause_s(self) -> float:
+        """The least time from one look to the next."""
+        return float(min(PAUSE_S * 2 ** max(0, self.restless - QUICK_LOOKS + 1), LOOK_EVERY_S))
+
     def is_due(self, now: float) -> bool:
         if self.intent is Intent.WAIT:
             return False
@@ -60,15 +69,9 @@ class Course:
 
     def looked(self, intent: Intent, now: float, *, changed: bool, failed: bool) -> Self:
         """One that began with `intent` has ended; `failed`: it is to be tried again."""
-        restless = failed or (changed and intent is self.looked_for)
-        seen = replace(
-            self,
-            looked_for=intent,
-            hinted=self.hinted or failed,
-            restless_at=now if restless else self.restless_at,
-        )
-        if restless:
-            return replace(seen, pause_s=min(self.pause_s * 2, LOOK_EVERY_S))
+        seen = replace(self, looked_for=intent, hinted=self.hinted or failed)
+        if failed or (changed and intent is self.looked_for):
+            return replace(seen, restless=min(self.restless + 1, _MOST), restless_at=now)
         if now - self.restless_at >= LOOK_EVERY_S:
-            return replace(seen, pause_s=PAUSE_S)
+            return replace(seen, restless=0)
         return seen
