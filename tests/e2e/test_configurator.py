@@ -1,204 +1,199 @@
 """What containerd makes of the files: every version asks the mirror first, falls back, and forgets it."""
 
 import asyncio
-import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-import grpc
 import pytest
+import pytest_asyncio
 
 from heliograph_configurator.app import apply, cleanup
 from heliograph_configurator.settings import Settings
 from heliograph_shared.settings import load
-from tests.e2e.conftest import ContainerdFactory
-from tests.support.containerd import Containerd
-from tests.support.images import Image, make_image, push
-from tests.support.machines import SERIES, absent
-from tests.support.ports import free_port
-from tests.support.upstream import Upstream
+from tests.e2e.lab_support import Lab
+from tests.integration.watch_support import one_registry, watching
+from tests.support.authority import Authority
+from tests.support.machines import absent
+from tests.support.mirror import Mirror, running_mirror
+from tests.unit.configurator.trees import harvest
 
-pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
-
-every_version = pytest.mark.parametrize("series", SERIES)
-
-
-@dataclass
-class EmptyMirror:
-    """Has nothing: answers every request with 404 and keeps what was asked, as (method, path, ns)."""
-
-    url: str
-    asked: list[tuple[str, str, str]] = field(default_factory=list)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        method, target, _ = head.decode("latin-1").split(" ", 2)
-        parts = urlsplit(target)
-        self.asked.append((method, parts.path, parse_qs(parts.query).get("ns", [""])[0]))
-        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
+pytestmark = [
+    pytest.mark.skipif(bool(absent()), reason=absent()),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
-@asynccontextmanager
-async def empty_mirror(
-    host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
-) -> AsyncIterator[EmptyMirror]:
-    port = free_port(host)
-    shown = f"[{host}]" if ":" in host else host
-    mirror = EmptyMirror(f"{'https' if tls else 'http'}://{shown}:{port}")
-    async with await asyncio.start_server(mirror.serve, host, port, ssl=tls):
-        yield mirror
-
-
-@pytest.fixture
-async def mirror() -> AsyncIterator[EmptyMirror]:
-    async with empty_mirror() as server:
+@pytest_asyncio.fixture(loop_scope="module")
+async def mirror() -> AsyncIterator[Mirror]:
+    async with running_mirror() as server:
         yield server
 
 
-@pytest.fixture
-async def image(tmp_path: Path, upstream: Upstream) -> Image:
-    made = make_image(tmp_path / "image", [2000], index=True)
-    await push(made, upstream.url, "team/app", "v1")
-    upstream.forget()
-    return made
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
-async def configure(node: Containerd, command: Callable[[Settings], bool], *flags: str) -> None:
-    settings = load(
-        Settings, "heliograph-configurator", ["--registry-config-path", str(node.certs_path), *flags]
-    )
-    assert await asyncio.to_thread(command, settings)
+async def configure(lab: Lab, command: Callable[[Settings], bool], *flags: str) -> None:
+    path = ["--registry-config-path", str(lab.node.certs_path)]
+    assert await asyncio.to_thread(command, load(Settings, "heliograph-configurator", [*path, *flags]))
 
 
-def registry_of(upstream: Upstream) -> str:
-    return f"{upstream.host}:{upstream.port}"
-
-
-async def pull(node: Containerd, registry: str, image: Image) -> None:
-    """As if the node had never seen the image."""
-    assert await node.cri.pull(f"{registry}/team/app:v1") == image.config.digest
-    await node.cri.remove(f"{registry}/team/app:v1")
-
-
-def everything(image: Image, registry: str) -> list[tuple[str, str, str]]:
-    """What is asked for in a pull of a tag."""
-    wanted = [("HEAD", "/v2/team/app/manifests/v1", registry)]
-    for blob in image.pulled():
-        kind = "manifests" if blob in (image.target, image.manifest) else "blobs"
-        wanted.append(("GET", f"/v2/team/app/{kind}/{blob.digest}", registry))
-    return wanted
-
-
-@every_version
-async def test_the_mirror_is_asked_first_until_it_is_taken_away(
-    series: str, containerd: ContainerdFactory, upstream: Upstream, image: Image, mirror: EmptyMirror
-) -> None:
-    node, registry = await containerd(series), registry_of(upstream)
+async def test_the_mirror_is_asked_first_until_it_is_taken_away(lab: Lab, mirror: Mirror) -> None:
     for naming in (
         [],
-        ["--mirrored-registries", registry],
-        ["--mirrored-registries", f"a.test,http://{registry}"],
+        ["--mirrored-registries", lab.registry],
+        ["--mirrored-registries", f"a.test,http://{lab.registry}"],
     ):
-        mirror.asked.clear()
-        await configure(node, apply, "--mirror-targets", mirror.url, *naming)
-        await pull(node, registry, image)
-        assert mirror.asked[0] == ("HEAD", "/v2/team/app/manifests/v1", registry)
-        assert set(mirror.asked) >= set(everything(image, registry))
+        mirror.forget()
+        await configure(lab, apply, "--mirror-targets", mirror.url, *naming)
+        await lab.pull()
+        assert mirror.asked[0] == lab.everything()[0]
+        assert set(mirror.asked) >= set(lab.everything())
 
-    await configure(node, cleanup)
-    assert list(node.certs_path.iterdir()) == []
-    mirror.asked.clear()
-    await pull(node, registry, image)
+    await configure(lab, cleanup)
+    assert list(lab.node.certs_path.iterdir()) == []
+    mirror.forget()
+    await lab.pull()
     assert mirror.asked == []
 
 
-@every_version
-async def test_a_mirror_that_resolves_no_tags_is_asked_by_digest_only(
-    series: str, containerd: ContainerdFactory, upstream: Upstream, image: Image, mirror: EmptyMirror
-) -> None:
-    node, registry = await containerd(series), registry_of(upstream)
-    for naming in ([], ["--mirrored-registries", f"http://{registry}"]):
-        mirror.asked.clear()
-        await configure(node, apply, "--mirror-targets", mirror.url, "--no-resolve-tags", *naming)
-        await pull(node, registry, image)
+async def test_a_mirror_that_resolves_no_tags_is_asked_by_digest_only(lab: Lab, mirror: Mirror) -> None:
+    for naming in ([], ["--mirrored-registries", f"http://{lab.registry}"]):
+        mirror.forget()
+        await configure(lab, apply, "--mirror-targets", mirror.url, "--no-resolve-tags", *naming)
+        await lab.pull()
         assert [asked for asked in mirror.asked if asked[1].endswith("/v1")] == []
-        assert set(mirror.asked) >= set(everything(image, registry)[1:])
+        assert set(mirror.asked) >= set(lab.everything()[1:])
 
 
-@every_version
-async def test_targets_are_asked_in_order_over_both_families(
-    series: str, containerd: ContainerdFactory, upstream: Upstream, image: Image, mirror: EmptyMirror
-) -> None:
-    node, registry = await containerd(series), registry_of(upstream)
-    async with empty_mirror("::1") as second:
-        await configure(node, apply, "--mirror-targets", f"http://127.0.0.1:1,{second.url},{mirror.url}")
-        await pull(node, registry, image)
-    assert second.asked[0] == mirror.asked[0] == everything(image, registry)[0]
+async def test_targets_are_asked_in_order_over_both_families(lab: Lab, mirror: Mirror) -> None:
+    """Also with every setting that a host's table can have, in all its spellings."""
+    async with running_mirror("::1") as second, running_mirror() as others:
+        targets = f"http://127.0.0.1:1,{second.url},{mirror.url}"
+        flags = ["--mirror-targets", targets, "--additional-mirror-targets", others.url]
+        await configure(lab, apply, *flags, "--dial-timeout", "1m0.5s")
+        await lab.pull()
+    assert second.asked == mirror.asked == others.asked
+    assert set(mirror.asked) >= set(lab.everything())
 
 
-@every_version
-async def test_what_existed_is_asked_after_the_mirror(
-    series: str, containerd: ContainerdFactory, upstream: Upstream, image: Image, mirror: EmptyMirror
-) -> None:
-    node = await containerd(series)
-    for name in ("reg.test:5000", "reg.test_5000_"):  # the second, once there, is looked for first
-        mirror.asked.clear()
-        async with empty_mirror() as theirs:
-            node.mirror(name, theirs.url, server=upstream.url)
-            before = (node.certs_path / name / "hosts.toml").read_bytes()
-            named = ["--mirror-targets", mirror.url, "--mirrored-registries", "reg.test:5000"]
-            await configure(node, apply, "--prepend-existing", *named)
-            await pull(node, "reg.test:5000", image)
-            assert mirror.asked[0] == theirs.asked[0] == everything(image, "reg.test:5000")[0]
+async def test_what_existed_is_asked_after_the_mirror(lab: Lab, mirror: Mirror) -> None:
+    registry = "reg.test:5000"
+    for name in (registry, "reg.test_5000_"):  # the second, once there, is looked for first
+        mirror.forget()
+        async with running_mirror() as theirs:
+            lab.node.mirror(name, theirs.url, server=lab.upstream.url)
+            before = (lab.node.certs_path / name / "hosts.toml").read_bytes()
+            named = ["--mirror-targets", mirror.url, "--mirrored-registries", registry]
+            await configure(lab, apply, "--prepend-existing", *named)
+            await lab.pull(registry)
+            assert mirror.asked[0] == theirs.asked[0] == lab.everything(registry)[0]
 
-            await configure(node, cleanup)
-            assert (node.certs_path / name / "hosts.toml").read_bytes() == before
-            mirror.asked.clear()
-            await pull(node, "reg.test:5000", image)
+            await configure(lab, cleanup)
+            assert (lab.node.certs_path / name / "hosts.toml").read_bytes() == before
+            mirror.forget()
+            await lab.pull(registry)
             assert mirror.asked == []
 
 
-@every_version
-async def test_an_authority_that_lay_in_the_folder_is_still_trusted(
-    series: str, containerd: ContainerdFactory, mirror: EmptyMirror, tmp_path: Path
+async def test_an_authority_and_a_key_that_lay_in_the_folder_still_serve(
+    lab: Lab, mirror: Mirror, authority: Authority
 ) -> None:
-    node = await containerd(series)
-    async with empty_mirror(tls=self_signed(tmp_path)) as upstream:
+    server, client = authority.sign("server"), authority.sign("client")
+    async with running_mirror(tls=authority.server(server, verify_clients=True)) as upstream:
         registry = upstream.url.removeprefix("https://")
         flags = ["--mirror-targets", mirror.url, "--mirrored-registries", upstream.url]
-        await configure(node, apply, *flags)
-        with pytest.raises(grpc.aio.AioRpcError):
-            await node.cri.pull(f"{registry}/team/app:v1")
+        await configure(lab, apply, *flags)
+        await lab.fail(registry)
         assert upstream.asked == []
-        await configure(node, cleanup)
+        await configure(lab, cleanup)
 
-        (node.certs_path / registry).mkdir()
-        (node.certs_path / registry / "ca.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
-        await configure(node, apply, *flags)
-        mirror.asked.clear()
-        with pytest.raises(grpc.aio.AioRpcError, match="not found"):
-            await node.cri.pull(f"{registry}/team/app:v1")
-        assert mirror.asked[0] == ("HEAD", "/v2/team/app/manifests/v1", registry)
-        assert ("HEAD", "/v2/team/app/manifests/v1") in {asked[:2] for asked in upstream.asked}
+        lab.put("ca.crt", authority.certificate.read_bytes(), registry)
+        lab.put("client.cert", client.certificate.read_bytes(), registry)
+        lab.put("client.key", client.key.read_bytes(), registry)
+        await configure(lab, apply, *flags)
+        mirror.forget()
+        await lab.fail(registry, "not found")
+        assert mirror.asked[0] == lab.everything(registry)[0]
+        assert lab.everything()[0][:2] in {asked[:2] for asked in upstream.asked}
 
 
-def self_signed(directory: Path) -> ssl.SSLContext:
-    """The certificate for 127.0.0.1 that `ca.crt` in `directory` then holds."""
-    certificate, key = directory / "ca.crt", directory / "ca.key"
-    request = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
-    )
-    subprocess.run(
-        [*request.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
+async def test_a_mirror_behind_tls_and_a_password_is_asked_and_others_see_neither(
+    lab: Lab, authority: Authority, tmp_path: Path
+) -> None:
+    server, client = authority.sign("server"), authority.sign("client")
+    (tmp_path / "users").write_text("node:secret\n")
+    tls = authority.server(server, verify_clients=True)
+    async with running_mirror(tls=tls) as mirror, running_mirror() as others:
+        for naming in ([], ["--mirrored-registries", f"http://{lab.registry}"]):
+            mirror.forget()
+            others.forget()
+            flags = {
+                "mirror-targets": mirror.url,
+                "additional-mirror-targets": others.url,
+                "basic-auth-file": tmp_path / "users",
+                "tls-ca-file": authority.certificate,
+                "tls-cert-file": client.certificate,
+                "tls-key-file": client.key,
+            }
+            await configure(lab, apply, *(f"--{name}={value}" for name, value in flags.items()), *naming)
+            await lab.pull()
+            assert set(mirror.asked) >= set(lab.everything())
+            assert {request.certified for request in mirror.requests} == {True}
+            shown = {request.headers.get("authorization") for request in mirror.requests}
+            assert shown == {"Basic bm9kZTpzZWNyZXQ="}
+            assert set(others.asked) >= set(lab.everything())
+            assert {request.headers.get("authorization") for request in others.requests} == {None}
+    await configure(lab, cleanup)
+    assert list(lab.node.certs_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lab_node", ["2"], indirect=True)
+async def test_pulls_go_on_whatever_a_watch_does(lab: Lab, tmp_path: Path) -> None:
+    before = harvest(lab.node.certs_path)
+    async with one_registry(tmp_path) as registry:
+        registry.process.start()
+        settings = {"mirror_targets": registry.url, "registry_ready_url": registry.ready_url}
+        async with watching(tmp_path, lab.node.certs_path, withdraw_after_s=1, **settings) as watch:
+            pulls = Pulls(lab)
+            async with asyncio.TaskGroup() as group:
+                pulling = group.create_task(pulls.run())
+                await watch.start()
+                await watch.ready()
+                await pulls.more()
+                (lab.node.certs_path / "_default/hosts.toml").write_text("[host\n")
+                await watch.names(registry.url)
+                await registry.process.kill()
+                await pulls.more()
+                await watch.unready("mirrors withdrawn")
+                assert harvest(lab.node.certs_path) == before
+                registry.process.start()
+                await watch.ready()
+                await watch.process.stop()
+                await pulls.more()
+                pulling.cancel()
+        assert "resolver-unavailable" in registry.process.log.read_text(), "it was asked"
+    await configure(lab, cleanup)
+    assert harvest(lab.node.certs_path) == before
+
+
+class Pulls:
+    """One after the other, none of which may fail."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab, self._done = lab, asyncio.Condition()
+        self._count = 0
+
+    async def run(self) -> None:
+        while True:
+            await self._lab.pull()
+            async with self._done:
+                self._count += 1
+                self._done.notify_all()
+
+    async def more(self) -> None:
+        """Until another one has begun and ended."""
+        async with self._done:
+            wanted = self._count + 2
+            await self._done.wait_for(lambda: self._count >= wanted)

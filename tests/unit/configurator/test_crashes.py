@@ -181,6 +181,57 @@ def test_what_somebody_has_changed_is_left(tree: dict[str, Entry], history: Sequ
         assert_nothing_is_lost(tree, root)
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A foreign hand breaks a file of ours, or without content takes it away."""
+
+    file: str
+    content: bytes | None
+
+
+damages = st.builds(
+    Damage,
+    st.sampled_from(["hosts.toml", "hosts.toml", CA_FILE, CLIENT_FILE]),
+    st.sampled_from([None, b"", b"\n", *BROKEN]),
+)
+
+
+@thorough
+@given(trees(), choices, st.lists(runs | damages, max_size=8))
+def test_what_was_broken_is_mended_and_cleanup_still_restores_every_byte(
+    tree: dict[str, Entry], choice: Choice, history: list[Run | Damage]
+) -> None:
+    """As in the life of a watch, whose settings do not change."""
+    choice = replace(choice, mend=True)
+    with quick_folder() as root, quick_folder() as fresh:
+        for place in (root, fresh):
+            plant(place, tree)
+        before = harvest(root)
+        apply(fresh, choice)
+        for event in history:
+            if isinstance(event, Run):
+                chosen = choice if event.choice else None
+                perform(root, replace(event, choice=chosen, for_good=False))
+            else:
+                damage(root, event)
+
+        apply(root, choice)
+        assert configured(root) == configured(fresh)
+        assert cleanup(root)
+        assert harvest(root) == before
+
+
+def damage(root: Path, event: Damage) -> None:
+    for folder in (*FOLDERS, "gone.test"):
+        path = root / folder / event.file
+        if not (path.is_file() and is_ours(root, folder)):
+            continue
+        if event.content is None:
+            path.unlink()
+        else:
+            path.write_bytes(event.content)
+
+
 def is_ours(root: Path, folder: str) -> bool:
     with open_certs_folder(root, create=False) as config:
         return config.read()[folder].standing is Standing.OURS

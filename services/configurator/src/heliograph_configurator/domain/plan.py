@@ -167,7 +167,7 @@ def _configure(
         content = _content(folder, mirror, server, prepend=prepend)
     except BrokenHosts as error:
         plan.notes.append(Broken(folder.name, error.line, error.reason))
-        if folder.claim is not None and not damage:
+        if folder.claim is not None:
             plan.steps.append(Restore(folder.name, folder.claim))
         return
     file = HostsFile(content, _mode(folder, mirror))
