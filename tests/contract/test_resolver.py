@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from heliograph_registry.adapters.grpc import open_resolver
+from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.domain.peer import Outcome, Peer
 from heliograph_registry.errors import ResolverUnavailable
 from heliograph_registry.ports import Resolver
@@ -54,7 +55,9 @@ async def world(request: pytest.FixtureRequest, nats_server: NatsServer) -> Asyn
                 await here.change(add=[digest], tag={tag: digest} if tag else {})
                 await router.knows(digest, node)
 
-        opened = open_resolver(f"dns:///127.0.0.1:{port}", node="asker", zone="", max_peers=3)
+        opened = open_resolver(
+            f"dns:///127.0.0.1:{port}", node="asker", zone="", max_peers=3, metrics=Metrics()
+        )
         yield World(await stack.enter_async_context(opened), holds)
 
 
@@ -96,7 +99,9 @@ async def test_many_keys_are_answered_in_their_order(world: World) -> None:
 
 
 async def test_nobody_listening_is_unavailable_and_then_left_alone() -> None:
-    async with open_resolver(f"dns:///127.0.0.1:{free_port()}", node="n", zone="", max_peers=3) as resolver:
+    async with open_resolver(
+        f"dns:///127.0.0.1:{free_port()}", node="n", zone="", max_peers=3, metrics=Metrics()
+    ) as resolver:
         with pytest.raises(ResolverUnavailable, match=r"UNAVAILABLE|DEADLINE"):
             await resolver.resolve([HELD], timeout_s=1)
         async with asyncio.timeout(0.5):

@@ -161,7 +161,7 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
     async with AsyncExitStack() as stack:
         pumps = stack.enter_context(open_pumps(readers))
         stack.enter_context(readers)
-        opened = open_mirror(settings, content, ImageFilter((), ()), readers)
+        opened = open_mirror(settings, content, ImageFilter((), ()), readers, metrics)
         mirror, ahead = await stack.enter_async_context(opened)
         answers = Answers(ahead, metrics)
         config = uvicorn.Config(

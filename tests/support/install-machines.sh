@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks the real daemons of the end-to-end tests, and installs nothing: containerd 1.6, 1.7 and 2
-# and docker-registry, from Debian's packages of three releases, into $HELIOGRAPH_TEST_CACHE/machines:
+# Unpacks the real daemons of the end-to-end tests, and installs nothing: containerd 1.6, 1.7 and 2,
+# docker-registry and promtool, from Debian's packages of three releases, into $HELIOGRAPH_TEST_CACHE/machines:
 #   containerd-1.6 -> containerd-1.6.20~ds1-1+deb12u3/{containerd,ctr}   and so on
 # What is there is kept, also where Debian has moved on; remove the link to take the newest.
 set -euo pipefail
@@ -13,6 +13,7 @@ wanted=(
     "containerd-1.7 containerd trixie containerd ctr"
     "containerd-2 containerd sid containerd ctr"
     "docker-registry docker-registry bookworm docker-registry"
+    "promtool prometheus bookworm promtool"
 )
 
 complete() { # link program...
@@ -54,7 +55,7 @@ for line in "${missing[@]}"; do
     name=$package-$(dpkg-deb --field "$deb" Version)
     mkdir "$work/$link/kept"
     for program in $programs; do mv "$work/$link/files/usr/bin/$program" "$work/$link/kept/"; done
-    if ! "$work/$link/kept/$package" --version >/dev/null 2>&1; then
+    if ! "$work/$link/kept/${programs%% *}" --version >/dev/null 2>&1; then
         echo "$name does not run on this machine: left out" >&2
         continue
     fi

@@ -66,7 +66,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         open_pumps(readers) as pumps,
         readers,
     ):
-        async with open_mirror(settings, content, images, readers) as (mirror, ahead):
+        async with open_mirror(settings, content, images, readers, metrics) as (mirror, ahead):
             answers = Answers(ahead, metrics)
             protocol = partial(MirrorProtocol, pumps=pumps, at_once=answers.get)
             data = serve_http(
@@ -90,16 +90,24 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def open_mirror(
-    settings: Settings, content: FileContent, images: ImageFilter, readers: ThreadPoolExecutor
+    settings: Settings,
+    content: FileContent,
+    images: ImageFilter,
+    readers: ThreadPoolExecutor,
+    metrics: Metrics,
 ) -> AsyncIterator[tuple[Mirror, Ahead]]:
     node, first_byte_s = settings.node_name, settings.first_byte_timeout_ms / 1000
     facts = StateFile(settings.state_path)
     routers = open_resolver(
-        settings.router_target, node=node, zone=settings.zone, max_peers=settings.peer_attempts
+        settings.router_target,
+        node=node,
+        zone=settings.zone,
+        max_peers=settings.peer_attempts,
+        metrics=metrics,
     )
     async with (
         routers as resolver,
-        open_peers(node, stall_s=settings.peer_stall_timeout_s) as peers,
+        open_peers(node, stall_s=settings.peer_stall_timeout_s, metrics=metrics) as peers,
         open_dns_peers([Address.parse(text) for text in settings.peer_dns]) as nearby,
     ):
         peering = Peering(
@@ -116,12 +124,13 @@ async def open_mirror(
                 content,
                 peering,
                 ahead,
-                FileSpool(settings.spool_path, readers),
+                FileSpool(settings.spool_path, readers, metrics),
                 waits,
                 first_byte_s=first_byte_s,
                 transfers=settings.max_transfers,
             )
             async with opened as blobs:
+                metrics.follow(blobs.to_clients, blobs.to_peers, most=settings.max_transfers)
                 mirror = Mirror(
                     content=content,
                     facts=facts,

@@ -69,6 +69,14 @@ class Blobs:
         self._parts = Parts()
         self._verifying = asyncio.Semaphore(_MOST_VERIFIED_AT_ONCE)
 
+    def to_clients(self) -> int:
+        """How many blobs are being sent to others than peers."""
+        return self._for_clients.taken
+
+    def to_peers(self) -> int:
+        """How many blobs are being sent to peers."""
+        return self._for_peers.taken
+
     async def forget_what_arrived(self) -> None:
         """Without end: what containerd has taken into its store after it was relayed was right."""
         while True:

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from heliograph_registry.adapters.metrics import Metrics
+from heliograph_registry.adapters.metrics import AtOnce, Metrics
 from heliograph_registry.adapters.request import Headers, fixed_headers, manifest_headers
 from heliograph_registry.ahead import FRESH_S, Ahead
 from heliograph_registry.blobs import LOCAL
@@ -22,6 +22,8 @@ _PEER = b"heliograph-peer"
 class _Kept:
     manifest: Manifest
     answer: bytes
+    to_clients: AtOnce
+    to_peers: AtOnce
     expect_at: float = 0.0
 
 
@@ -33,14 +35,14 @@ class Answers:
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._kept_bytes = 0
 
-    def keep(self, url: bytes, manifest: Manifest) -> None:
-        """`url` is the request's target; the manifest is one that this node holds."""
+    def keep(self, url: bytes, manifest: Manifest, registry: str | None) -> None:
+        """`url` is the request's target, of `registry`; the manifest is one that this node holds."""
         if url in self._kept:
             return
         length = (b"content-length", str(len(manifest.body)).encode())
         headers = [*manifest_headers(manifest), length, *fixed_headers(LOCAL)]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        self._kept[url] = _Kept(manifest, lines + b"\r\n" + manifest.body)
+        self._kept[url] = _Kept(manifest, lines + b"\r\n" + manifest.body, *self._metrics.at_once(registry))
         self._kept_bytes += len(url) + len(self._kept[url].answer)
         while self._kept_bytes > _KEPT_BYTES:
             dropped, kept = self._kept.popitem(last=False)
@@ -52,8 +54,14 @@ class Answers:
         if kept is None:
             return None
         self._kept.move_to_end(url)
-        if (now := time.monotonic()) >= kept.expect_at and all(name != _PEER for name, _ in headers):
+        counted = kept.to_clients
+        for name, _ in headers:
+            if name == _PEER:
+                counted = kept.to_peers
+                break
+        counted.count += 1
+        counted.sent_bytes += len(kept.manifest.body)
+        if counted is kept.to_clients and (now := time.monotonic()) >= kept.expect_at:
             kept.expect_at = now + FRESH_S
             self._ahead.expect(kept.manifest)
-        self._metrics.answered_at_once(len(kept.manifest.body))
         return kept.answer

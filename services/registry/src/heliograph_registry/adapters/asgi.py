@@ -1,5 +1,6 @@
 """`/v2/` as a plain ASGI callable: requests in, the spec's answers out (OCI distribution spec v1.1)."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from heliograph_registry.adapters.request import Request, manifest_headers
 from heliograph_registry.blobs import LOCAL, NOBODY, BlobAnswer
 from heliograph_registry.domain.ranges import parse_range
 from heliograph_registry.domain.target import Blob, InvalidTarget, ManifestByDigest, ManifestByTag, Ping
-from heliograph_registry.errors import Busy, NotServed, RangeNotSatisfiable, Reason
+from heliograph_registry.errors import Busy, ClientGone, NotServed, RangeNotSatisfiable, Reason, StreamBroken
 from heliograph_registry.service import Mirror
 from heliograph_shared import telemetry
 
@@ -28,11 +29,18 @@ class Distribution:
 
     async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
         request = Request(scope, send)
-        began = time.perf_counter()
+        outcome = "failed"
         try:
             await (self._traced_answer(request) if self._traced else self._answer(request))
+            outcome = _outcome(request)
+        except StreamBroken:
+            outcome = "broken"
+            raise
+        except (ClientGone, asyncio.CancelledError):
+            outcome = "abandoned"
+            raise
         finally:
-            self._record(request, time.perf_counter() - began)
+            self._record(request, outcome, time.perf_counter() - request.began)
 
     async def _traced_answer(self, request: Request) -> None:
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in request.headers.items()}
@@ -50,12 +58,17 @@ class Distribution:
                 if request.status >= 500:
                     span.set_status(trace.StatusCode.ERROR)
 
-    def _record(self, request: Request, seconds: float) -> None:
+    def _record(self, request: Request, outcome: str, seconds: float) -> None:
         self._metrics.record(
+            registry=request.registry,
             kind=request.kind,
+            from_peer=request.from_peer,
             source=request.source,
-            status=request.status,
+            outcome=outcome,
+            reason=request.reason or NOBODY,
             sent_bytes=request.sent_bytes,
+            resumed=request.resumed,
+            first_byte_s=request.answered_at - request.began if request.answered_at else None,
             seconds=seconds,
         )
         if request.source == LOCAL or request.from_peer:
@@ -96,7 +109,7 @@ class Distribution:
         manifest, source = await self._mirror.manifest(target, from_peer=request.from_peer, head=head)
         await request.respond(200, manifest_headers(manifest), manifest.body, source)
         if source == LOCAL and isinstance(target, ManifestByDigest) and not self._traced:
-            self._answers.keep(request.url, manifest)
+            self._answers.keep(request.url, manifest, target.name.registry)
 
     async def _blob(self, request: Request, target: Blob) -> None:
         head = request.method == "HEAD"
@@ -106,6 +119,13 @@ class Distribution:
             await _send_blob(request, target, answer)
         finally:
             answer.close()
+
+
+def _outcome(request: Request) -> str:
+    """Of a request that was answered in full."""
+    if request.source != NOBODY:
+        return request.source.partition("/")[0]
+    return "missed" if request.status == 404 else "refused"
 
 
 async def _send_blob(request: Request, target: Blob, answer: BlobAnswer) -> None:

@@ -10,6 +10,7 @@ import grpc
 import structlog
 from opentelemetry import trace
 
+from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.domain.breaker import Breaker
 from heliograph_registry.domain.peer import Outcome, Peer, Resolution
 from heliograph_registry.errors import ResolverUnavailable
@@ -43,7 +44,14 @@ tracer = trace.get_tracer("heliograph_registry")
 
 class GrpcResolver:
     def __init__(
-        self, channel: grpc.aio.Channel, *, target: str, node: str, zone: str, max_peers: int
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        target: str,
+        node: str,
+        zone: str,
+        max_peers: int,
+        metrics: Metrics,
     ) -> None:
         self._resolve = ResolverStub(channel).Resolve
         self._resolve_or_wait = channel.unary_stream(  # a unary call shows headers only with the answer
@@ -53,6 +61,10 @@ class GrpcResolver:
         )
         self._target, self._node, self._zone, self._max_peers = target, node, zone, max_peers
         self._breaker = Breaker(_BREAKER_HOLD_S)
+        self._took = {
+            outcome: metrics.resolve.labels(outcome) for outcome in ("answered", "waited", "failed")
+        }
+        self._skipped = metrics.resolves_skipped
 
     async def resolve(
         self,
@@ -62,18 +74,26 @@ class GrpcResolver:
         failed: Iterable[str] = (),
         wait_s: float = 0,
     ) -> list[Resolution]:
-        if not self._breaker.admits(time.monotonic()):
+        began = time.monotonic()
+        if not self._breaker.admits(began):
+            self._skipped.inc()
             raise ResolverUnavailable("it just failed, not asked again yet", asked=False)
         try:
             resolutions = await self._ask(keys, timeout_s, failed, wait_s)
         except grpc.aio.AioRpcError as error:
-            self._breaker.failed(time.monotonic())
+            self._failed(began)
             raise ResolverUnavailable(f"{error.code().name}: {error.details()}"[:200]) from error
         except TimeoutError as error:
-            self._breaker.failed(time.monotonic())
+            self._failed(began)
             raise ResolverUnavailable("no sign of life in time") from error
         self._breaker.succeeded()
+        self._took["waited" if wait_s else "answered"].observe(time.monotonic() - began)
         return resolutions
+
+    def _failed(self, began: float) -> None:
+        now = time.monotonic()
+        self._breaker.failed(now)
+        self._took["failed"].observe(now - began)
 
     async def _ask(
         self, keys: Sequence[Digest | str], timeout_s: float, failed: Iterable[str], wait_s: float
@@ -143,11 +163,13 @@ class _RouterLost(Exception):
 
 
 @asynccontextmanager
-async def open_resolver(target: str, *, node: str, zone: str, max_peers: int) -> AsyncIterator[GrpcResolver]:
+async def open_resolver(
+    target: str, *, node: str, zone: str, max_peers: int, metrics: Metrics
+) -> AsyncIterator[GrpcResolver]:
     """Own the channel for as long as the resolver is used; it connects at once, not at the first pull."""
     async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         channel.get_state(try_to_connect=True)
-        yield GrpcResolver(channel, target=target, node=node, zone=zone, max_peers=max_peers)
+        yield GrpcResolver(channel, target=target, node=node, zone=zone, max_peers=max_peers, metrics=metrics)
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:

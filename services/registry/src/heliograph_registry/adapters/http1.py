@@ -16,6 +16,7 @@ import h11
 from opentelemetry import trace
 
 from heliograph_registry.adapters.connections import Connection, Connections
+from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.domain.pace import Pace, Side
 from heliograph_registry.domain.peer import Peer
 from heliograph_registry.domain.ranges import ByteRange, Span, parse_content_range
@@ -35,12 +36,15 @@ Content = Blob | ManifestByDigest | ManifestByTag
 
 
 class HttpPeers:
-    def __init__(self, node: str, connections: Connections, *, stall_s: float) -> None:
+    def __init__(self, node: str, connections: Connections, *, stall_s: float, metrics: Metrics) -> None:
         """`node` is this node's name, told to peers so that they answer from their own content.
 
         A peer that sends nothing for `stall_s` within a body has failed.
         """
         self._node, self._connections, self._stall_s = node, connections, stall_s
+        self._answered, self._absent, self._failed = (
+            metrics.peer_requests.labels(outcome) for outcome in ("answered", "absent", "failed")
+        )
 
     async def fetch(
         self, peer: Peer, target: Blob | ManifestByDigest, wanted: ByteRange | None
@@ -80,6 +84,22 @@ class HttpPeers:
         span: trace.Span,
     ) -> "_Exchange":
         """An exchange with an answer of 200 or 206. Raises `PeerFailed` or `RangeNotSatisfiable`."""
+        try:
+            exchange = await self._accepted(peer, method, target, wanted, span)
+        except PeerFailed as error:
+            (self._absent if error.healthy else self._failed).inc()
+            raise
+        self._answered.inc()
+        return exchange
+
+    async def _accepted(
+        self,
+        peer: Peer,
+        method: str,
+        target: Content,
+        wanted: ByteRange | None,
+        span: trace.Span,
+    ) -> "_Exchange":
         connection = await self._connections.take(peer)
         path = _path(target)
         if span.is_recording():
@@ -122,11 +142,11 @@ class HttpPeers:
 
 
 @asynccontextmanager
-async def open_peers(node: str, *, stall_s: float) -> AsyncIterator[HttpPeers]:
+async def open_peers(node: str, *, stall_s: float, metrics: Metrics) -> AsyncIterator[HttpPeers]:
     """Own the connections for as long as they are used."""
     connections = Connections()
     try:
-        yield HttpPeers(node, connections, stall_s=stall_s)
+        yield HttpPeers(node, connections, stall_s=stall_s, metrics=metrics)
     finally:
         connections.close()
 

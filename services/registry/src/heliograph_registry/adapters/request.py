@@ -1,5 +1,6 @@
 """One request and what has been answered so far: an ASGI scope and send, as an `Outlet` for bodies."""
 
+import time
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -43,6 +44,8 @@ class Request:
         self.target = _target(self.path, scope["query_string"])
         self.kind = "invalid" if isinstance(self.target, InvalidTarget) else _KINDS[type(self.target)]
         self.status, self.source, self.reason, self.sent_bytes = 0, NOBODY, "", 0
+        self.began, self.answered_at = time.perf_counter(), 0.0
+        self._peers, self._resumed_bytes = 0, 0
         self._scope, self._send = scope, send
         self._extensions = scope.get("extensions", {})
 
@@ -52,6 +55,19 @@ class Request:
         path: bytes = self._scope["raw_path"]
         query: bytes = self._scope["query_string"]
         return path + b"?" + query if query else path
+
+    @property
+    def registry(self) -> str | None:
+        """Whose image it is, None where the request does not say."""
+        match self.target:
+            case ManifestByTag(name=name) | ManifestByDigest(name=name) | Blob(name=name):
+                return name.registry
+        return None
+
+    @property
+    def resumed(self) -> tuple[int, int]:
+        """How often another peer went on where one had broken off, and how many bytes were sent so."""
+        return max(0, self._peers - 1), self._resumed_bytes
 
     @property
     def route(self) -> str:
@@ -94,7 +110,7 @@ class Request:
         await self.respond(status, all_headers, body, NOBODY)
 
     async def start(self, status: int, headers: Headers, source: str) -> None:
-        self.status, self.source = status, source
+        self.status, self.source, self.answered_at = status, source, time.perf_counter()
         await self._send(
             {"type": "http.response.start", "status": status, "headers": [*headers, *fixed_headers(source)]}
         )
@@ -124,6 +140,15 @@ class Request:
             position += len(piece)
 
     async def relay(self, stream: PeerStream) -> None:
+        self._peers += 1
+        before = self.sent_bytes
+        try:
+            await self._relay(stream)
+        finally:
+            if self._peers > 1:
+                self._resumed_bytes += self.sent_bytes - before
+
+    async def _relay(self, stream: PeerStream) -> None:
         if SPLICE not in self._extensions:
             while piece := await stream.read():
                 await self.write(piece)

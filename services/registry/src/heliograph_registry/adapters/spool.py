@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from heliograph_registry.adapters.filesystem import FileBlob
+from heliograph_registry.adapters.metrics import Metrics
 from heliograph_shared.digest import Digest, algorithm_of, hex_of
 
 _MOST_BYTES = 4 << 30
@@ -18,8 +19,9 @@ _MOST_BYTES = 4 << 30
 class FileSpool:
     """Holds at most 4 GiB at once, and leaves half of what is free on its disk."""
 
-    def __init__(self, directory: Path, readers: ThreadPoolExecutor) -> None:
+    def __init__(self, directory: Path, readers: ThreadPoolExecutor, metrics: Metrics) -> None:
         self._directory, self._readers = directory, readers
+        self._right, self._wrong = (metrics.verified.labels(outcome) for outcome in ("right", "wrong"))
         self._held_bytes = 0
 
     async def verified(
@@ -34,7 +36,9 @@ class FileSpool:
             kept.callback(release)
             with tempfile.TemporaryFile(dir=self._directory, buffering=0) as file:
                 if await self._hash(algorithm_of(digest), pieces, file.fileno()) != hex_of(digest):
+                    self._wrong.inc()
                     return None
+                self._right.inc()
                 blob = FileBlob(os.dup(file.fileno()), size_bytes, self._readers, closed=release)
             kept.pop_all()
             return blob

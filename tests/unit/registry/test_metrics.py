@@ -1,0 +1,84 @@
+"""Labels are bounded, whatever callers name, and nothing that is answered quickly is left out."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliograph_registry.adapters.metrics import OTHER, UNKNOWN, FirstSeen, Metrics
+
+MISSED: dict[str, Any] = {
+    "kind": "blob",
+    "from_peer": False,
+    "source": "none",
+    "outcome": "missed",
+    "reason": "not-found",
+    "sent_bytes": 100,
+    "resumed": (0, 0),
+    "first_byte_s": 0.01,
+    "seconds": 0.02,
+}
+
+
+def samples(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+    return {
+        tuple(sample.labels.values()): sample.value
+        for family in metrics.collected.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+@given(st.lists(st.none() | st.text(max_size=3)), st.integers(1, 5))
+def test_no_more_values_are_kept_than_may_be(named: list[str | None], most: int) -> None:
+    seen = FirstSeen(most)
+    labels = {name: seen.label(name) for name in named}
+    assert len(set(labels.values()) - {OTHER, UNKNOWN}) <= most
+    for name in list(dict.fromkeys(named))[:most]:
+        assert seen.label(name) == (name or UNKNOWN)
+
+
+def test_the_first_fifty_registries_have_series_of_their_own() -> None:
+    metrics = Metrics()
+    for number in range(200):
+        metrics.record(registry=f"{number}.test", **MISSED)
+        metrics.at_once(f"{number}.test")[0].count += 1
+    counted = samples(metrics, "heliograph_registry_requests_total")
+    assert {labels[0] for labels in counted} == {*(f"{number}.test" for number in range(50)), OTHER}
+    assert counted[OTHER, "blob", "client", "missed", "not-found"] == 150
+    assert counted[OTHER, "manifest", "client", "local", "none"] == 150
+
+
+def test_answers_from_memory_are_counted_once_when_they_are_asked_for() -> None:
+    metrics = Metrics()
+    to_clients, to_peers = metrics.at_once("reg.test")
+    for counted, times in ((to_clients, 3), (to_peers, 2)):
+        counted.count += times
+        counted.sent_bytes += 10 * times
+    for _ in range(2):
+        requests = samples(metrics, "heliograph_registry_requests_total")
+        assert requests["reg.test", "manifest", "client", "local", "none"] == 3
+        assert requests["reg.test", "manifest", "peer", "local", "none"] == 2
+    assert samples(metrics, "heliograph_registry_sent_bytes_total") == {
+        ("client", "local"): 30,
+        ("peer", "local"): 20,
+    }
+
+
+def test_what_another_peer_went_on_with_is_told_apart() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        resumed = {"sent_bytes": 1000, "resumed": (2, 600), "source": "peer/a", "outcome": "peer"}
+        metrics.record(registry=None, **{**MISSED, **resumed})
+    assert samples(metrics, "heliograph_registry_sent_bytes_total") == {
+        ("client", "peer"): 800,
+        ("client", "resumed"): 1200,
+    }
+    assert samples(metrics, "heliograph_registry_resumes_total") == {(): 4}
+
+
+def test_an_answer_that_never_began_has_no_first_byte() -> None:
+    metrics = Metrics()
+    metrics.record(registry=None, **{**MISSED, "first_byte_s": None, "outcome": "abandoned"})
+    assert samples(metrics, "heliograph_registry_first_byte_seconds_count") == {("blob", "none"): 0}
+    assert samples(metrics, "heliograph_registry_request_seconds_count") == {("blob", "none"): 1}
