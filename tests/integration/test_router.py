@@ -81,7 +81,9 @@ async def test_a_node_is_lost_with_its_lease(router: RouterClient, node: BusNode
     await router.knows(A, node.name)
     node.mute = True
     await router.knows(A, within=LEASE_S + 2)
-    assert (await router.metrics())['heliograph_router_nodes{state="in_sync"}'] == 0
+    metrics = await router.metrics()
+    assert metrics['heliograph_router_nodes{state="in_sync"}'] == 0
+    assert metrics['heliograph_router_nodes_gone_total{reason="lost"}'] == 1
     node.mute = False
     await router.knows(A, node.name)
 
@@ -91,6 +93,9 @@ async def test_a_node_that_leaves_is_gone_at_once(router: RouterClient, node: Bu
     await router.knows(A, node.name)
     await node.leave()
     await router.knows(A, within=1)
+    metrics = await router.metrics()
+    assert metrics['heliograph_router_nodes_gone_total{reason="left"}'] == 1
+    assert metrics['heliograph_router_nodes_gone_total{reason="lost"}'] == 0
     node.mute = False
     await node.change(add=[B])
     await node.heartbeat()
@@ -186,9 +191,15 @@ async def test_a_restart_of_the_bus_loses_nothing(
     await asyncio.sleep(LEASE_S + 0.5)  # for longer than a lease nobody was heard
     assert await process.holders(A) == {node.name}
     assert (await process.readyz())[0] == 200
+    metrics = await process.metrics()
+    assert metrics["heliograph_router_bus_connected"] == 0
+    assert metrics['heliograph_router_leases{state="frozen"}'] == 1
     await nats_server.start()
     await process.knows(B, node.name, within=20)
     await process.knows(A)
+    metrics = await process.metrics()
+    assert metrics["heliograph_router_bus_connected"] == 1
+    assert metrics["heliograph_router_bus_reconnects_total"] == 1
     assert "nodes lost" not in process.log
 
 
@@ -340,7 +351,11 @@ async def test_many_nodes_are_spread_and_listed(router: RouterClient, nats_serve
         metrics = await router.metrics()
         assert metrics["heliograph_router_pairs"] == 10
         assert metrics["heliograph_router_tags"] == 1
+        assert metrics["heliograph_router_ready"] == 1
         assert metrics['heliograph_router_resolves_total{status="found"}'] > 0
+        assert metrics["heliograph_router_event_lag_seconds_count"] == 10
+        assert 0 < metrics["heliograph_router_event_lag_seconds_sum"] < 10 * 60
+        assert metrics["heliograph_router_bus_round_trip_seconds_count"] > 0
 
 
 async def test_too_many_keys_are_refused(router: RouterClient) -> None:

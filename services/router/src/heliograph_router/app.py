@@ -8,7 +8,7 @@ import socket
 import structlog
 
 from heliograph_router.adapters.grpc import serve_resolver
-from heliograph_router.adapters.metrics import Metrics
+from heliograph_router.adapters.metrics import Metrics, State
 from heliograph_router.adapters.nats import NatsBus
 from heliograph_router.service import Router
 from heliograph_router.settings import Settings
@@ -37,10 +37,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         link=bus,
         below=random.randrange,
     )
-    metrics.follow(router.totals, router.parked)
 
     def readiness() -> str | None:
         return "stopping" if stop.is_set() else router.unready_reason()
+
+    metrics.follow(
+        State(
+            totals=router.totals,
+            parked=router.parked,
+            frozen=router.leases_frozen,
+            ready=lambda: readiness() is None,
+            connected=lambda: bus.connected,
+        )
+    )
 
     with telemetry.tracing("heliograph-router", name):
         async with (

@@ -93,6 +93,10 @@ class Router:
     def parked(self) -> int:
         return len(self._parking)
 
+    def leases_frozen(self) -> bool:
+        """Whether nodes are kept however long they are silent, since they might not be heard."""
+        return self._cluster.leases.frozen(_now())
+
     def nodes(self) -> Iterator[Node]:
         return self._cluster.nodes(_now())
 

@@ -4,8 +4,10 @@ What does not fit is counted and dropped, and logged the first time. A delta is 
 own that points back at the publisher's, for one message is heard by every router.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -24,6 +26,7 @@ tracer = trace.get_tracer("heliograph_router")
 
 OnEvent = Callable[[NodeEvent], Refusal | None]
 
+_LONGEST_LAG_S = 60.0
 _EVERYDAY = {Refusal.STALE, Refusal.REPEATED}
 
 _NodeMessage = TypeVar("_NodeMessage", events.ContentChanged, events.NodeHeartbeat, events.NodeLeft)
@@ -43,10 +46,10 @@ class Inbound:
         if changed is None:
             return
         if not self._traced:
-            self._pass_on(messages.changed(changed))
+            self._apply(changed, message)
             return
         with _processing(message, changed.node):
-            self._pass_on(messages.changed(changed))
+            self._apply(changed, message)
 
     async def node(self, message: Msg) -> None:
         kind = (message.headers or {}).get("ce-type", "")
@@ -56,9 +59,16 @@ class Inbound:
         elif heartbeat := self._read(events.NodeHeartbeat, message, "heartbeat"):
             self._pass_on(messages.alive(heartbeat))
 
-    def _pass_on(self, event: NodeEvent) -> None:
-        if refusal := self._on_event(event):
+    def _apply(self, changed: events.ContentChanged, message: Msg) -> None:
+        if self._pass_on(messages.changed(changed)) and (lag_s := _age_s(message)) is not None:
+            self._metrics.lag.observe(lag_s)
+
+    def _pass_on(self, event: NodeEvent) -> bool:
+        """Whether it said anything new."""
+        refusal = self._on_event(event)
+        if refusal:
             self._drop(refusal, node=event.node)
+        return refusal is None
 
     def _read(self, kind: type[_NodeMessage], message: Msg, label: str) -> _NodeMessage | None:
         self._counted[label].inc()
@@ -78,6 +88,15 @@ class Inbound:
         if reason not in _EVERYDAY and complaint not in self._complaints:
             self._complaints.add(complaint)
             log.warning("messages are dropped, this is the first such", reason=reason, **details)
+
+
+def _age_s(message: Msg) -> float | None:
+    """Seconds since it was sent, as far as two clocks can tell; None where it does not say."""
+    try:
+        sent = datetime.fromisoformat((message.headers or {})["ce-time"])
+        return min(max(0.0, time.time() - sent.timestamp()), _LONGEST_LAG_S)
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def _processing(message: Msg, node: str) -> AbstractContextManager[trace.Span]:

@@ -78,6 +78,10 @@ class NatsBus:
             else:
                 on_hello_sent()
 
+        async def reconnected() -> None:
+            self._metrics.bus_reconnects.inc()
+            await greet()
+
         async def disconnected() -> None:
             on_link_lost()
 
@@ -85,7 +89,7 @@ class NatsBus:
             servers,
             name=f"heliograph-router {self._router}",
             on_connect=subscribe,
-            on_reconnect=greet,
+            on_reconnect=reconnected,
             on_disconnect=disconnected,
         ) as client:
             self._client = client
@@ -93,6 +97,10 @@ class NatsBus:
                 yield
             finally:
                 self._client = None
+
+    @property
+    def connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
 
     async def round_trip(self) -> float | None:
         client, sent_s, token = self._client, time.monotonic(), uuid.uuid4().bytes
@@ -109,7 +117,9 @@ class NatsBus:
             return None
         finally:
             self._echo = None
-        return time.monotonic() - sent_s
+        took_s = time.monotonic() - sent_s
+        self._metrics.round_trip.observe(took_s)
+        return took_s
 
     async def pull(self, node: str, incarnation: int) -> Snapshot:
         try:

@@ -59,7 +59,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """`pairs` are (digest, node); `digests` and `tags` are distinct ones."""
+    """`pairs` are (digest, node); `digests` and `tags` are distinct ones.
+
+    `left` and `lost` are how often nodes went since the start, on purpose and because their lease ended.
+    """
 
     nodes: int
     nodes_in_sync: int
@@ -67,6 +70,8 @@ class Totals:
     digests: int
     pairs: int
     tags: int
+    left: int
+    lost: int
 
 
 class Cluster:
@@ -77,6 +82,7 @@ class Cluster:
         self._out_of_sync: set[str] = set()
         self._departed = Departed()
         self._doubt = Doubt()
+        self._left = self._lost = 0
 
     def hear(self, event: NodeEvent, at: Moment) -> Heard:
         """Take note of what a node says of itself."""
@@ -161,6 +167,8 @@ class Cluster:
             digests=index.digests,
             pairs=index.pairs,
             tags=index.tags,
+            left=self._left,
+            lost=self._lost,
         )
 
     def _is_current(self, event: NodeEvent) -> bool:
@@ -200,7 +208,9 @@ class Cluster:
         return in_sync
 
     def _depart(self, node: str, incarnation: int, at: Moment, *, on_purpose: bool) -> None:
-        self._replicas.pop(node, None)
+        if self._replicas.pop(node, None) is not None:
+            self._left += on_purpose
+            self._lost += not on_purpose
         self._out_of_sync.discard(node)
         self.leases.end(node)
         self.index.remove(node)

@@ -31,9 +31,13 @@ class Leases:
         if self._frozen_until_s == math.inf:
             self._frozen_until_s = at.monotonic_s + self._lease_s
 
+    def frozen(self, at: Moment) -> bool:
+        """Whether they stand still."""
+        return at.monotonic_s < self._frozen_until_s
+
     def expired(self, at: Moment) -> list[str]:
         """Nodes whose lease is over, the one that was silent for longest first."""
-        if at.monotonic_s < self._frozen_until_s:
+        if self.frozen(at):
             return []
         over = []
         for node, heard_s in self._heard_s.items():  # in the order of renewal

@@ -1,0 +1,29 @@
+"""How old a message is, by what it says of itself, which anyone may make up."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from heliograph_router.adapters.inbound import _age_s
+
+
+def sent_at(text: str | None) -> Msg:
+    return Msg(Client(), headers=None if text is None else {"ce-time": text})
+
+
+@pytest.mark.parametrize(("ago_s", "least", "most"), [(2, 2, 50), (-2, 0, 0), (86_400, 60, 60)])
+def test_a_lag_is_what_two_clocks_tell_within_bounds(ago_s: int, least: float, most: float) -> None:
+    sent = datetime.now(UTC) - timedelta(seconds=ago_s)
+    age_s = _age_s(sent_at(sent.isoformat(timespec="milliseconds").replace("+00:00", "Z")))
+    assert age_s is not None
+    assert least - 0.001 <= age_s <= most
+
+
+@given(st.none() | st.text() | st.datetimes().map(datetime.isoformat) | st.from_regex(r"\d{4}-\d\d-\d\dT.*"))
+def test_nothing_that_a_message_says_is_an_error(text: str | None) -> None:
+    age_s = _age_s(sent_at(text))
+    assert age_s is None or 0 <= age_s <= 60
