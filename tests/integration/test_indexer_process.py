@@ -71,10 +71,15 @@ async def test_a_layout_is_announced_and_an_image_that_is_added_too(
                 == {TAG: image.target.digest, "reg.test/team/other:v1": another.target.digest}
             )
         )
-        await eventually(lambda: program.metric("heliograph_advertised_tags") == 2)
-        assert program.metric("heliograph_advertised_digests") == len(listener.replica.blobs)
-        assert program.metric('heliograph_published_messages_total{kind="ContentChanged"}') >= 2
-        assert program.metric("heliograph_store_resyncs_total") >= 2
+        metrics = program.metrics("heliograph_indexer_")
+        assert metrics["advertised_images"] == metrics["advertised_tags"] == 2
+        assert metrics["advertised_digests"] == len(listener.replica.blobs)
+        assert metrics["advertised_addresses"] == 1
+        assert metrics["store_followed"] == metrics["bus_connected"] == 1
+        assert metrics['published_messages_total{kind="ContentChanged"}'] >= 2
+        assert metrics["store_resyncs_total"] >= 2
+        assert metrics['event_lag_seconds_count{stage="published"}'] >= 2
+        assert metrics['event_lag_seconds_sum{stage="published"}'] > 0
 
 
 async def test_a_missing_layout_is_waited_for_with_a_readable_line(

@@ -57,9 +57,9 @@ class Program:
     def ready(self) -> bool:
         return self.get("/readyz")[0] == 200
 
-    def metric(self, name: str) -> float:
-        """The sample whose name and labels are `name`."""
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.split()[-1])
-        raise AssertionError(f"no metric {name}")
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """Samples whose name begins so by the rest of it, with their labels as they are written."""
+        lines = (line.rpartition(" ") for line in self.get("/metrics")[1].splitlines())
+        return {
+            name.removeprefix(prefix): float(value) for name, _, value in lines if name.startswith(prefix)
+        }

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from heliograph_indexer.adapters import metrics
 from heliograph_indexer.adapters.containerd import ContainerdStore
 from heliograph_indexer.adapters.nats import NatsBus
 from heliograph_indexer.adapters.oci_layout import OciLayoutStore
@@ -32,6 +33,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         incarnation=time.time_ns(),
         heartbeat_s=settings.heartbeat_s,
     )
+    metrics.follow(indexer.advertised, indexer.following, lambda: bus.connected)
     reachability = follow_reachability(
         settings.advertise,
         route=RouteToBus(settings.nats_url),

@@ -43,7 +43,9 @@ class Announcer(Protocol):
     @property
     def connected(self) -> bool: ...
 
-    async def changed(self, delta: Delta) -> None: ...
+    async def changed(self, delta: Delta, noted_s: float | None) -> None:
+        """`noted_s`: when the earliest of the changes was noted (monotonic), None where it is not known."""
+        ...
 
     async def alive(
         self, position: Position, addresses: Sequence[str], downloading: Sequence[Digest]

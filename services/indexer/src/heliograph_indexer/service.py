@@ -18,7 +18,7 @@ import structlog
 from heliograph_indexer.agenda import Agenda
 from heliograph_indexer.domain.content import Content, StoreEvent, TagRemoved, TagSet
 from heliograph_indexer.domain.linger import Linger
-from heliograph_indexer.domain.publication import Publication, Snapshot
+from heliograph_indexer.domain.publication import Advertised, Publication, Snapshot
 from heliograph_indexer.errors import BusUnavailable, StateUnwritable, StoreUnavailable
 from heliograph_indexer.ports import Announcer, ContentStore, StateFile
 from heliograph_shared.digest import Digest
@@ -61,6 +61,7 @@ class Indexer:
         self._publishing = asyncio.Lock()
         self._linger = Linger()
         self._announced_at: float | None = None
+        self._noted_s: float | None = None
         self._bus_due = Agenda[_Duty](instead=_Duty.HEARTBEAT)
         self._state_due = Agenda[_Duty](instead=_Duty.WRITE_STATE)
         self._addresses: tuple[str, ...] = ()
@@ -89,6 +90,14 @@ class Indexer:
         if not self._bus.connected:
             reasons.append("the bus is not connected")
         return ", ".join(reasons) or None
+
+    def following(self) -> bool:
+        """Whether every change of the store is heard of."""
+        return self._following
+
+    def advertised(self) -> Advertised:
+        """How much the bus was told of."""
+        return self._publication.advertised(len(self._addresses))
 
     def advertise(self, addresses: tuple[str, ...]) -> None:
         """From now on peers reach this node's registry at these, or not at all."""
@@ -172,7 +181,10 @@ class Indexer:
 
     def _note_change(self) -> None:
         """The first change after a quiet time goes at once, those that follow it share messages."""
-        self._bus_due.add(_Duty.PUBLISH, self._linger.due_in_s(time.monotonic()))
+        now_s = time.monotonic()
+        if self._noted_s is None:
+            self._noted_s = now_s
+        self._bus_due.add(_Duty.PUBLISH, self._linger.due_in_s(now_s))
 
     async def _see_to_bus(self) -> None:
         while True:
@@ -195,12 +207,13 @@ class Indexer:
     async def _send_pending(self) -> None:
         """Under the lock, so that deltas go in their order."""
         deltas = self._publication.take()
+        noted_s, self._noted_s = self._noted_s, None
         if not deltas:
             return
         self._linger.sent(time.monotonic())
         try:
             for delta in deltas:
-                await self._bus.changed(delta)
+                await self._bus.changed(delta, noted_s)
         except BusUnavailable as error:
             log.warning("changes not announced, routers will ask for a snapshot", reason=error.reason)
             self._bus_due.add(_Duty.HEARTBEAT)

@@ -24,7 +24,7 @@ from heliograph_indexer.adapters.containerd_rpc import (
     open_containerd,
 )
 from heliograph_indexer.adapters.directory import DirectoryWatch, watch_directory
-from heliograph_indexer.adapters.metrics import store_resyncs
+from heliograph_indexer.adapters.metrics import noticed, noticed_since, store_resyncs
 from heliograph_indexer.agenda import Agenda
 from heliograph_indexer.domain.content import Content, Holdings, StoreEvent
 from heliograph_indexer.errors import StoreUnavailable
@@ -106,18 +106,24 @@ class ContainerdWatch:
 
     async def _look(self, at: _Look) -> list[StoreEvent]:
         match at:
-            case BlobTouched(digest):
+            case BlobTouched(digest, at_s):
                 event = self._known.blob_event(digest, await self._client.blob_size(digest))
+                if event:
+                    noticed_since(at_s)
             case _FileAppeared(digest, until):
                 size_bytes = await self._client.blob_size(digest)
                 if size_bytes is None and time.monotonic() < until:
                     self._agenda.add(at, _COMMIT_LOOK_S)
                 event = self._known.blob_event(digest, size_bytes)
-            case ImageTouched(name, deleted):
+                if event:
+                    noticed(time.monotonic() - (until - _COMMIT_S))
+            case ImageTouched(name, deleted, at_s):
                 self._agenda.add(_List.SOON, _SOON_S)
                 if deleted:  # the collection that follows takes its time
                     self._agenda.add(_List.LATER, _LATER_S)
                 event = self._known.tag_event(name, await self._client.tag(name))
+                if event:
+                    noticed_since(at_s)
             case _List():
                 return await self._look_at_everything(at)
             case _:
@@ -155,7 +161,7 @@ def _looks(path: Path) -> list[tuple[_Look, float]]:
         return [(_List.NOW, 0.0), (_List.SOON, _COMMIT_S / 3), (_List.LATER, _COMMIT_S)]
     if path.exists():
         return [(_FileAppeared(digest, time.monotonic() + _COMMIT_S), 0.0)]
-    return [(BlobTouched(digest), 0.0)]
+    return [(BlobTouched(digest, time.time()), 0.0)]
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ default enforcement policy) ends connections that ping more often than every fiv
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,9 +46,10 @@ _ingest_digest = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z").s
 
 @dataclass(frozen=True, slots=True)
 class BlobTouched:
-    """An event: something became of this blob."""
+    """An event: something became of this blob, at a time in seconds since 1970; 0: not known."""
 
     digest: Digest
+    at_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class ImageTouched:
 
     name: str
     deleted: bool
+    at_s: float = field(default=0.0, compare=False)
 
 
 @asynccontextmanager
@@ -172,14 +174,15 @@ class ContainerdClient:
 def _touched(envelope: pb.Envelope) -> BlobTouched | ImageTouched | None:
     """Goes by the topic: containerd's `type_url` has no slash, which protobuf's `Any` does not know."""
     try:
+        at_s = envelope.timestamp.ToMicroseconds() / 1e6
         match envelope.topic:
             case "/content/create" | "/content/delete":
                 digest = _digest(pb.ContentEvent.FromString(envelope.event.value).digest)
-                return BlobTouched(digest) if digest else None
+                return BlobTouched(digest, at_s) if digest else None
             case "/images/create" | "/images/update" | "/images/delete":
                 name = pb.ImageEvent.FromString(envelope.event.value).name
-                return ImageTouched(name, deleted=envelope.topic.endswith("delete"))
-    except DecodeError as error:
+                return ImageTouched(name, deleted=envelope.topic.endswith("delete"), at_s=at_s)
+    except (DecodeError, ValueError) as error:
         log.warning("event dropped: it cannot be read", topic=envelope.topic, reason=str(error))
     return None
 

@@ -5,6 +5,7 @@ router find out what it missed. What others send is checked here; a malformed re
 time and dropped.
 """
 
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,9 @@ tracer = trace.get_tracer("heliograph_indexer")
 
 _MAX_REQUESTS = 64
 """Waiting requests beyond these are dropped: who asked asks again."""
+
+_unsent = metrics.dropped_messages.labels("unsent")
+_malformed = metrics.dropped_messages.labels("malformed")
 
 OnMoment = Callable[[], None]
 OnSnapshot = Callable[[int], Awaitable[Snapshot | None]]
@@ -74,6 +78,7 @@ class NatsBus:
             on_connected()
 
         async def reconnected() -> None:
+            metrics.bus_reconnects.inc()
             on_connected()
 
         name = f"heliograph-indexer {self._node}"
@@ -87,7 +92,7 @@ class NatsBus:
     def connected(self) -> bool:
         return self._client is not None and self._client.is_connected
 
-    async def changed(self, delta: Delta) -> None:
+    async def changed(self, delta: Delta, noted_s: float | None) -> None:
         subject = subjects.content(self._node)
         template = subjects.template_of(subject)
         attributes = {
@@ -101,8 +106,8 @@ class NatsBus:
             f"send {template}", kind=trace.SpanKind.PRODUCER, attributes=attributes
         ):
             await self._publish(subject, self._messages.changed(delta))
-        metrics.advertised_digests.set(delta.position.inventory.digests)
-        metrics.advertised_tags.set(delta.position.inventory.tags)
+        if noted_s is not None:
+            metrics.published(time.monotonic() - noted_s)
 
     async def alive(
         self, position: Position, addresses: Sequence[str], downloading: Sequence[Digest]
@@ -122,6 +127,7 @@ class NatsBus:
 
     async def _publish(self, subject: str, message: BaseModel) -> None:
         if self._client is None or not self._client.is_connected:
+            _unsent.inc()
             raise BusUnavailable(subject, "not connected")
         kind = type(message)
         headers = events.headers(
@@ -130,6 +136,7 @@ class NatsBus:
         try:
             await self._client.publish(subject, events.encode(message), headers=headers)
         except nats.errors.Error as error:
+            _unsent.inc()
             raise BusUnavailable(subject, str(error) or type(error).__name__) from error
         metrics.published_messages.labels(kind.__name__).inc()
 
@@ -137,6 +144,7 @@ class NatsBus:
         try:
             return events.decode(kind, message.data)
         except events.MalformedMessage as error:
+            _malformed.inc()
             if error.kind not in self._malformed:
                 self._malformed.add(error.kind)
                 log.warning("malformed messages are dropped", kind=error.kind, first_reason=error.reason)

@@ -52,6 +52,16 @@ class Snapshot:
     chunks: tuple[tuple[StoreEvent, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """How much the bus was told of; `images` are the manifests that tags point at."""
+
+    images: int
+    tags: int
+    digests: int
+    addresses: int
+
+
 class Publication:
     def __init__(self, incarnation: int, room_bytes: int = EVENT_BYTES) -> None:
         self._incarnation, self._sequence = incarnation, 0
@@ -96,6 +106,11 @@ class Publication:
     def freeze(self, addresses: tuple[str, ...] = ()) -> Snapshot:
         everything = Holdings().events_towards(Content(self._published.blobs, self._published.tags))
         return Snapshot(self.position, addresses, tuple(pack(everything, self._room_bytes)) or ((),))
+
+    def advertised(self, addresses: int) -> Advertised:
+        """What there is to say of a node that is reached at so many addresses."""
+        tags, blobs = self._published.tags, self._published.blobs
+        return Advertised(len({tag.digest for tag in tags.values()}), len(tags), len(blobs), addresses)
 
     def outbid(self, incarnation: int) -> None:
         """Begin a new incarnation above one that routers remember of this node, with nothing published."""
