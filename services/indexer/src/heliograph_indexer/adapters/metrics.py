@@ -23,8 +23,8 @@ advertised_addresses = Gauge(
 )
 event_lag = Histogram(
     "heliograph_indexer_event_lag_seconds",
-    "Seconds until a change of the store was known here (noticed), and from then until the bus was told "
-    "(published), 0 to 60",
+    "Seconds until a change in containerd was known here (noticed; without those that a listing finds), and "
+    "from then until the bus was told (published), 0 to 60",
     labelnames=["stage"],
     buckets=_LAG_S,
 )
