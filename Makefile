@@ -13,7 +13,7 @@ SERVICES := indexer router registry configurator
 SCRATCH := $(CACHE)/scratch
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
-.PHONY: help setup demo bench images images-test soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check machines builders clean
+.PHONY: help setup demo bench images images-test soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check machines builders clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -77,6 +77,16 @@ asyncapi: setup ## describe the messages on the bus, from their models, in docs/
 asyncapi-check: setup ## the description is what `make asyncapi` makes
 	$(ASYNCAPI) | diff -u docs/asyncapi.json -
 
+# $(1): a page of docs/ that is made from the code
+print_page = $(BIN)/python -m docs.reference.$(1)
+PAGES := metrics configuration
+
+docs: setup ## make docs/metrics.md and docs/configuration.md from the code
+	$(foreach page,$(PAGES),$(call print_page,$(page)) > docs/$(page).md;)
+
+docs-check: setup ## the pages are what `make docs` makes
+	$(foreach page,$(PAGES),$(call print_page,$(page)) | diff -u docs/$(page).md -;)
+
 # --- checks ---------------------------------------------------------------------------------------
 SOURCES := cli/src services/*/src shared/src
 
@@ -85,7 +95,7 @@ lint: setup ## style and layout of the code
 	$(BIN)/ruff format --check .
 
 types: setup ## mypy, strict
-	$(BIN)/mypy $(SOURCES) tests bench
+	$(BIN)/mypy $(SOURCES) tests bench docs
 
 contracts: setup ## who may import whom, and that each distribution names what it imports
 	$(BIN)/lint-imports
@@ -97,7 +107,7 @@ machines: ## unpack the containerds and the docker-registry that the tests run
 unit: setup ## the quick tests: no containerd needed
 	$(BIN)/pytest --numprocesses auto --dist worksteal tests/unit tests/contract tests/integration
 
-test: setup machines lint types contracts lock-check rpc-check asyncapi-check ## everything that CI runs
+test: setup machines lint types contracts lock-check rpc-check asyncapi-check docs-check ## everything that CI runs
 	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 soak: setup machines ## ten minutes of pulls by real containerds while their peers are killed (SOAK_S=600)

@@ -35,7 +35,7 @@ class Settings(ServiceSettings):
         (),
         max_length=16,
         description="host:port that DNS resolves to the registries of all nodes, separated by commas; "
-        "asked directly while no router answers; empty: off",
+        "up to 8 are asked directly while no router answers, in clusters under 500 nodes; empty: off",
     )
     mirrored_registries: MirroredRegistries
     registry_filters: RegistryFilters
@@ -47,7 +47,7 @@ class Settings(ServiceSettings):
         ge=0,
         le=240_000,
         description="milliseconds that a blob may be waited for that nobody holds but some node fetches; "
-        "0: off, each node fetches for itself",
+        "0: off, each node fetches for itself; 60,000 where upstream limits rates or costs money",
     )
     peer_attempts: int = Field(3, gt=0, le=16, description="peers that are tried for one request")
     max_transfers: int = Field(

@@ -17,7 +17,11 @@ class Settings(ServiceSettings):
         Address("", 9092), description="host:port of /metrics, /livez and /readyz"
     )
     lease_s: float = Field(
-        30, gt=0, le=3600, description="seconds after which a node that was not heard is taken for lost"
+        30,
+        gt=0,
+        le=3600,
+        description="seconds after which a node that was not heard is taken for lost; "
+        "a router that starts settles for half of it, at most 15 s",
     )
     upstream_leaders: int = Field(
         1,
