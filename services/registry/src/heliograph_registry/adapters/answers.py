@@ -13,6 +13,7 @@ from heliograph_registry.adapters.request import Headers, fixed_headers, manifes
 from heliograph_registry.ahead import FRESH_S, Ahead
 from heliograph_registry.blobs import LOCAL
 from heliograph_registry.domain.manifest import Manifest
+from heliograph_registry.domain.target import ManifestByDigest
 
 _KEPT_BYTES = 8 << 20
 _PEER = b"heliograph-peer"
@@ -35,14 +36,16 @@ class Answers:
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._kept_bytes = 0
 
-    def keep(self, url: bytes, manifest: Manifest, registry: str | None) -> None:
-        """`url` is the request's target, of `registry`; the manifest is one that this node holds."""
+    def keep(self, url: bytes, manifest: Manifest, target: ManifestByDigest) -> None:
+        """`url` is the request's target as it came; the manifest is one that this node holds."""
         if url in self._kept:
             return
         length = (b"content-length", str(len(manifest.body)).encode())
         headers = [*manifest_headers(manifest), length, *fixed_headers(LOCAL)]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        self._kept[url] = _Kept(manifest, lines + b"\r\n" + manifest.body, *self._metrics.at_once(registry))
+        self._kept[url] = _Kept(
+            manifest, lines + b"\r\n" + manifest.body, *self._metrics.at_once(target.name.registry)
+        )
         self._kept_bytes += len(url) + len(self._kept[url].answer)
         while self._kept_bytes > _KEPT_BYTES:
             dropped, kept = self._kept.popitem(last=False)

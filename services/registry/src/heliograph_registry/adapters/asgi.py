@@ -109,7 +109,7 @@ class Distribution:
         manifest, source = await self._mirror.manifest(target, from_peer=request.from_peer, head=head)
         await request.respond(200, manifest_headers(manifest), manifest.body, source)
         if source == LOCAL and isinstance(target, ManifestByDigest) and not self._traced:
-            self._answers.keep(request.url, manifest, target.name.registry)
+            self._answers.keep(request.url, manifest, target)
 
     async def _blob(self, request: Request, target: Blob) -> None:
         head = request.method == "HEAD"
