@@ -57,6 +57,12 @@ class Program:
     def ready(self) -> bool:
         return self.get("/readyz")[0] == 200
 
+    def metric(self, name: str) -> float:
+        """The sample whose name and labels are `name`."""
+        found = self.metrics(name)
+        assert "" in found, f"no metric {name}"
+        return found[""]
+
     def metrics(self, prefix: str) -> dict[str, float]:
         """Samples whose name begins so by the rest of it, with their labels as they are written."""
         lines = (line.rpartition(" ") for line in self.get("/metrics")[1].splitlines())
