@@ -13,7 +13,7 @@ _REQUESTS = "heliograph_registry_requests_total"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """It fires `at` the minute with these labels, and in none of the `quiet` ones."""
+    """It fires at the minute `at` with these labels; with none of the `quiet` series it does."""
 
     fires: Series
     quiet: Sequence[Series]
@@ -183,6 +183,9 @@ CASES: dict[str, Case] = {
         {"pod": "n1"},
     ),
     "HeliographDefect": Case(
-        {_requests(outcome="failed", reason="none"): "0x30 1x450"}, [_served(10)], {"pod": "n1"}
+        {_requests(outcome="failed", reason="none"): "_x100 1x300"},  # the first one
+        [_served(10), {_requests(outcome="failed", reason="none"): "1x480"}],
+        {"pod": "n1"},
+        at=120,
     ),
 }
