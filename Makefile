@@ -58,7 +58,7 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy=$(BIN)/pro
 generate = mkdir -p $(2) && $(PROTOC) -I $(1) --python_out=$(2) --mypy_out=quiet:$(2) $(4) $(3)
 # $(1): the folder that becomes the root of the tree
 generate_into = $(call generate,shared/src,$(1)/shared/src,shared/src/heliograph_shared/rpc/resolver.proto,--grpc_python_out=$(1)/shared/src) && \
-	$(call generate,services/indexer/src,$(1)/services/indexer/src,services/indexer/src/heliograph_indexer/adapters/rpc/containerd.proto) && \
+	$(call generate,services/indexer/src,$(1)/services/indexer/src,services/indexer/src/heliograph_indexer/adapters/rpc/containerd.proto services/indexer/src/heliograph_indexer/adapters/rpc/cri.proto) && \
 	$(call generate,.,$(1),tests/support/rpc/cri.proto tests/support/rpc/containerd.proto)
 
 rpc: setup ## generate the gRPC code from its .proto files

@@ -70,7 +70,7 @@ class Report:
 
     @classmethod
     def of(cls, examined_at_ms: int, findings: Iterable[Finding], unchecked: Iterable[Unchecked]) -> Self:
-        found = sorted(findings, key=lambda one: (one.severity != "error", one.check))
+        found = sorted(dict.fromkeys(findings), key=lambda one: (one.severity != "error", one.check))
         kept = tuple(_few_of_each(found))[:MAX_FINDINGS]
         return cls(examined_at_ms, kept, tuple(unchecked)[:MAX_FINDINGS], len(found) - len(kept))
 

@@ -61,7 +61,7 @@ def test_errors_come_first_and_decide() -> None:
 
 
 def test_all_is_bounded() -> None:
-    many = [finding("same", text="x" * 5000) for _ in range(500)]
+    many = [finding("same", text=f"{number} " + "x" * 5000) for number in range(500)]
     report = Report.of(0, many, [])
     assert (len(report.findings), report.omitted) == (MAX_OF_ONE_CHECK, 490)
     assert len(report.findings[0].problem) == MAX_TEXT

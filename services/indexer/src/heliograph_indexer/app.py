@@ -2,23 +2,34 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
+from functools import partial
 
 from heliograph_indexer.adapters import metrics
 from heliograph_indexer.adapters.containerd import ContainerdStore
+from heliograph_indexer.adapters.containerd_config import read_settings
+from heliograph_indexer.adapters.containerd_inspection import open_inspection
+from heliograph_indexer.adapters.content_folder import look_into
+from heliograph_indexer.adapters.findings import Board, findings_route
 from heliograph_indexer.adapters.nats import NatsBus
+from heliograph_indexer.adapters.nats_probe import NatsProbe
 from heliograph_indexer.adapters.oci_layout import OciLayoutStore
 from heliograph_indexer.adapters.registry_http import RegistryReadyz
+from heliograph_indexer.adapters.registry_probe import RegistryProbe
 from heliograph_indexer.adapters.route import RouteToBus
 from heliograph_indexer.adapters.state_file import NodeStateFile
+from heliograph_indexer.examination import Examination, keep_examined
 from heliograph_indexer.ports import ContentStore
+from heliograph_indexer.probe import probe
 from heliograph_indexer.reachability import follow_reachability
 from heliograph_indexer.service import AdmitsTag, Indexer
 from heliograph_indexer.settings import Settings
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
 from heliograph_shared.filters import ImageFilter, InvalidFilter
+from heliograph_shared.findings import Finding, Unchecked
 from heliograph_shared.http import serve_http
-from heliograph_shared.reference import parse_tag_reference
+from heliograph_shared.reference import Reference, parse_tag_reference
 from heliograph_shared.runtime import StartupError, background, bind
 
 
@@ -40,9 +51,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         registry=RegistryReadyz(settings.registry_ready_url) if settings.registry_ready_url else None,
         report=indexer.advertise,
     )
+    board = Board()
+    admin = admin_app(indexer.unready_reason)
+    admin.routes.append(findings_route(board))
     with telemetry.tracing("heliograph-indexer", settings.node_name):
         async with (
-            serve_http(admin_app(indexer.unready_reason), bind(settings.admin_listen)),
+            serve_http(admin, bind(settings.admin_listen)),
             bus.open(
                 settings.nats_url,
                 on_connected=indexer.bus_connected,
@@ -50,9 +64,39 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 on_snapshot=indexer.snapshot,
             ),
         ):
-            async with background(indexer.run(), reachability):
+            async with background(
+                indexer.run(), reachability, keep_examined(examination(settings), board.show)
+            ):
                 await stop.wait()
             await indexer.leave()
+
+
+def examination(settings: Settings, *, ask_bus: bool = True) -> Examination:
+    """What the doctor looks at, at start-up, now and then, and on demand."""
+    containerd = settings.content_store == "containerd"
+    return Examination(
+        runtime=partial(open_inspection, settings.containerd_socket, settings.containerd_namespace)
+        if containerd
+        else None,
+        namespace=settings.containerd_namespace,
+        config_path=str(settings.registry_config_path),
+        read_config=partial(read_settings, settings.containerd_config_path),
+        content_path=settings.content_path,
+        look_into=look_into,
+        bus=NatsProbe(settings.nats_url) if ask_bus else None,
+        route=RouteToBus(settings.nats_url),
+        advertise=settings.advertise,
+        registry=RegistryProbe(settings.registry_ready_url),
+    )
+
+
+async def probe_pull(settings: Settings, reference: Reference) -> Sequence[Finding | Unchecked]:
+    """Raises `StoreUnavailable`."""
+    images = ImageFilter(settings.mirrored_registries, settings.registry_filters)
+    mirrored = images.admits(reference.registry, reference.repository, reference.tag)
+    async with open_inspection(settings.containerd_socket, settings.containerd_namespace) as puller:
+        registry = RegistryProbe(settings.registry_ready_url)
+        return await probe(puller, registry, reference, mirrored=mirrored)
 
 
 def _store(settings: Settings) -> ContentStore:

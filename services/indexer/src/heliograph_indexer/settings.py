@@ -61,8 +61,16 @@ class Settings(ServiceSettings):
     )
     mirrored_registries: MirroredRegistries
     registry_filters: RegistryFilters
+    registry_config_path: Path = Field(
+        Path("/etc/containerd/certs.d"),
+        description="what containerd's config_path should be, as the host names it: the doctor compares",
+    )
+    containerd_config_path: Path = Field(
+        Path("/etc/containerd/config.toml"),
+        description="containerd's config.toml: the doctor reads what containerd 2 does not tell",
+    )
     admin_listen: ListenAddress = Field(
-        Address("", 9091), description="host:port of /metrics, /livez and /readyz"
+        Address("", 9091), description="host:port of /metrics, /livez, /readyz and /debug/findings"
     )
 
     @field_validator("content_path")

@@ -78,7 +78,7 @@ class ContainerdClient:
     async def content_root(self) -> Path:
         """The directory that holds `blobs`, on the daemon's file system."""
         request = pb.PluginsRequest(filters=["type==io.containerd.content.v1"])
-        answer = await self._ask(f"{_INTROSPECTION}/Plugins", request, pb.PluginsResponse)
+        answer = await self.ask(f"{_INTROSPECTION}/Plugins", request, pb.PluginsResponse)
         for plugin in answer.plugins:
             if root := plugin.exports.get("root"):
                 return Path(root)
@@ -86,11 +86,11 @@ class ContainerdClient:
 
     async def content(self) -> Content:
         """All blobs and tags."""
-        images = await self._ask(
+        images = await self.ask(
             f"{_IMAGES}/List", pb.ListImagesRequest(), pb.ListImagesResponse, timeout_s=_LIST_TIMEOUT_S
         )
         blobs: dict[Digest, int] = {}
-        async for answer in self._stream(
+        async for answer in self.stream(
             f"{_CONTENT}/List", pb.ListContentRequest(), pb.ListContentResponse, _LIST_TIMEOUT_S
         ):
             for info in answer.info:
@@ -101,16 +101,16 @@ class ContainerdClient:
 
     async def blob_size(self, digest: Digest) -> int | None:
         """The size in bytes, None when the namespace has no such blob."""
-        answer = await self._find(f"{_CONTENT}/Info", pb.InfoRequest(digest=digest), pb.InfoResponse)
+        answer = await self.find(f"{_CONTENT}/Info", pb.InfoRequest(digest=digest), pb.InfoResponse)
         return None if answer is None else answer.info.size
 
     async def tag(self, name: str) -> Tag | None:
         """What an image name points at, None when there is none or it is no tag."""
-        answer = await self._find(f"{_IMAGES}/Get", pb.GetImageRequest(name=name), pb.GetImageResponse)
+        answer = await self.find(f"{_IMAGES}/Get", pb.GetImageRequest(name=name), pb.GetImageResponse)
         return None if answer is None else _tag(answer.image)
 
     async def downloading(self) -> list[Digest]:
-        answer = await self._ask(
+        answer = await self.ask(
             f"{_CONTENT}/ListStatuses",
             pb.ListStatusesRequest(),
             pb.ListStatusesResponse,
@@ -123,12 +123,12 @@ class ContainerdClient:
         """What happens to blobs and images from about now on, until `StoreUnavailable` is raised."""
         filters = [f'topic~="^/images/|^/content/",namespace=="{self._namespace}"']
         request = pb.SubscribeRequest(filters=filters)
-        async for envelope in self._stream(f"{_EVENTS}/Subscribe", request, pb.Envelope, None):
+        async for envelope in self.stream(f"{_EVENTS}/Subscribe", request, pb.Envelope, None):
             if touched := _touched(envelope):
                 yield touched
         raise StoreUnavailable(self._store, "it ended the stream of events")
 
-    async def _stream(
+    async def stream(
         self, path: str, request: Message, answer: type[A], timeout_s: float | None
     ) -> AsyncIterator[A]:
         method = self._channel.unary_stream(
@@ -142,7 +142,7 @@ class ContainerdClient:
         except grpc.aio.AioRpcError as error:
             raise self._unavailable(error) from error
 
-    async def _find(self, path: str, request: Message, answer: type[A]) -> A | None:
+    async def find(self, path: str, request: Message, answer: type[A]) -> A | None:
         try:
             return await self._call(path, request, answer, _CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
@@ -150,7 +150,7 @@ class ContainerdClient:
                 return None
             raise self._unavailable(error) from error
 
-    async def _ask(
+    async def ask(
         self, path: str, request: Message, answer: type[A], timeout_s: float = _CALL_TIMEOUT_S
     ) -> A:
         try:

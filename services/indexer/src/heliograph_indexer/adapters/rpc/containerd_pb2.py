@@ -26,13 +26,15 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0heliograph_indexer/adapters/rpc/containerd.proto\x12\x18heliograph.containerd.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x10SubscribeRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"\x80\x01\n\x08\x45nvelope\x12-\n\ttimestamp\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12#\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x14.google.protobuf.Any\"\x1e\n\x0c\x43ontentEvent\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1a\n\nImageEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1d\n\x0bInfoRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"$\n\x04Info\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\"<\n\x0cInfoResponse\x12,\n\x04info\x18\x01 \x01(\x0b\x32\x1e.heliograph.containerd.v1.Info\"%\n\x12ListContentRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"C\n\x13ListContentResponse\x12,\n\x04info\x18\x01 \x03(\x0b\x32\x1e.heliograph.containerd.v1.Info\"&\n\x13ListStatusesRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"\'\n\x06Status\x12\x0b\n\x03ref\x18\x03 \x01(\t\x12\x10\n\x08\x65xpected\x18\x06 \x01(\t\"J\n\x14ListStatusesResponse\x12\x32\n\x08statuses\x18\x01 \x03(\x0b\x32 .heliograph.containerd.v1.Status\"\x1c\n\nDescriptor\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"{\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x06target\x18\x03 \x01(\x0b\x32$.heliograph.containerd.v1.Descriptor\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1f\n\x0fGetImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x10GetImageResponse\x12.\n\x05image\x18\x01 \x01(\x0b\x32\x1f.heliograph.containerd.v1.Image\"$\n\x11ListImagesRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"E\n\x12ListImagesResponse\x12/\n\x06images\x18\x01 \x03(\x0b\x32\x1f.heliograph.containerd.v1.Image\"!\n\x0ePluginsRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"\x84\x01\n\x06Plugin\x12\n\n\x02id\x18\x02 \x01(\t\x12>\n\x07\x65xports\x18\x05 \x03(\x0b\x32-.heliograph.containerd.v1.Plugin.ExportsEntry\x1a.\n\x0c\x45xportsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x0fPluginsResponse\x12\x31\n\x07plugins\x18\x01 \x03(\x0b\x32 .heliograph.containerd.v1.Pluginb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0heliograph_indexer/adapters/rpc/containerd.proto\x12\x18heliograph.containerd.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x10SubscribeRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"\x80\x01\n\x08\x45nvelope\x12-\n\ttimestamp\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12#\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x14.google.protobuf.Any\"\x1e\n\x0c\x43ontentEvent\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1a\n\nImageEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1d\n\x0bInfoRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x8f\x01\n\x04Info\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.heliograph.containerd.v1.Info.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x0cInfoResponse\x12,\n\x04info\x18\x01 \x01(\x0b\x32\x1e.heliograph.containerd.v1.Info\"%\n\x12ListContentRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"C\n\x13ListContentResponse\x12,\n\x04info\x18\x01 \x03(\x0b\x32\x1e.heliograph.containerd.v1.Info\"&\n\x13ListStatusesRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"\'\n\x06Status\x12\x0b\n\x03ref\x18\x03 \x01(\t\x12\x10\n\x08\x65xpected\x18\x06 \x01(\t\"J\n\x14ListStatusesResponse\x12\x32\n\x08statuses\x18\x01 \x03(\x0b\x32 .heliograph.containerd.v1.Status\"+\n\x0bReadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"\x1c\n\x0cReadResponse\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x1c\n\nDescriptor\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"{\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x06target\x18\x03 \x01(\x0b\x32$.heliograph.containerd.v1.Descriptor\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1f\n\x0fGetImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x10GetImageResponse\x12.\n\x05image\x18\x01 \x01(\x0b\x32\x1f.heliograph.containerd.v1.Image\"$\n\x11ListImagesRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"E\n\x12ListImagesResponse\x12/\n\x06images\x18\x01 \x03(\x0b\x32\x1f.heliograph.containerd.v1.Image\"0\n\x12\x44\x65leteImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04sync\x18\x02 \x01(\x08\"\x07\n\x05\x45mpty\"\"\n\x0fVersionResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\"!\n\x0ePluginsRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"\x84\x01\n\x06Plugin\x12\n\n\x02id\x18\x02 \x01(\t\x12>\n\x07\x65xports\x18\x05 \x03(\x0b\x32-.heliograph.containerd.v1.Plugin.ExportsEntry\x1a.\n\x0c\x45xportsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x0fPluginsResponse\x12\x31\n\x07plugins\x18\x01 \x03(\x0b\x32 .heliograph.containerd.v1.Pluginb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heliograph_indexer.adapters.rpc.containerd_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_INFO_LABELSENTRY']._loaded_options = None
+  _globals['_INFO_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_PLUGIN_EXPORTSENTRY']._loaded_options = None
   _globals['_PLUGIN_EXPORTSENTRY']._serialized_options = b'8\001'
   _globals['_SUBSCRIBEREQUEST']._serialized_start=138
@@ -45,38 +47,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGEEVENT']._serialized_end=364
   _globals['_INFOREQUEST']._serialized_start=366
   _globals['_INFOREQUEST']._serialized_end=395
-  _globals['_INFO']._serialized_start=397
-  _globals['_INFO']._serialized_end=433
-  _globals['_INFORESPONSE']._serialized_start=435
-  _globals['_INFORESPONSE']._serialized_end=495
-  _globals['_LISTCONTENTREQUEST']._serialized_start=497
-  _globals['_LISTCONTENTREQUEST']._serialized_end=534
-  _globals['_LISTCONTENTRESPONSE']._serialized_start=536
-  _globals['_LISTCONTENTRESPONSE']._serialized_end=603
-  _globals['_LISTSTATUSESREQUEST']._serialized_start=605
-  _globals['_LISTSTATUSESREQUEST']._serialized_end=643
-  _globals['_STATUS']._serialized_start=645
-  _globals['_STATUS']._serialized_end=684
-  _globals['_LISTSTATUSESRESPONSE']._serialized_start=686
-  _globals['_LISTSTATUSESRESPONSE']._serialized_end=760
-  _globals['_DESCRIPTOR']._serialized_start=762
-  _globals['_DESCRIPTOR']._serialized_end=790
-  _globals['_IMAGE']._serialized_start=792
-  _globals['_IMAGE']._serialized_end=915
-  _globals['_GETIMAGEREQUEST']._serialized_start=917
-  _globals['_GETIMAGEREQUEST']._serialized_end=948
-  _globals['_GETIMAGERESPONSE']._serialized_start=950
-  _globals['_GETIMAGERESPONSE']._serialized_end=1016
-  _globals['_LISTIMAGESREQUEST']._serialized_start=1018
-  _globals['_LISTIMAGESREQUEST']._serialized_end=1054
-  _globals['_LISTIMAGESRESPONSE']._serialized_start=1056
-  _globals['_LISTIMAGESRESPONSE']._serialized_end=1125
-  _globals['_PLUGINSREQUEST']._serialized_start=1127
-  _globals['_PLUGINSREQUEST']._serialized_end=1160
-  _globals['_PLUGIN']._serialized_start=1163
-  _globals['_PLUGIN']._serialized_end=1295
-  _globals['_PLUGIN_EXPORTSENTRY']._serialized_start=1249
-  _globals['_PLUGIN_EXPORTSENTRY']._serialized_end=1295
-  _globals['_PLUGINSRESPONSE']._serialized_start=1297
-  _globals['_PLUGINSRESPONSE']._serialized_end=1365
+  _globals['_INFO']._serialized_start=398
+  _globals['_INFO']._serialized_end=541
+  _globals['_INFO_LABELSENTRY']._serialized_start=496
+  _globals['_INFO_LABELSENTRY']._serialized_end=541
+  _globals['_INFORESPONSE']._serialized_start=543
+  _globals['_INFORESPONSE']._serialized_end=603
+  _globals['_LISTCONTENTREQUEST']._serialized_start=605
+  _globals['_LISTCONTENTREQUEST']._serialized_end=642
+  _globals['_LISTCONTENTRESPONSE']._serialized_start=644
+  _globals['_LISTCONTENTRESPONSE']._serialized_end=711
+  _globals['_LISTSTATUSESREQUEST']._serialized_start=713
+  _globals['_LISTSTATUSESREQUEST']._serialized_end=751
+  _globals['_STATUS']._serialized_start=753
+  _globals['_STATUS']._serialized_end=792
+  _globals['_LISTSTATUSESRESPONSE']._serialized_start=794
+  _globals['_LISTSTATUSESRESPONSE']._serialized_end=868
+  _globals['_READREQUEST']._serialized_start=870
+  _globals['_READREQUEST']._serialized_end=913
+  _globals['_READRESPONSE']._serialized_start=915
+  _globals['_READRESPONSE']._serialized_end=943
+  _globals['_DESCRIPTOR']._serialized_start=945
+  _globals['_DESCRIPTOR']._serialized_end=973
+  _globals['_IMAGE']._serialized_start=975
+  _globals['_IMAGE']._serialized_end=1098
+  _globals['_GETIMAGEREQUEST']._serialized_start=1100
+  _globals['_GETIMAGEREQUEST']._serialized_end=1131
+  _globals['_GETIMAGERESPONSE']._serialized_start=1133
+  _globals['_GETIMAGERESPONSE']._serialized_end=1199
+  _globals['_LISTIMAGESREQUEST']._serialized_start=1201
+  _globals['_LISTIMAGESREQUEST']._serialized_end=1237
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=1239
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=1308
+  _globals['_DELETEIMAGEREQUEST']._serialized_start=1310
+  _globals['_DELETEIMAGEREQUEST']._serialized_end=1358
+  _globals['_EMPTY']._serialized_start=1360
+  _globals['_EMPTY']._serialized_end=1367
+  _globals['_VERSIONRESPONSE']._serialized_start=1369
+  _globals['_VERSIONRESPONSE']._serialized_end=1403
+  _globals['_PLUGINSREQUEST']._serialized_start=1405
+  _globals['_PLUGINSREQUEST']._serialized_end=1438
+  _globals['_PLUGIN']._serialized_start=1441
+  _globals['_PLUGIN']._serialized_end=1573
+  _globals['_PLUGIN_EXPORTSENTRY']._serialized_start=1527
+  _globals['_PLUGIN_EXPORTSENTRY']._serialized_end=1573
+  _globals['_PLUGINSRESPONSE']._serialized_start=1575
+  _globals['_PLUGINSRESPONSE']._serialized_end=1643
 # @@protoc_insertion_point(module_scope)

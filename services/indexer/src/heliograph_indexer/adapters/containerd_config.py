@@ -1,0 +1,70 @@
+"""containerd's config.toml, as far as a doctor may read it: for versions that do not tell their settings.
+
+An import is laid over the file that names it (containerd's docs/man/containerd-config.toml.5.md). The text
+may hold credentials of registries, so no error quotes it.
+"""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from heliograph_indexer.domain.runtime_settings import RuntimeSettings, Version, from_toml
+from heliograph_indexer.errors import ConfigUnreadable
+
+_MAX_FILES, _MAX_BYTES = 64, 1 << 20
+
+
+def read_settings(path: Path, version: Version) -> RuntimeSettings:
+    """Raises `ConfigUnreadable`."""
+    return from_toml(read_config(path), str(path), version)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """With its imports merged in. Raises `ConfigUnreadable`."""
+    merged: dict[str, Any] = {}
+    waiting, read = [path], set[Path]()
+    while waiting:
+        file = waiting.pop(0)
+        if file in read:
+            continue
+        read.add(file)
+        if len(read) > _MAX_FILES:
+            raise ConfigUnreadable(path, f"more than {_MAX_FILES} files are imported")
+        document = _parsed(file)
+        waiting += _imports(file, document)
+        _lay_over(merged, document)
+    return merged
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigUnreadable(file, error.strerror or type(error).__name__) from error
+    if len(text) > _MAX_BYTES:
+        raise ConfigUnreadable(file, f"larger than {_MAX_BYTES} bytes")
+    try:
+        return tomllib.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise ConfigUnreadable(file, "not TOML") from error
+
+
+def _imports(file: Path, document: dict[str, Any]) -> Iterator[Path]:
+    named = document.get("imports", [])
+    for pattern in named if isinstance(named, list) else []:
+        place = file.parent / str(pattern)
+        if "*" not in place.name:
+            yield place
+        elif place.parent.is_dir():
+            yield from sorted(place.parent.glob(place.name))
+
+
+def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
+    for key, value in above.items():
+        known = below.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            _lay_over(known, value)
+        else:
+            below[key] = value

@@ -1,0 +1,89 @@
+"""containerd as its doctor looks at it: version, settings, and every blob with its labels.
+
+Like everything that asks containerd, calls have deadlines and raise `StoreUnavailable`.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from heliograph_indexer.adapters.containerd_rpc import ContainerdClient, open_containerd
+from heliograph_indexer.adapters.cri_rpc import CriClient, open_cri
+from heliograph_indexer.adapters.rpc import containerd_pb2 as pb
+from heliograph_indexer.domain.completeness import Image, Labels
+from heliograph_indexer.domain.runtime_settings import RuntimeSettings, Version, from_status
+
+_LIST_TIMEOUT_S, _READ_TIMEOUT_S, _DELETE_TIMEOUT_S = 20, 5, 30
+_MAX_MANIFEST_BYTES = 4 << 20
+
+_CONTENT = "/containerd.services.content.v1.Content"
+_IMAGES = "/containerd.services.images.v1.Images"
+
+
+@asynccontextmanager
+async def open_inspection(socket: Path, namespace: str) -> AsyncIterator["ContainerdInspection"]:
+    async with open_containerd(socket, namespace) as client, open_cri(socket) as cri:
+        yield ContainerdInspection(client, cri)
+
+
+class ContainerdInspection:
+    def __init__(self, client: ContainerdClient, cri: CriClient) -> None:
+        self._client, self._cri = client, cri
+
+    async def version(self) -> Version:
+        path = "/containerd.services.version.v1.Version/Version"
+        answer = await self._client.ask(path, pb.Empty(), pb.VersionResponse)
+        return Version(answer.version)
+
+    async def told_settings(self) -> RuntimeSettings | None:
+        """None where this version does not tell them. Raises `CallRefused`."""
+        return from_status(await self._cri.config())
+
+    async def sharing_policy(self) -> str:
+        """Empty where it is not told."""
+        request = pb.PluginsRequest(filters=["type==io.containerd.metadata.v1,id==bolt"])
+        path = "/containerd.services.introspection.v1.Introspection/Plugins"
+        answer = await self._client.ask(path, request, pb.PluginsResponse)
+        return next((policy for one in answer.plugins if (policy := one.exports.get("policy"))), "")
+
+    async def content_root(self) -> Path:
+        """As containerd sees it, the directory that holds `blobs`."""
+        return await self._client.content_root()
+
+    async def images(self) -> list[Image]:
+        path = f"{_IMAGES}/List"
+        answer = await self._client.ask(path, pb.ListImagesRequest(), pb.ListImagesResponse, _LIST_TIMEOUT_S)
+        return [
+            Image(image.name, image.target.digest, image.updated_at.ToMilliseconds())
+            for image in answer.images
+        ]
+
+    async def blobs(self) -> Mapping[str, Labels]:
+        """Every digest of the namespace."""
+        found: dict[str, Labels] = {}
+        path, request = f"{_CONTENT}/List", pb.ListContentRequest()
+        async for answer in self._client.stream(path, request, pb.ListContentResponse, _LIST_TIMEOUT_S):
+            found |= {info.digest: dict(info.labels) for info in answer.info}
+        return found
+
+    async def layers(self, manifest: str) -> tuple[str, ...]:
+        """The layers that the manifest names, none where it is no manifest."""
+        body = bytearray()
+        request = pb.ReadRequest(digest=manifest, size=_MAX_MANIFEST_BYTES)
+        async for part in self._client.stream(f"{_CONTENT}/Read", request, pb.ReadResponse, _READ_TIMEOUT_S):
+            body += part.data
+        try:
+            return tuple(str(layer["digest"]) for layer in json.loads(body)["layers"])
+        except (ValueError, LookupError, TypeError):
+            return ()
+
+    async def pull(self, image: str, timeout_s: float) -> None:
+        """Raises `CallRefused`."""
+        await self._cri.pull(image, timeout_s)
+
+    async def forget(self, names: list[str]) -> None:
+        """Delete names of images, and what is garbage without them."""
+        for name in names:
+            request = pb.DeleteImageRequest(name=name, sync=name == names[-1])
+            await self._client.ask(f"{_IMAGES}/Delete", request, pb.Empty, _DELETE_TIMEOUT_S)

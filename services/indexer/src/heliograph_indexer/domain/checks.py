@@ -1,0 +1,20 @@
+"""The checks of an indexer's doctor; `docs/doctor.md` has a section for each. Pure."""
+
+from enum import StrEnum
+
+
+class Check(StrEnum):
+    CONTAINERD = "containerd-unreachable"
+    CRI = "cri-unavailable"
+    CONFIG_PATH = "config-path"
+    DISCARD = "discard-unpacked-layers"
+    SHARING = "content-sharing"
+    CONTENT_PATH = "content-path"
+    LAYERS = "layers-missing"
+    BUS = "bus-unreachable"
+    CLOCK = "clock"
+    ADDRESS = "address"
+    REGISTRY_READY = "registry-not-ready"
+    REGISTRY_REACHED = "registry-unreachable"
+    PULL = "probe-pull"
+    MIRROR_ASKED = "mirror-not-asked"

@@ -1,0 +1,142 @@
+"""containerd's settings that decide whether a node can mirror and be a mirror. Pure.
+
+1.6 and 1.7 tell them by the CRI's verbose status; 2.x does not tell those of its image service, which stand
+in its config.toml (version 3, or version 2 with the sections of 1.x).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from heliograph_indexer.domain.checks import Check
+from heliograph_shared.findings import Finding
+
+_CRI_1 = "io.containerd.grpc.v1.cri"
+_IMAGES_2 = "io.containerd.cri.v1.images"
+_LATER_DEFAULT = "/etc/containerd/certs.d:/etc/docker/certs.d"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """`source` says where they were read. `config_path` is empty when it is not set."""
+
+    source: str
+    config_path: str
+    discards_layers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Of containerd: `text` in full, such as `1.7.24~ds1`."""
+
+    text: str
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        major, _, rest = self.text.removeprefix("v").partition(".")
+        minor = rest.partition(".")[0]
+        return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+
+    @property
+    def images_section(self) -> str:
+        return f"plugins.'{_IMAGES_2}'" if self.numbers >= (2, 0) else f'plugins."{_CRI_1}"'
+
+    @property
+    def default_config_path(self) -> str:
+        return _LATER_DEFAULT if self.numbers >= (2, 2) else ""
+
+
+def from_status(config: str) -> RuntimeSettings | None:
+    """From `config` of the CRI's verbose status; None where it does not hold them, as with 2.x."""
+    try:
+        document = json.loads(config)
+    except ValueError:
+        return None
+    registry, runtime = _table(document, "registry"), _table(document, "containerd")
+    if "configPath" not in registry:
+        return None
+    discards = runtime.get("discardUnpackedLayers") is True
+    return RuntimeSettings("the CRI's status", str(registry["configPath"]), discards)
+
+
+def from_toml(document: Mapping[str, Any], source: str, version: Version) -> RuntimeSettings:
+    """From a config.toml whose imports are merged; what it does not name has containerd's default."""
+    old = _table(document, "plugins", _CRI_1)
+    new = _table(document, "plugins", _IMAGES_2)
+    registry = {**_table(old, "registry"), **_table(new, "registry")}
+    runtime = {**_table(old, "containerd"), **new}
+    path = registry.get("config_path", version.default_config_path)
+    return RuntimeSettings(source, str(path), runtime.get("discard_unpacked_layers") is True)
+
+
+def examine(settings: RuntimeSettings, version: Version, config_path: str) -> Iterator[Finding]:
+    """`config_path` is where hosts.toml files are written, as containerd's host names it."""
+    yield from _examine_config_path(settings, version, config_path)
+    if settings.discards_layers:
+        seen = f"{settings.source} of containerd {version.text}: discard_unpacked_layers is true"
+        yield discarding(seen, version)
+
+
+def discarding(seen: str, version: Version) -> Finding:
+    section = version.images_section + (".containerd" if version.numbers < (2, 0) else "")
+    return Finding(
+        Check.DISCARD,
+        "error",
+        "containerd discards layers once they are unpacked, so this node has none to pass on",
+        seen,
+        f"in containerd's config.toml, under [{section}]: discard_unpacked_layers = false; then restart "
+        "containerd and pull the images again",
+    )
+
+
+def examine_sharing(policy: str) -> Iterator[Finding]:
+    """`policy` is the metadata plugin's content sharing policy, empty where it is not told."""
+    if policy != "isolated":
+        return
+    yield Finding(
+        Check.SHARING,
+        "warning",
+        "containerd isolates its namespaces' content, which the registry does not: it serves every blob of "
+        "the store by its digest; and what another namespace has is fetched again",
+        "plugin io.containerd.metadata.v1.bolt exports policy isolated",
+        'in containerd\'s config.toml, under [plugins."io.containerd.metadata.v1.bolt"]: '
+        'content_sharing_policy = "shared"; then restart containerd',
+    )
+
+
+def cri_unavailable(reason: str) -> Finding:
+    return Finding(
+        Check.CRI,
+        "error",
+        "containerd offers no CRI, so no kubelet can use it: the plugin is disabled or failed to start",
+        f"RuntimeService/Status: {reason}",
+        'in containerd\'s config.toml, take "cri" out of disabled_plugins, and `registry.mirrors` out where '
+        "config_path is set; then restart containerd",
+    )
+
+
+def _examine_config_path(settings: RuntimeSettings, version: Version, wanted: str) -> Iterator[Finding]:
+    paths = [path.rstrip("/") for path in settings.config_path.split(":") if path]
+    seen = f"{settings.source} of containerd {version.text}: config_path is {settings.config_path!r}"
+    remedy = (
+        f"in containerd's config.toml, under [{version.images_section}.registry]: "
+        f'config_path = "{wanted}"; then restart containerd'
+    )
+    if not paths:
+        problem = "containerd reads no hosts.toml, so it asks no mirror: config_path is not set"
+        yield Finding(Check.CONFIG_PATH, "error", problem, seen, remedy)
+    elif wanted.rstrip("/") not in paths:
+        problem = (
+            f"containerd reads its hosts.toml files elsewhere than in {wanted}, where the mirror is named"
+        )
+        yield Finding(Check.CONFIG_PATH, "error", problem, seen, remedy)
+    elif len(paths) > 1 and (2, 0) <= version.numbers < (2, 2):
+        problem = "containerd 2.0 and 2.1 take several folders in config_path for one, and find none"
+        yield Finding(Check.CONFIG_PATH, "error", problem, seen, remedy)
+
+
+def _table(document: Any, *names: str) -> Mapping[str, Any]:
+    for name in names:
+        document = document.get(name) if isinstance(document, Mapping) else None
+    return document if isinstance(document, Mapping) else {}
