@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import structlog
 
-from heliograph_configurator import app
+from heliograph_configurator import app, doctor
 from heliograph_configurator.errors import ConfiguratorError
 from heliograph_configurator.settings import Settings
 from heliograph_shared.runtime import configure_logging, run
@@ -15,11 +15,12 @@ from heliograph_shared.settings import load
 PROG = "heliograph-configurator"
 COMMANDS = {"apply": app.apply, "cleanup": app.cleanup}
 USAGE = f"""\
-usage: {PROG} {{apply,cleanup,watch}} [options]
+usage: {PROG} {{apply,cleanup,watch,doctor}} [options]
 
   apply    write hosts.toml files that send containerd to the mirror first
   cleanup  restore what was there before
   watch    keep what apply writes in place for as long as the node's registry is ready
+  doctor   say what keeps containerd from the mirror (--json)
 
 `{PROG} apply --help` lists the options.
 """
@@ -31,6 +32,8 @@ def main() -> None:
     if command in {"-h", "--help"}:
         sys.stdout.write(USAGE)
         sys.exit(0)
+    if command == "doctor":
+        sys.exit(doctor.main(arguments))
     if command not in {*COMMANDS, "watch"}:
         _refuse(command)
     settings = load(Settings, f"{PROG} {command}", arguments)

@@ -1,0 +1,50 @@
+"""A mirror, asked as containerd would, whether it answers and whether it is ours."""
+
+import http.client
+import ssl
+from urllib.parse import urlsplit
+
+from heliograph_configurator.domain.diagnosis import MirrorAnswer
+
+_TIMEOUT_S = 2.0
+_OURS = "Heliograph-Source"
+
+
+def ask_mirror(url: str) -> MirrorAnswer:
+    """Look at `url`/v2/ without credentials; each step within 2 s."""
+    parts = urlsplit(_bracketed(url))
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=_unverified())
+    try:
+        connection.connect()
+    except ssl.SSLError:
+        return MirrorAnswer()
+    except OSError as error:
+        return MirrorAnswer(error.strerror or str(error))
+    try:
+        connection.request("GET", f"{parts.path.rstrip('/')}/v2/")
+        answer = connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        return MirrorAnswer(is_heliograph=False, seen=f"no answer in HTTP ({type(error).__name__})")
+    finally:
+        connection.close()
+    seen = f"status {answer.status}, server {answer.getheader('Server', 'unnamed')}"
+    return MirrorAnswer(is_heliograph=answer.getheader(_OURS) is not None, seen=seen)
+
+
+def _bracketed(url: str) -> str:
+    """As a URL should be: in a hosts.toml an IPv6 address has no brackets, and the port comes last."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    host, _, port = authority.rpartition(":")
+    return f"{scheme}://[{host}]:{port}{slash}{path}" if ":" in host and "[" not in host else url
+
+
+def _unverified() -> ssl.SSLContext:
+    """Nothing is told to the other side, so it need not be trusted."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

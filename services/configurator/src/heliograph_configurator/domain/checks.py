@@ -1,0 +1,13 @@
+"""The checks of a configurator's doctor; `docs/doctor.md` has a section for each. Pure."""
+
+from enum import StrEnum
+
+
+class Check(StrEnum):
+    CERTS = "certs-unreadable"
+    HOSTS = "hosts-broken"
+    MIRRORED = "not-mirrored"
+    SHADOWED = "default-shadowed"
+    SERVER = "default-server"
+    REACHED = "mirror-unreachable"
+    HELIOGRAPH = "mirror-foreign"
