@@ -8,6 +8,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
+from heliograph_indexer.adapters.nats_probe import NatsProbe
 from heliograph_router.settings import Settings
 from heliograph_shared import subjects
 from heliograph_shared.digest import digest_of
@@ -151,3 +152,10 @@ async def test_roles_hear_no_more_than_theirs(guarded: NatsServer, role: str, su
         await router.flush()
         await listener.flush()
         assert overheard == []
+
+
+async def test_an_indexer_may_ask_what_time_it_is(guarded: NatsServer) -> None:
+    answer = await NatsProbe([url(guarded, "indexer")]).ask()
+    assert answer.reason == ""
+    assert answer.ahead_s is not None
+    assert abs(answer.ahead_s) < 30

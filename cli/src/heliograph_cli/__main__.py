@@ -1,5 +1,6 @@
 """`heliograph`: the command for people."""
 
+import socket
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from heliograph_cli import doctor as doctors
 from heliograph_cli import events as bus_events
 from heliograph_cli import nodes as router_nodes
 from heliograph_cli import pull as images
 from heliograph_cli import resolve as router_keys
 from heliograph_cli import up as cluster
 from heliograph_cli.command import run
+from heliograph_cli.errors import NotUnderstood
 from heliograph_cli.layout import Layout
 from heliograph_cli.local_cluster import Containerd
 from heliograph_cli.render import bars, pulled_table
@@ -130,6 +133,61 @@ def events(
     """Show what the nodes announce, as it happens."""
     urls = [url for part in nats.split(",") if (url := part.strip())]
     run(bus_events.events(urls, as_json=as_json), endless=True)
+
+
+@app.command()
+def doctor(
+    *,
+    router: Annotated[
+        str | None,
+        typer.Option(envvar="HELIOGRAPH_ROUTER_TARGET", help="a router; without one none is asked"),
+    ] = None,
+    nats: Annotated[
+        str | None, typer.Option(envvar="HELIOGRAPH_NATS_URL", help="the bus; without it none is asked")
+    ] = None,
+    containerd: Annotated[
+        Path | None, typer.Option(envvar="HELIOGRAPH_CONTAINERD_SOCKET", help="containerd's socket")
+    ] = None,
+    certs: Annotated[
+        Path | None, typer.Option(envvar="HELIOGRAPH_REGISTRY_CONFIG_PATH", help="containerd's config_path")
+    ] = None,
+    node: Annotated[
+        str,
+        typer.Option(
+            envvar="HELIOGRAPH_NODE_NAME", help="this node's name", default_factory=socket.gethostname
+        ),
+    ],
+    probe: Annotated[str, typer.Option(help="an image that containerd pulls at the end, and removes")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+) -> None:
+    """Say what is wrong with this machine, how it was seen, and what mends it.
+
+    Exits with 0 when nothing is wrong, 1 when something is. Other settings of the services come from
+    HELIOGRAPH_ variables, as everywhere.
+    """
+    told = {
+        "HELIOGRAPH_NATS_URL": nats,
+        "HELIOGRAPH_CONTAINERD_SOCKET": containerd,
+        "HELIOGRAPH_REGISTRY_CONFIG_PATH": certs,
+    }
+    options = doctors.Options(
+        node=node,
+        router=router,
+        ask_bus=nats is not None,
+        probe=probe,
+        environment={name: str(value) for name, value in told.items() if value is not None},
+    )
+    run(_doctor(options, as_json=as_json))
+
+
+async def _doctor(options: doctors.Options, *, as_json: bool) -> None:
+    try:
+        healthy = await doctors.doctor(options, as_json=as_json)
+    except NotUnderstood as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    if not healthy:
+        raise typer.Exit(1)
 
 
 async def _pull(reference: Reference, mirror: str, output: Path | None, console: Console) -> None:

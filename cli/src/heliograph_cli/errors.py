@@ -5,6 +5,7 @@ Failure
 ├── PullFailed       the mirror did not serve the image, or served something else
 ├── NotAnswered      the router knows no answer
 ├── UnusableLayout   a directory is not the OCI image layout that it should be
+├── NotUnderstood    a service refuses its settings
 ├── NotReady         a part of the local cluster does not start
 └── ProcessEnded     a part of the local cluster died
 """
@@ -38,6 +39,10 @@ class UnusableLayout(Failure):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason
+
+
+class NotUnderstood(Failure):
+    """The text is the service's own."""
 
 
 class NotReady(Failure):

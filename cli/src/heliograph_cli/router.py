@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import grpc
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from heliograph_cli.errors import Unreachable
 from heliograph_shared import telemetry
@@ -23,7 +25,7 @@ class Router:
     """Every call raises `Unreachable` when it is not answered within 5 s."""
 
     def __init__(self, channel: grpc.aio.Channel, target: str) -> None:
-        self._stub, self._target = ResolverStub(channel), target
+        self._stub, self._health, self._target = ResolverStub(channel), HealthStub(channel), target
 
     async def resolve(
         self, keys: Sequence[str], *, node: str = "", max_peers: int = 0
@@ -39,6 +41,11 @@ class Router:
 
     async def stats(self) -> pb.StatsResponse:
         return await self._answered(self._stub.Stats(pb.StatsRequest(), **_call()))
+
+    async def serving(self) -> bool:
+        """Whether it says by the standard health service that it is ready."""
+        answer = await self._answered(self._health.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S))
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def _answered(self, call: Awaitable[T]) -> T:
         try:

@@ -1,6 +1,7 @@
 """`heliograph-indexer doctor`: one examination, for a person or as JSON."""
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -39,11 +40,21 @@ def main(arguments: Sequence[str]) -> int:
     """0 when nothing is wrong, 1 when something is; exits with 2 when it was not understood."""
     settings = load(DoctorSettings, PROG, findings.spelled(arguments))
     configure_logging("error")
-    report = asyncio.run(_examined(settings))
+    report = asyncio.run(_until_terminated(settings))
     sys.stdout.write(
         findings.encode(report).decode() if settings.output == "json" else findings.as_text(report)
     )
     return 0 if report.healthy else 1
+
+
+async def _until_terminated(settings: DoctorSettings) -> Report:
+    """A signal cancels it, so that what was pulled is taken out; SIGINT does so by itself."""
+    task = asyncio.ensure_future(_examined(settings))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
 
 
 async def _examined(settings: DoctorSettings) -> Report:

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, repeat
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Protocol
 
 from heliograph_indexer.domain import completeness, runtime_settings, surroundings
 from heliograph_indexer.domain.checks import Check
-from heliograph_indexer.domain.completeness import Image, Labels, Manifest, Manifests
+from heliograph_indexer.domain.completeness import Image, Labels
 from heliograph_indexer.domain.runtime_settings import RuntimeSettings, Version
 from heliograph_indexer.domain.surroundings import BusAnswer, FolderAnswer
 from heliograph_indexer.errors import CallRefused, ConfigUnreadable, StoreUnavailable
@@ -166,22 +166,23 @@ class Examination:
         settings: RuntimeSettings | None,
     ) -> None:
         found = completeness.manifests(images, blobs)
-        unreferring = [
-            Manifest(one.image, one.digest, layers)
-            for one in found.unreferring[:_READ_MOST]
-            if (layers := await runtime.layers(one.digest))
-        ]
-        if settings is None and (newest := _newest_of(found, unreferring)):
-            seen = f"{newest.image}, pulled last: its manifest keeps none of its {len(newest.layers)} layers"
+        unread = [one for one in found if not one.refers][:_READ_MOST]
+        layers = {one.digest: await runtime.layers(one.digest) for one in unread}
+        read = [replace(one, layers=one.layers or layers.get(one.digest, ())) for one in found]
+        own = completeness.of_this_platform([one for one in read if one.layers], blobs)
+        discards = settings is not None and settings.discards_layers
+        if settings is None and own and not own[0].refers:
+            seen = f"{own[0].image}, pulled last: its manifest keeps none of its {len(own[0].layers)} layers"
             notes.findings.append(runtime_settings.discarding(seen, version))
-        elif settings is None or not settings.discards_layers:
-            found.referring += unreferring
-        lacking = completeness.lacking(found.referring, blobs)
+            discards = True
+        lacking = completeness.lacking([one for one in own if one.refers or not discards], blobs)
         notes.findings += completeness.examine(lacking, self.namespace)
 
     async def _look_around(self, notes: _Notes) -> None:
         answer = None
-        if self.bus is not None:
+        if self.bus is None:
+            notes.unchecked.append(Unchecked(Check.BUS, "not to be asked"))
+        else:
             answer = await self.bus.ask()
             notes.findings += surroundings.examine_bus(self.bus.shown, answer)
         notes.findings += surroundings.examine_clock(self.now(), answer.ahead_s if answer else None)
@@ -196,8 +197,10 @@ class Examination:
             notes.unchecked.append(Unchecked(Check.ADDRESS, reason))
         for address in addresses:
             host = Address.parse(address).host
-            notes.findings += surroundings.examine_address(host, bus_is_local=not answer or answer.local)
-            if reason := await self.registry.unreachable_reason(address):
+            bus_is_local = answer is None or answer.local
+            if odd := list(surroundings.examine_address(host, bus_is_local=bus_is_local)):
+                notes.findings += odd
+            elif reason := await self.registry.unreachable_reason(address):
                 notes.findings.append(surroundings.registry_unreachable(address, reason))
 
     async def _look_at_readiness(self, notes: _Notes) -> None:
@@ -207,12 +210,6 @@ class Examination:
             )
         elif reason := await self.registry.unready_reason():
             notes.findings.append(surroundings.registry_not_ready(self.registry.ready_url, reason))
-
-
-def _newest_of(found: Manifests, unreferring: Sequence[Manifest]) -> Manifest | None:
-    """The manifest that was pulled last, if it is one of these."""
-    newest = found.newest.digest if found.newest else ""
-    return next((one for one in unreferring if one.digest == newest), None)
 
 
 async def keep_examined(examination: Examination, show: Callable[[Report], None]) -> None:

@@ -6,7 +6,7 @@ is not a layer's); with `discard_unpacked_layers` it leaves the layers' labels o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from heliograph_indexer.domain.checks import Check
 from heliograph_shared.findings import Finding
@@ -29,36 +29,41 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One that is here: by which image it was found, and which digests it needs besides its config."""
+    """One that is here: an image by which it was found, what that points at, and the layers that it needs.
+
+    `refers` is whether its labels name them; where they do not, `layers` is empty until it was read.
+    """
 
     image: str
+    target: str
     digest: str
     layers: tuple[str, ...]
+    refers: bool
 
 
-@dataclass(slots=True)
-class Manifests:
-    """Each once, of the image that was updated last first; `unreferring` are those without any layer."""
+def manifests(images: Sequence[Image], blobs: Mapping[str, Labels]) -> list[Manifest]:
+    """Those that are here, each once, of the image that was updated last first.
 
-    referring: list[Manifest] = field(default_factory=list)
-    unreferring: list[Manifest] = field(default_factory=list)
-    newest: Manifest | None = None
-
-
-def manifests(images: Sequence[Image], blobs: Mapping[str, Labels]) -> Manifests:
-    """Those that are here, of `images`; `blobs` are all digests of the store with their labels."""
-    found, seen, names = Manifests(), set[str](), _names(images)
+    `blobs` are all digests of the store with their labels.
+    """
+    found, names = dict[str, Manifest](), _names(images)
     for image in sorted(images, key=lambda one: -one.updated_at_ms):
         for digest in _platforms(image.target, blobs):
             labels = blobs[digest]
-            if digest in seen or f"{_REF}config" not in labels:
-                continue
-            seen.add(digest)
-            layers = tuple(value for key, value in sorted(labels.items()) if _names_a_layer(key))
-            manifest = Manifest(names[image.target], digest, layers)
-            (found.referring if layers else found.unreferring).append(manifest)
-            found.newest = found.newest or manifest
-    return found
+            if digest not in found and f"{_REF}config" in labels:
+                layers = tuple(value for key, value in sorted(labels.items()) if _names_a_layer(key))
+                name = names[image.target]
+                found[digest] = Manifest(name, image.target, digest, layers, refers=bool(layers))
+    return list(found.values())
+
+
+def of_this_platform(found: Sequence[Manifest], blobs: Mapping[str, Labels]) -> list[Manifest]:
+    """Without those of other platforms, which containerd 2 fetches too, but not their layers.
+
+    Told by what is here: of an index's manifests those count that have a layer here, or all if none has.
+    """
+    held = {one.target for one in found if _has_some(one, blobs)}
+    return [one for one in found if one.target not in held or _has_some(one, blobs)]
 
 
 def lacking(found: Sequence[Manifest], blobs: Mapping[str, Labels]) -> list[tuple[Manifest, list[str]]]:
@@ -84,6 +89,10 @@ def examine(incomplete: Sequence[tuple[Manifest, list[str]]], namespace: str) ->
         f"not in containerd's content store: {shown}",
         f"ctr --namespace {namespace} content fetch {incomplete[0][0].image}",
     )
+
+
+def _has_some(manifest: Manifest, blobs: Mapping[str, Labels]) -> bool:
+    return any(layer in blobs for layer in manifest.layers)
 
 
 def _names(images: Sequence[Image]) -> dict[str, str]:

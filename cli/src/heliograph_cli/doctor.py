@@ -1,0 +1,167 @@
+"""`heliograph doctor`: both doctors of this machine, each in its own process, and the router's view of it."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from heliograph_cli.errors import NotUnderstood, Unreachable
+from heliograph_cli.router import open_router
+from heliograph_shared.findings import (
+    Finding,
+    InvalidReport,
+    Report,
+    Unchecked,
+    as_text,
+    decode,
+    encode,
+    merged,
+)
+from heliograph_shared.rpc import resolver_pb2 as pb
+
+_TIMEOUT_S, _PROBE_TIMEOUT_S = 120.0, 360.0
+_NOT_UNDERSTOOD = 2
+_PORT_FORWARD = "kubectl -n heliograph port-forward service/heliograph-router 5001"
+
+
+class Check(StrEnum):
+    """Those that no service makes of itself; `docs/doctor.md` has a section for each."""
+
+    ROUTER = "router-unreachable"
+    READY = "router-not-ready"
+    LISTED = "node-not-listed"
+    ADDRESSED = "node-without-address"
+    SHARED = "address-shared"
+    INCOMPLETE = "doctor-incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`environment` is what the services are told besides this process's own; `router` None: not asked."""
+
+    node: str
+    router: str | None
+    ask_bus: bool
+    probe: str
+    environment: Mapping[str, str]
+
+
+async def doctor(options: Options, *, as_json: bool) -> bool:
+    """Print what is wrong with this machine; whether nothing was. Raises `NotUnderstood`."""
+    probing = [f"--probe={options.probe}"] if options.probe else []
+    parts = [
+        _part(options, "indexer", [*probing, *([] if options.ask_bus else ["--no-ask-bus"])]),
+        _part(options, "configurator", []),
+        _router(options),
+    ]
+    report = merged(await asyncio.gather(*parts), _now_ms())
+    sys.stdout.write(encode(report).decode() if as_json else as_text(report))
+    return report.healthy
+
+
+async def _part(options: Options, service: str, arguments: Sequence[str]) -> Report:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", f"heliograph_{service}", "doctor", "--json", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **options.environment},
+    )
+    timeout_s = _PROBE_TIMEOUT_S if options.probe else _TIMEOUT_S
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), timeout_s)
+    except TimeoutError:
+        return _incomplete(service, f"no answer within {timeout_s:.0f} s")
+    finally:
+        if process.returncode is None:
+            process.terminate()  # it still takes out what it has pulled
+            await process.wait()
+    if process.returncode == _NOT_UNDERSTOOD:
+        raise NotUnderstood(err.decode(errors="replace").strip())
+    try:
+        return decode(out)
+    except InvalidReport:
+        last = err.decode(errors="replace").strip().rpartition("\n")[2]
+        return _incomplete(service, f"exit code {process.returncode}: {last}")
+
+
+async def _router(options: Options) -> Report:
+    if options.router is None:
+        return Report.of(_now_ms(), (), [Unchecked(Check.ROUTER, "none was named")])
+    try:
+        async with open_router(options.router) as router:
+            ready, nodes = await router.serving(), await router.nodes()
+    except Unreachable as error:
+        return Report.of(_now_ms(), [_unreachable(options.router, error.reason)], ())
+    findings = examine_nodes(options.node, nodes) if ready else [_not_ready(options.router)]
+    return Report.of(_now_ms(), findings, ())
+
+
+def examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
+    """What the router's list of nodes says of the node `name`."""
+    own = next((node for node in nodes if node.node == name), None)
+    if own is None:
+        yield Finding(
+            Check.LISTED,
+            "error",
+            f"the router does not know the node {name}, so nobody fetches from it",
+            f"it lists {len(nodes)} nodes, and {name} is none of them",
+            "start the node's indexer with the bus that the router is on (HELIOGRAPH_NATS_URL), and see both "
+            "logs: a clock 5 minutes ahead is refused; HELIOGRAPH_NODE_NAME names another node to look for",
+        )
+        return
+    if not own.addresses:
+        yield Finding(
+            Check.ADDRESSED,
+            "error",
+            f"the router knows no address of the node {name}, so nobody fetches from it",
+            f"it lists {name} with {own.digests} blobs and no address",
+            "see why the node's registry is not ready: curl http://NODE:9090/readyz",
+        )
+    for other in nodes:
+        if other.node != name and (same := set(other.addresses) & set(own.addresses)):
+            yield Finding(
+                Check.SHARED,
+                "error",
+                f"another node is said to be at the address of {name}: one gets the other's requests",
+                f"{other.node} and {name} both say {', '.join(sorted(same))}",
+                "set HELIOGRAPH_ADVERTISE on each node to its own host:port",
+            )
+
+
+def _unreachable(target: str, reason: str) -> Finding:
+    return Finding(
+        Check.ROUTER,
+        "error",
+        "the router does not answer, so a registry there finds no peers",
+        f"{target}: {reason}",
+        f"start it, or name another with --router; from outside of the cluster: {_PORT_FORWARD}",
+    )
+
+
+def _not_ready(target: str) -> Finding:
+    return Finding(
+        Check.READY,
+        "warning",
+        "the router is still rebuilding its index, so a registry there goes upstream for now",
+        f"{target}: its health is NOT_SERVING",
+        "wait a minute; if it stays so, see its log: it needs the bus",
+    )
+
+
+def _incomplete(service: str, reason: str) -> Report:
+    finding = Finding(
+        Check.INCOMPLETE,
+        "error",
+        f"the doctor of the {service} did not finish",
+        reason,
+        f"heliograph-{service} doctor",
+    )
+    return Report.of(_now_ms(), [finding], ())
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
