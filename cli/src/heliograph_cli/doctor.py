@@ -55,7 +55,7 @@ async def doctor(options: Options, *, as_json: bool) -> bool:
     parts = [
         _part(options, "indexer", [*probing, *([] if options.ask_bus else ["--no-ask-bus"])]),
         _part(options, "configurator", []),
-        _router(options),
+        examine_router(options.router, options.node),
     ]
     report = merged(await asyncio.gather(*parts), _now_ms())
     sys.stdout.write(encode(report).decode() if as_json else as_text(report))
@@ -88,19 +88,19 @@ async def _part(options: Options, service: str, arguments: Sequence[str]) -> Rep
         return _incomplete(service, f"exit code {process.returncode}: {last}")
 
 
-async def _router(options: Options) -> Report:
-    if options.router is None:
+async def examine_router(target: str | None, node: str) -> Report:
+    """What is wrong with the router at `target`, and with what it knows of `node`; None: not asked."""
+    if target is None:
         return Report.of(_now_ms(), (), [Unchecked(Check.ROUTER, "none was named")])
     try:
-        async with open_router(options.router) as router:
+        async with open_router(target) as router:
             ready, nodes = await router.serving(), await router.nodes()
     except Unreachable as error:
-        return Report.of(_now_ms(), [_unreachable(options.router, error.reason)], ())
-    findings = examine_nodes(options.node, nodes) if ready else [_not_ready(options.router)]
-    return Report.of(_now_ms(), findings, ())
+        return Report.of(_now_ms(), [_unreachable(target, error.reason)], ())
+    return Report.of(_now_ms(), _examine_nodes(node, nodes) if ready else [_not_ready(target)], ())
 
 
-def examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
+def _examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
     """What the router's list of nodes says of the node `name`."""
     own = next((node for node in nodes if node.node == name), None)
     if own is None:

@@ -4,13 +4,13 @@ The time comes from `$SYS.REQ.USER.INFO`, which every user may ask unless his pe
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from ipaddress import ip_address
 
-import orjson
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -77,7 +77,7 @@ class NatsProbe:
         before = self._now()
         try:
             answer = await client.request("$SYS.REQ.USER.INFO", timeout=_TIME_TIMEOUT_S)
-            told = datetime.fromisoformat(_microseconds(orjson.loads(answer.data)["server"]["time"]))
+            told = datetime.fromisoformat(_microseconds(json.loads(answer.data)["server"]["time"]))
         except (NatsError, TimeoutError, ValueError, LookupError, TypeError):
             self._may_ask_time = False  # each refusal is a line in the server's log
             return None
