@@ -21,6 +21,8 @@ ENVIRONMENT = {
     "HELIOGRAPH_REGISTRY_READY_URL": "http://127.0.0.1:9090/readyz",
     "HELIOGRAPH_MIRRORED_REGISTRIES": "reg.test,https://other.test",
     "HELIOGRAPH_REGISTRY_FILTERS": "^reg.test/secret/",
+    "HELIOGRAPH_REGISTRY_CONFIG_PATH": "/tmp/certs.d",
+    "HELIOGRAPH_CONTAINERD_CONFIG_PATH": "/tmp/config.toml",
     "HELIOGRAPH_ADMIN_LISTEN": "127.0.0.1:9999",
 }
 
