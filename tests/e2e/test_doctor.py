@@ -1,16 +1,26 @@
 """The doctors beside real containerds: a healthy node yields nothing, and each broken setup is named."""
 
 import asyncio
-import json
-import os
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import grpc
 import pytest
 
-from tests.e2e.cluster_support import REFERENCE, SCRIPTS, Cluster, pushed
+from heliograph_configurator.app import apply
+from heliograph_configurator.doctor import examine as examine_certs
+from heliograph_configurator.settings import Settings as CertsSettings
+from heliograph_indexer import app
+from heliograph_indexer.adapters.registry_probe import RegistryProbe
+from heliograph_indexer.settings import Settings
+from heliograph_shared.findings import Finding, Report, Unchecked, decode
+from heliograph_shared.reference import parse_reference
+from heliograph_shared.settings import ServiceSettings, load
+from tests.e2e.cluster_support import REFERENCE, Cluster, pushed
 from tests.e2e.conftest import ContainerdFactory
+from tests.integration.cli_support import heliograph
 from tests.support.containerd import Containerd
 from tests.support.machines import SERIES, absent
 from tests.support.nats import NatsServer
@@ -27,47 +37,26 @@ DISCARDING = {
     "2": "[plugins.'io.containerd.cri.v1.images']\n  discard_unpacked_layers = true\n",
 }
 ISOLATED = '[plugins."io.containerd.metadata.v1.bolt"]\n  content_sharing_policy = "isolated"\n'
-CRI_DISABLED = "io.containerd.grpc.v1.cri"
+CRI_PLUGIN = "io.containerd.grpc.v1.cri"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a doctor printed as JSON, and its exit code."""
-
-    code: int
-    report: dict[str, Any]
-
-    @property
-    def severities(self) -> dict[str, str]:
-        return {finding["check"]: finding["severity"] for finding in self.report["findings"]}
-
-    @property
-    def unchecked(self) -> set[str]:
-        return {one["check"] for one in self.report["unchecked"]}
-
-    def finding(self, check: str) -> dict[str, str]:
-        (found,) = [one for one in self.report["findings"] if one["check"] == check]
-        return dict(found)
+S = TypeVar("S", bound=ServiceSettings)
 
 
-async def ask(program: str, *arguments: str, **settings: str | Path) -> Told:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HELIOGRAPH_")}
-    process = await asyncio.create_subprocess_exec(
-        SCRIPTS / program,
-        *("doctor", "--json", *arguments),
-        env=inherited | {f"HELIOGRAPH_{name}": str(value) for name, value in settings.items()},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 90)
-    assert process.returncode in {0, 1}, err.decode()
-    return Told(process.returncode, json.loads(out))
+def severities(report: Report) -> dict[str, str]:
+    return {str(finding.check): finding.severity for finding in report.findings}
+
+
+def finding(report: Report, check: str) -> Finding:
+    (found,) = [one for one in report.findings if one.check == check]
+    return found
 
 
 def settings_of(daemon: Containerd, nats: NatsServer, node: Node | None = None) -> dict[str, str | Path]:
     """As the node's operator gives them to its services."""
     settings: dict[str, str | Path] = {
         "CONTAINERD_SOCKET": daemon.socket,
+        "ADVERTISE": f"127.0.0.1:{nats.port}",  # something that listens, where there is no registry
         "CONTAINERD_CONFIG_PATH": daemon.directory / "config.toml",
         "REGISTRY_CONFIG_PATH": daemon.certs_path,
         "MIRRORED_REGISTRIES": "reg.test",
@@ -84,36 +73,55 @@ def settings_of(daemon: Containerd, nats: NatsServer, node: Node | None = None) 
     return settings
 
 
+def loaded(model: type[S], settings: Mapping[str, str | Path]) -> S:
+    known = {name.lower(): value for name, value in settings.items() if name.lower() in model.model_fields}
+    return load(model, "test", [f"--{name.replace('_', '-')}={value}" for name, value in known.items()])
+
+
+async def examined(settings: Mapping[str, str | Path]) -> Report:
+    """By the indexer's doctor, in this process."""
+    return await app.examination(loaded(Settings, settings)).report()
+
+
+async def probed(settings: Mapping[str, str | Path]) -> list[Finding | Unchecked]:
+    return list(await app.probe_pull(loaded(Settings, settings), parse_reference(REFERENCE)))
+
+
 @every_version
 async def test_a_healthy_node_yields_nothing_and_a_probe_leaves_nothing(
     series: str, cluster: Cluster, tmp_path: Path, upstream: Upstream
 ) -> None:
     await pushed(tmp_path, upstream, [50_000, 100])
     node, daemon = await cluster.add("node-1", series)
-    router = f"127.0.0.1:{cluster.system.routers[0].port}"
     settings = settings_of(daemon, cluster.system.nats, node)
+    router = f"127.0.0.1:{cluster.system.routers[0].port}"
 
-    told = await ask("heliograph", "--router", router, "--probe", REFERENCE, **settings)
+    told = await heliograph(
+        *("doctor", "--json", "--router", router, "--probe", REFERENCE),
+        environment={f"HELIOGRAPH_{name}": str(value) for name, value in settings.items()},
+    )
 
-    assert told.report["findings"] == []
-    assert told.report["unchecked"] == []
-    assert told.code == 0
-    assert [request.namespace for request in upstream.requests()], "the probe went by containerd's own way"
+    report = decode(told.out.encode())
+    assert (report.findings, report.unchecked, told.code) == ((), (), 0), told.err
+    assert upstream.requests(), "the probe went by containerd's own way"
     assert await daemon.store.images() == {}
     assert await daemon.cri.images() == []
     await eventually(lambda: daemon.blobs() == set())
 
     await daemon.cri.pull(REFERENCE)
     before = await daemon.store.images()
-    kept = await ask("heliograph", "--router", router, "--probe", REFERENCE, **settings)
-    assert (kept.report["findings"], kept.report["unchecked"], kept.code) == ([], [], 0)
+    assert await probed(settings) == []
     assert (await daemon.store.images()).keys() == before.keys()
+    assert severities(await examined(settings)) == {}
 
     hosts = daemon.certs_path / "reg.test" / "hosts.toml"
     hosts.write_text(f'server = "{upstream.url}"\n[host."{upstream.url}"]\n')
-    passed_by = await ask("heliograph-indexer", "--probe", REFERENCE, **settings)
-    assert passed_by.severities == {"mirror-not-asked": "error"}
-    assert passed_by.code == 1
+    (passed_by,) = await probed(settings)
+    assert isinstance(passed_by, Finding)
+    assert (passed_by.check, passed_by.severity) == ("mirror-not-asked", "error")
+    await upstream.stop()
+    (failed,) = await probed(settings)
+    assert failed.check == "probe-pull"
 
 
 @every_version
@@ -126,24 +134,22 @@ async def test_what_a_containerd_is_told_wrong_is_named(
     await node.cri.pull(REFERENCE)
     settings = settings_of(node, nats_server) | {"REGISTRY_CONFIG_PATH": "/elsewhere/certs.d"}
 
-    told = await ask("heliograph-indexer", **settings)
+    report = await examined(settings)
 
-    assert told.severities == {
+    assert severities(report) == {
         "config-path": "error",
         "discard-unpacked-layers": "error",
         "content-sharing": "warning",
-        "registry-unreachable": "error",
     }
-    assert told.code == 1
-    assert f"'{node.certs_path}'" in told.finding("config-path")["seen"]
-    assert 'config_path = "/elsewhere/certs.d"' in told.finding("config-path")["remedy"]
+    assert f"'{node.certs_path}'" in finding(report, "config-path").seen
+    assert 'config_path = "/elsewhere/certs.d"' in finding(report, "config-path").remedy
     section = "cri.v1.images" if series == "2" else "grpc.v1.cri"
-    assert section in told.finding("discard-unpacked-layers")["remedy"]
+    assert section in finding(report, "discard-unpacked-layers").remedy
 
-    blind = await ask("heliograph-indexer", **settings | {"CONTAINERD_CONFIG_PATH": "/nowhere"})
-    assert blind.severities["discard-unpacked-layers"] == "error"
-    assert ("config-path" in blind.unchecked) is (series == "2")
-    assert ("pulled last" in blind.finding("discard-unpacked-layers")["seen"]) is (series == "2")
+    blind = await examined(settings | {"CONTAINERD_CONFIG_PATH": "/nowhere"})
+    assert severities(blind)["discard-unpacked-layers"] == "error"
+    assert ("config-path" in {one.check for one in blind.unchecked}) is (series == "2")
+    assert ("pulled last" in finding(blind, "discard-unpacked-layers").seen) is (series == "2")
 
 
 @every_version
@@ -162,19 +168,19 @@ async def test_an_unset_config_path_missing_layers_and_a_foreign_folder_are_name
     settings = settings_of(node, nats_server)
     (tmp_path / "elsewhere").mkdir()
 
-    told = await ask("heliograph-indexer", **settings | {"CONTENT_PATH": tmp_path / "elsewhere"})
+    report = await examined(settings | {"CONTENT_PATH": tmp_path / "elsewhere"})
 
-    assert told.severities == {
+    assert severities(report) == {
         "config-path": "error",
         "layers-missing": "warning",
         "content-path": "error",
-        "registry-unreachable": "error",
     }
-    assert "is not set" in told.finding("config-path")["problem"]
-    assert layer[:19] in told.finding("layers-missing")["seen"]
-    assert told.finding("content-path")["problem"] == "the content directory is not that of this containerd"
+    assert "is not set" in finding(report, "config-path").problem
+    assert layer[:19] in finding(report, "layers-missing").seen
+    foreign = "the content directory is not that of this containerd"
+    assert finding(report, "content-path").problem == foreign
 
-    remedy = told.finding("layers-missing")["remedy"].split()
+    remedy = finding(report, "layers-missing").remedy.split()
     assert remedy[0] == "ctr"
     mended = await asyncio.create_subprocess_exec(
         node.release.ctr,
@@ -182,9 +188,9 @@ async def test_an_unset_config_path_missing_layers_and_a_foreign_folder_are_name
         stdout=asyncio.subprocess.DEVNULL,
     )
     assert await mended.wait() == 0
-    again = await ask("heliograph-indexer", **settings | {"CONTENT_PATH": node.content_path / "nothing"})
-    assert again.severities.keys() == {"config-path", "content-path", "registry-unreachable"}
-    assert again.finding("content-path")["problem"] == "the content directory cannot be read"
+    again = await examined(settings | {"CONTENT_PATH": node.content_path / "nothing"})
+    assert severities(again) == {"config-path": "error", "content-path": "error"}
+    assert finding(again, "content-path").problem == "the content directory cannot be read"
 
 
 @every_version
@@ -193,22 +199,55 @@ async def test_a_containerd_without_cri_or_that_is_gone_is_named(
 ) -> None:
     node = await containerd(series)
     config = node.directory / "config.toml"
-    config.write_text(
-        config.read_text().replace("disabled_plugins = [", f'disabled_plugins = ["{CRI_DISABLED}", ')
-    )
+    disabled = config.read_text().replace("disabled_plugins = [", f'disabled_plugins = ["{CRI_PLUGIN}", ')
+    config.write_text(disabled)
     await node.process.stop()
-    node.process.start()
     settings = settings_of(node, nats_server)
+    gone = await examined(settings)
+    assert severities(gone) == {"containerd-unreachable": "error"}
+    assert str(node.socket) in finding(gone, "containerd-unreachable").seen
 
-    async def answers() -> bool:
-        told = await ask("heliograph-indexer", **settings)
-        return "containerd-unreachable" not in told.severities
+    node.process.start()
 
-    await eventually(answers, 30)
-    told = await ask("heliograph-indexer", **settings)
-    assert told.severities == {"cri-unavailable": "error", "registry-unreachable": "error"}
+    async def is_told() -> bool:
+        return severities(await examined(settings)) == {"cri-unavailable": "error"}
 
-    await node.process.stop()
-    gone = await ask("heliograph-indexer", "--probe", REFERENCE, **settings)
-    assert gone.severities == {"containerd-unreachable": "error", "registry-unreachable": "error"}
-    assert str(node.socket) in gone.finding("containerd-unreachable")["seen"]
+    await eventually(is_told, 30)
+
+
+@every_version
+async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(series: str, cluster: Cluster) -> None:
+    """Each broken folder is named, and containerd does not ask the mirror; with none of them it does."""
+    node, daemon = await cluster.add("node-1", series)
+    settings = settings_of(daemon, cluster.system.nats, node) | {"MIRRORED_REGISTRIES": ""}
+    certs = loaded(CertsSettings, settings)
+    registry = RegistryProbe(f"{node.admin}/readyz")
+    folder, default = daemon.certs_path / "reg.test", daemon.certs_path / "_default" / "hosts.toml"
+    assert await asyncio.to_thread(apply, certs)
+    shutil.rmtree(folder, ignore_errors=True)
+
+    async def looked() -> tuple[dict[str, str], bool]:
+        """What the doctor says, and whether a pull asks the mirror."""
+        report = await asyncio.to_thread(examine_certs, certs)
+        before = await registry.requests()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await daemon.cri.pull("reg.test/team/absent:v1")
+        return severities(report), await registry.requests() != before
+
+    assert await looked() == ({}, True)
+    folder.mkdir()
+    assert await looked() == ({"default-shadowed": "error"}, False)
+    (folder / "hosts.toml").write_text(f'[host."{node.url}"\n')
+    assert await looked() == ({"hosts-broken": "error"}, False)
+    (folder / "hosts.toml").write_text(f'[host."{node.url}"]\n  dial_timeout = 3\n')
+    assert await looked() == ({"hosts-broken": "error"}, series != "2")
+    (folder / "hosts.toml").write_text(f'[host."{node.url}"]\n')
+    assert await looked() == ({}, True)
+    shutil.rmtree(folder)
+    default.rename(default.with_name("away"))
+    assert await looked() == ({"not-mirrored": "error"}, False)
+    default.with_name("away").rename(default)
+    await node.registry.stop()
+    assert severities(await asyncio.to_thread(examine_certs, certs)) == {"mirror-unreachable": "error"}
+    indexers = severities(await examined(settings))
+    assert indexers == {"registry-not-ready": "error", "registry-unreachable": "error"}
