@@ -155,7 +155,7 @@ async def test_pulls_go_on_whatever_a_watch_does(lab: Lab, tmp_path: Path) -> No
     async with one_registry(tmp_path) as registry:
         registry.process.start()
         settings = {"mirror_targets": registry.url, "registry_ready_url": registry.ready_url}
-        async with watching(tmp_path, lab.node.certs_path, withdraw_after_s=1, **settings) as watch:
+        async with watching(tmp_path, lab.node.certs_path, withdraw_after_s=5, **settings) as watch:
             pulls = Pulls(lab)
             async with asyncio.TaskGroup() as group:
                 pulling = group.create_task(pulls.run())

@@ -39,7 +39,7 @@ async def test_mirrors_are_there_while_the_registry_is(
     before = harvest(certs)
     settings = {
         "registry_ready_url": registry.ready_url,
-        "withdraw_after_s": 2,
+        "withdraw_after_s": 4,
         "prepend_existing": "true",
         "mirror_targets": registry.url,
     }

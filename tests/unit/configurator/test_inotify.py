@@ -98,8 +98,8 @@ async def test_no_more_folders_are_watched_than_are_bounded(
     (tmp_path / "b").mkdir()
     async with following(lambda: [tmp_path / "a", tmp_path / "b"]) as hints:
         await hints.after(lambda: (tmp_path / "a/file").write_text("a"))
-        await hints.none()
+        await hints.none(2)
         before = hints.count
         (tmp_path / "b/file").write_text("b")
-        await hints.none()
+        await hints.none(1)
         assert hints.count == before

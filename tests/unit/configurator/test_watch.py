@@ -84,6 +84,13 @@ async def test_what_was_told_is_remembered_over_a_failure() -> None:
     assert folder.looks[-1][1].notes == outcome.notes
 
 
+async def test_many_problems_are_summed_up() -> None:
+    folder = Folder(Outcome(notes=tuple(Unusable(f"r{number}.test", "a file") for number in range(9))))
+    watch = Watch(folder.look, None, withdraw_after_s=60, report=lambda *_: None)
+    async with running(watch):
+        await eventually(lambda: str(watch.unready_reason()).endswith("r4.test: a file; 4 more"), PATIENCE_S)
+
+
 async def test_the_registry_is_followed_and_each_look_reported() -> None:
     folder, registry, reported = Folder(), Registry(), list[Intent]()
     watch = Watch(

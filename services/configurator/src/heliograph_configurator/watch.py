@@ -20,6 +20,7 @@ from heliograph_configurator.service import Outcome
 log = structlog.get_logger()
 
 PROBE_EVERY_S = 1.0
+SHOWN_PROBLEMS = 5
 
 Look = Callable[[Intent, Outcome], Outcome]
 """Make certs.d what is intended, given what came of the look before; raises `ConfiguratorError`."""
@@ -49,7 +50,11 @@ class Watch:
                     f"mirrors withdrawn: the registry was not ready for {self._course.withdraw_after_s:g} s"
                 )
             case Intent.MIRROR:
-                return "; ".join(self._outcome.problems) or None
+                problems = self._outcome.problems
+                more = len(problems) - SHOWN_PROBLEMS
+                return (
+                    "; ".join([*problems[:SHOWN_PROBLEMS], *([f"{more} more"] if more > 0 else [])]) or None
+                )
             case unknown:
                 assert_never(unknown)
 
