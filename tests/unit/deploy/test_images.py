@@ -14,7 +14,7 @@ from tests.unit.deploy.manifests import DEPLOY, ROOT, SERVICES, containers, defa
 
 # What each service must not carry: the parts that only the others use.
 FOREIGN = {
-    "configurator": {"fastapi", "grpcio", "httptools", "nats-py", "opentelemetry-sdk", "uvloop"},
+    "configurator": {"fastapi", "grpcio", "nats-py", "opentelemetry-sdk", "uvloop"},
     "indexer": {"fastapi", "httptools", "uvloop", "tomli-w"},
     "registry": {"nats-py", "tomli-w", "watchfiles"},
     "router": {"fastapi", "httptools", "tomli-w", "uvloop", "watchfiles"},
