@@ -26,7 +26,7 @@ REFERENCE = re.compile(r"\$\(([A-Z_]+)\)")
 # TEMPORARY, to be removed at the merge: settings that come from elsewhere, and are checked here from then on.
 TLS = {"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CA_FILE", "TLS_VERIFY_CLIENTS", "TLS_SERVER_NAME"}
 COMING = {
-    "configurator": {"REGISTRY_READY_URL", "BASIC_AUTH_FILE", *TLS},
+    "configurator": {"REGISTRY_READY_URL", "DIAL_TIMEOUT", "BASIC_AUTH_FILE", *TLS},
     "indexer": {"NATS_USER_FILE", "CONTAINERD_CONFIG_PATH", "REGISTRY_CONFIG_PATH", *TLS},
     "registry": {"BASIC_AUTH_FILE", *TLS},
     "router": {"NATS_USER_FILE", *TLS},
