@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds the images of all services with buildah: `make images`. From the environment:
-#   BASE        an image with Python 3.11 or newer and glibc, for both stages   (default: as the Dockerfiles say)
-#   TAG         what the images are tagged with                                 (default: the version)
-#   REPOSITORY  what their names begin with                                     (default: as the manifests say)
-#   BUILDAH     the program                                                     (default: the machine's, or Debian's unpacked)
+#   BASE        an image with Python 3.11 or newer and glibc  (default: as the Dockerfiles say)
+#   TAG         what the images are tagged with               (default: the version)
+#   REPOSITORY  what their names begin with                   (default: as the manifests say)
+#   BUILDAH     the program                                   (default: the machine's, or Debian's unpacked)
 # The machine's own pip fetches the wheels into $HELIOGRAPH_TEST_CACHE/wheels, so that its index, certificates and
 # credentials stay outside of the build, which has no network.
 set -euo pipefail
@@ -57,7 +57,8 @@ fetch_wheels() { # service: into a folder of its own, which is kept until a lock
     cat "${locks[@]}" >"$wheels/locks"
 }
 
-exec 9>"$cache/.wheels.lock"
+mkdir -p "$cache"
+exec 9>"$cache/.wheels.lock" # held to the end: wheels stay while they are installed
 flock 9
 for service in "${services[@]}"; do fetch_wheels "$service"; done
 for service in "${services[@]}"; do

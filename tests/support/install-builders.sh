@@ -29,7 +29,8 @@ fetch "$release" "$work/debs" "${packages[@]}"
 for deb in "$work/debs"/*.deb; do dpkg -x "$deb" "$work/files"; done
 
 mkdir "$work/bin"
-libraries=$(cd "$work/files" && printf "%s\n" usr/lib/*-linux-gnu* lib/*-linux-gnu* | sed "s|^|$builders/files/|" | paste -s -d :)
+folders=$(cd "$work/files" && printf "$builders/files/%s\n" usr/lib/*-linux-gnu* lib/*-linux-gnu*)
+libraries=$(paste -s -d : <<<"$folders")
 wrap() { # program, its path within the packages
     cat >"$work/bin/$1" <<WRAPPER
 #!/bin/sh
@@ -46,7 +47,10 @@ wrap debootstrap usr/sbin/debootstrap
 mv "$work/files" "$builders/files"
 for program in "buildah --version" "runc --version"; do
     # shellcheck disable=SC2086  # a program and its argument
-    "$work"/bin/$program >/dev/null || { echo "$program: Debian's $release does not run on this machine" >&2 && exit 1; }
+    if ! "$work"/bin/$program >/dev/null; then
+        echo "$program: that of Debian's $release does not run on this machine" >&2
+        exit 1
+    fi
 done
 mv "$work/bin" "$builders/bin"
 echo "unpacked $("$builders/bin/buildah" --version) and $("$builders/bin/runc" --version | head -n 1)"
