@@ -181,7 +181,8 @@ class Queueing(RuleBasedStateMachine):
         else:
             self.desk.told.pop(node, None)
             self.waiters.discard(node)
-            self.working.setdefault(node, (turn, self.desk.now_s + LEASE_S))
+            if node not in self.working or self.working[node][0] is not turn:  # its copy may have vanished
+                self.working[node] = (turn, self.desk.now_s + LEASE_S)
 
     @precondition(lambda self: self.working)
     @rule(data=st.data())
