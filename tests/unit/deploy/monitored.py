@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import yaml
 
 from tests.unit.deploy.manifests import DEPLOY, Manifest, of_kind, render
 
@@ -37,20 +34,18 @@ class Query:
 
 @cache
 def monitored() -> list[Manifest]:
-    """The default installation with the component, in its namespace, as an operator's overlay has it."""
+    """The default installation with the component, by the overlay that its README shows."""
+    component = DEPLOY / "components" / "monitoring"
+    shown = (component / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     with TemporaryDirectory() as made:
         folder = Path(made).resolve()
-        parts = {
-            "resources": [DEPLOY / "overlays" / "default"],
-            "components": [DEPLOY / "components" / "monitoring"],
-        }
-        kustomization: dict[str, Any] = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "namespace": "heliograph",
-            **{kind: [os.path.relpath(path, folder) for path in paths] for kind, paths in parts.items()},
-        }
-        (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        for path, target in (
+            ("../default", DEPLOY / "overlays" / "default"),
+            ("../../components/monitoring", component),
+        ):
+            assert f"- {path}\n" in shown
+            shown = shown.replace(f"- {path}\n", f"- {os.path.relpath(target, folder)}\n")
+        (folder / "kustomization.yaml").write_text(shown)
         return render(folder)
 
 
