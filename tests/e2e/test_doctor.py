@@ -22,6 +22,7 @@ from tests.e2e.cluster_support import REFERENCE, Cluster, pushed
 from tests.e2e.conftest import ContainerdFactory
 from tests.integration.cli_support import heliograph
 from tests.support.containerd import Containerd
+from tests.support.images import push
 from tests.support.machines import SERIES, absent
 from tests.support.nats import NatsServer
 from tests.support.system import Node
@@ -83,15 +84,16 @@ async def examined(settings: Mapping[str, str | Path]) -> Report:
     return await app.examination(loaded(Settings, settings)).report()
 
 
-async def probed(settings: Mapping[str, str | Path]) -> list[Finding | Unchecked]:
-    return list(await app.probe_pull(loaded(Settings, settings), parse_reference(REFERENCE)))
+async def probed(settings: Mapping[str, str | Path], reference: str = REFERENCE) -> list[Finding | Unchecked]:
+    return list(await app.probe_pull(loaded(Settings, settings), parse_reference(reference)))
 
 
 @every_version
 async def test_a_healthy_node_yields_nothing_and_a_probe_leaves_nothing(
     series: str, cluster: Cluster, tmp_path: Path, upstream: Upstream
 ) -> None:
-    await pushed(tmp_path, upstream, [50_000, 100])
+    image = await pushed(tmp_path, upstream, [50_000, 100])
+    await push(image, upstream.url, "team/app", "again")
     node, daemon = await cluster.add("node-1", series)
     settings = settings_of(daemon, cluster.system.nats, node)
     router = f"127.0.0.1:{cluster.system.routers[0].port}"
@@ -110,8 +112,9 @@ async def test_a_healthy_node_yields_nothing_and_a_probe_leaves_nothing(
 
     await daemon.cri.pull(REFERENCE)
     before = await daemon.store.images()
-    assert await probed(settings) == []
-    assert (await daemon.store.images()).keys() == before.keys()
+    for reference in (REFERENCE, "reg.test/team/app:again", f"reg.test/team/app@{image.target.digest}"):
+        assert await probed(settings, reference) == []
+        assert (await daemon.store.images()).keys() == before.keys()
     assert severities(await examined(settings)) == {}
 
     hosts = daemon.certs_path / "reg.test" / "hosts.toml"

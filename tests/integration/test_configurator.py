@@ -64,7 +64,7 @@ def test_flags_win_over_the_environment(tmp_path: Path) -> None:
 def test_a_wrong_command_gets_the_usage(command: tuple[str, ...]) -> None:
     refused = configurator(*command)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("usage: heliograph-configurator {apply,cleanup,watch}")
+    assert refused.stderr.startswith("usage: heliograph-configurator {apply,cleanup,watch,doctor}")
     assert refused.stdout == ""
 
 

@@ -14,6 +14,8 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from heliograph_indexer.domain import completeness, runtime_settings, surroundings
 from heliograph_indexer.domain.checks import Check
 from heliograph_indexer.domain.completeness import Image, Labels
@@ -23,6 +25,8 @@ from heliograph_indexer.errors import CallRefused, ConfigUnreadable, StoreUnavai
 from heliograph_indexer.ports import Route
 from heliograph_shared.address import Address
 from heliograph_shared.findings import Finding, Report, Unchecked
+
+log = structlog.get_logger()
 
 _PART_TIMEOUT_S = 60.0
 _FIRST_S, _EVERY_S = (5.0, 60.0), 600.0
@@ -217,4 +221,7 @@ async def keep_examined(examination: Examination, show: Callable[[Report], None]
     for delay_s in chain(_FIRST_S, repeat(_EVERY_S)):
         spread = random.uniform(0.8, 1.2)  # noqa: S311 - nodes that start together ask the bus at other times
         await asyncio.sleep(delay_s * spread)
-        show(await examination.report())
+        try:
+            show(await examination.report())
+        except Exception:  # whatever a doctor stumbles over, the node is announced all the same
+            log.exception("the doctor could not examine this node")

@@ -11,11 +11,13 @@ from pathlib import Path
 from heliograph_indexer.adapters.containerd_rpc import ContainerdClient, open_containerd
 from heliograph_indexer.adapters.cri_rpc import CriClient, open_cri
 from heliograph_indexer.adapters.rpc import containerd_pb2 as pb
-from heliograph_indexer.domain.completeness import Image, Labels
+from heliograph_indexer.domain.completeness import REFERS, Image, Labels
 from heliograph_indexer.domain.runtime_settings import RuntimeSettings, Version, from_status
 
 _LIST_TIMEOUT_S, _READ_TIMEOUT_S, _DELETE_TIMEOUT_S = 20, 5, 30
 _MAX_MANIFEST_BYTES = 4 << 20
+
+_NONE: Labels = {}
 
 _CONTENT = "/containerd.services.content.v1.Content"
 _IMAGES = "/containerd.services.images.v1.Images"
@@ -60,11 +62,11 @@ class ContainerdInspection:
         ]
 
     async def blobs(self) -> Mapping[str, Labels]:
-        """Every digest of the namespace."""
+        """Every digest of the namespace, of its labels those that refer to other content: few have any."""
         found: dict[str, Labels] = {}
         path, request = f"{_CONTENT}/List", pb.ListContentRequest()
         async for answer in self._client.stream(path, request, pb.ListContentResponse, _LIST_TIMEOUT_S):
-            found |= {info.digest: dict(info.labels) for info in answer.info}
+            found |= {info.digest: _references(info) or _NONE for info in answer.info}
         return found
 
     async def layers(self, manifest: str) -> tuple[str, ...]:
@@ -87,3 +89,7 @@ class ContainerdInspection:
         for name in names:
             request = pb.DeleteImageRequest(name=name, sync=name == names[-1])
             await self._client.ask(f"{_IMAGES}/Delete", request, pb.Empty, _DELETE_TIMEOUT_S)
+
+
+def _references(info: pb.Info) -> Labels:
+    return {name: value for name, value in info.labels.items() if name.startswith(REFERS)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from heliograph_indexer.domain.checks import Check
 from heliograph_shared.findings import Finding
 
-_REF = "containerd.io/gc.ref.content."
+REFERS = "containerd.io/gc.ref.content."
 _SHOWN = 3
 _SHORT = len("sha256:") + 12
 
@@ -50,7 +50,7 @@ def manifests(images: Sequence[Image], blobs: Mapping[str, Labels]) -> list[Mani
     for image in sorted(images, key=lambda one: -one.updated_at_ms):
         for digest in _platforms(image.target, blobs):
             labels = blobs[digest]
-            if digest not in found and f"{_REF}config" in labels:
+            if digest not in found and f"{REFERS}config" in labels:
                 layers = tuple(value for key, value in sorted(labels.items()) if _names_a_layer(key))
                 name = names[image.target]
                 found[digest] = Manifest(name, image.target, digest, layers, refers=bool(layers))
@@ -105,12 +105,12 @@ def _platforms(target: str, blobs: Mapping[str, Labels]) -> Iterator[str]:
     """The manifests that are here, of an index or alone. Indexes in indexes are not followed."""
     if target not in blobs:
         return
-    children = [value for key, value in blobs[target].items() if key.startswith(f"{_REF}m.")]
+    children = [value for key, value in blobs[target].items() if key.startswith(f"{REFERS}m.")]
     yield from (child for child in children if child in blobs)
     if not children:
         yield target
 
 
 def _names_a_layer(label: str) -> bool:
-    rest = label.removeprefix(_REF)
+    rest = label.removeprefix(REFERS)
     return rest != label and rest != "config" and not rest.startswith("m.")
