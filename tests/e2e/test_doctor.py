@@ -21,10 +21,12 @@ from heliograph_shared.settings import ServiceSettings, load
 from tests.e2e.cluster_support import REFERENCE, Cluster, pushed
 from tests.e2e.conftest import ContainerdFactory
 from tests.integration.cli_support import heliograph
+from tests.integration.registry_support import serve_registry
 from tests.support.containerd import Containerd
 from tests.support.images import push
 from tests.support.machines import SERIES, absent
 from tests.support.nats import NatsServer
+from tests.support.ports import free_port
 from tests.support.system import Node
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
@@ -219,38 +221,42 @@ async def test_a_containerd_without_cri_or_that_is_gone_is_named(
 
 
 @every_version
-async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(series: str, cluster: Cluster) -> None:
+async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
+    series: str, containerd: ContainerdFactory, nats_server: NatsServer, tmp_path: Path
+) -> None:
     """Each broken folder is named, and containerd does not ask the mirror; with none of them it does."""
-    node, daemon = await cluster.add("node-1", series)
-    settings = settings_of(daemon, cluster.system.nats, node) | {"MIRRORED_REGISTRIES": ""}
-    certs = loaded(CertsSettings, settings)
-    registry = RegistryProbe(f"{node.admin}/readyz")
-    folder, default = daemon.certs_path / "reg.test", daemon.certs_path / "_default" / "hosts.toml"
-    assert await asyncio.to_thread(apply, certs)
-    shutil.rmtree(folder, ignore_errors=True)
+    node = await containerd(series)
+    folder, default = node.certs_path / "reg.test", node.certs_path / "_default" / "hosts.toml"
+    async with serve_registry(tmp_path / "registry", "node-1", free_port()) as mirror:
+        url, counting = f"http://{mirror.address}", RegistryProbe(f"{mirror.admin}/readyz")
+        certs = load(
+            CertsSettings, "test", [f"--registry-config-path={node.certs_path}", f"--mirror-targets={url}"]
+        )
+        assert await asyncio.to_thread(apply, certs)
 
-    async def looked() -> tuple[dict[str, str], bool]:
-        """What the doctor says, and whether a pull asks the mirror."""
-        report = await asyncio.to_thread(examine_certs, certs)
-        before = await registry.requests()
-        with pytest.raises(grpc.aio.AioRpcError):
-            await daemon.cri.pull("reg.test/team/absent:v1")
-        return severities(report), await registry.requests() != before
+        async def looked() -> tuple[dict[str, str], bool]:
+            """What the doctor says, and whether a pull asks the mirror."""
+            report = await asyncio.to_thread(examine_certs, certs)
+            before = await counting.requests()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await node.cri.pull("reg.test/team/absent:v1")
+            return severities(report), await counting.requests() != before
 
-    assert await looked() == ({}, True)
-    folder.mkdir()
-    assert await looked() == ({"default-shadowed": "error"}, False)
-    (folder / "hosts.toml").write_text(f'[host."{node.url}"\n')
-    assert await looked() == ({"hosts-broken": "error"}, False)
-    (folder / "hosts.toml").write_text(f'[host."{node.url}"]\n  dial_timeout = 3\n')
-    assert await looked() == ({"hosts-broken": "error"}, series != "2")
-    (folder / "hosts.toml").write_text(f'[host."{node.url}"]\n')
-    assert await looked() == ({}, True)
-    shutil.rmtree(folder)
-    default.rename(default.with_name("away"))
-    assert await looked() == ({"not-mirrored": "error"}, False)
-    default.with_name("away").rename(default)
-    await node.registry.stop()
+        assert await looked() == ({}, True)
+        folder.mkdir()
+        assert await looked() == ({"default-shadowed": "error"}, False)
+        (folder / "hosts.toml").write_text(f'[host."{url}"\n')
+        assert await looked() == ({"hosts-broken": "error"}, False)
+        (folder / "hosts.toml").write_text(f'[host."{url}"]\n  dial_timeout = 3\n')
+        assert await looked() == ({"hosts-broken": "error"}, series != "2")
+        (folder / "hosts.toml").write_text(f'[host."{url}"]\n')
+        assert await looked() == ({}, True)
+        shutil.rmtree(folder)
+        default.rename(default.with_name("away"))
+        assert await looked() == ({"not-mirrored": "error"}, False)
+        default.with_name("away").rename(default)
+
     assert severities(await asyncio.to_thread(examine_certs, certs)) == {"mirror-unreachable": "error"}
-    indexers = severities(await examined(settings))
-    assert indexers == {"registry-not-ready": "error", "registry-unreachable": "error"}
+    gone = {"ADVERTISE": mirror.address, "REGISTRY_READY_URL": f"{mirror.admin}/readyz"}
+    report = await examined(settings_of(node, nats_server) | gone)
+    assert severities(report) == {"registry-not-ready": "error", "registry-unreachable": "error"}
