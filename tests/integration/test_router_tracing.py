@@ -57,4 +57,8 @@ async def test_a_resolve_is_a_child_of_its_caller_and_an_applied_delta_links_to_
             "rpc.system.name": "grpc",
             "rpc.method": METHOD,
             "rpc.response.status_code": "OK",
+            "heliograph.node": "",
+            "heliograph.keys": 1,
+            "heliograph.wait_ms": 0,
+            "heliograph.outcome": ["found"],
         }

@@ -1,13 +1,15 @@
-"""A receiver of OTLP traces over gRPC, in this process.
+"""A receiver of OTLP traces over gRPC and over HTTP, in this process.
 
 It serves from threads of its own: an exporter in the same process may flush while the event loop
 is blocked by just that flush.
 """
 
-from collections.abc import Iterable, Mapping
+import gzip
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +36,15 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened within a span."""
+
+    name: str
+    attributes: Mapping[str, Attribute]
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedSpan:
     """A span as it arrived. `parent_span_id` is empty for a root.
 
@@ -48,6 +59,7 @@ class ReceivedSpan:
     kind: str
     attributes: Mapping[str, Attribute]
     links: tuple[Link, ...]
+    events: tuple[Event, ...]
     service_name: str
     status: str
     resource: Mapping[str, Attribute]
@@ -62,12 +74,18 @@ class OtlpReceiver:
         self._spans: list[ReceivedSpan] = []
         self._lock = Lock()
         self._server: grpc.Server | None = None
-        self.port = 0
+        self._http: ThreadingHTTPServer | None = None
+        self.port = self.http_port = 0
 
     @property
     def endpoint(self) -> str:
         """The value for OTEL_EXPORTER_OTLP_ENDPOINT, with OTEL_EXPORTER_OTLP_PROTOCOL=grpc."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def http_endpoint(self) -> str:
+        """The same with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf."""
+        return f"http://127.0.0.1:{self.http_port}"
 
     def spans(self, name: str | None = None, service_name: str | None = None) -> list[ReceivedSpan]:
         """What has arrived so far, in the order of arrival."""
@@ -93,6 +111,9 @@ class OtlpReceiver:
         self._server.add_generic_rpc_handlers((service,))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
+        self._http = _http_server(self._receive)
+        self.http_port = self._http.server_port
+        Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
     def __exit__(
@@ -103,14 +124,44 @@ class OtlpReceiver:
     ) -> None:
         if self._server is not None:
             self._server.stop(grace=None).wait()
+        if self._http is not None:
+            self._http.shutdown()
+            self._http.server_close()
 
     def _receive(
-        self, request: ExportTraceServiceRequest, context: grpc.ServicerContext
+        self, request: ExportTraceServiceRequest, _context: grpc.ServicerContext | None = None
     ) -> ExportTraceServiceResponse:
         spans = _decode(request)
         with self._lock:
             self._spans.extend(spans)
         return ExportTraceServiceResponse()
+
+
+def _http_server(
+    receive: Callable[[ExportTraceServiceRequest], ExportTraceServiceResponse],
+) -> ThreadingHTTPServer:
+    """OTLP/HTTP with protobuf, plain or gzipped (OTLP specification, "OTLP/HTTP Request")."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            known = self.path == "/v1/traces"
+            answer = receive(ExportTraceServiceRequest.FromString(body)) if known else None
+            reply = answer.SerializeToString() if answer is not None else b""
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply)
+
+        def log_message(self, *_: object) -> None:
+            """Tests have enough to say."""
+
+    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
 def _decode(request: ExportTraceServiceRequest) -> list[ReceivedSpan]:
@@ -132,6 +183,9 @@ def _span(span: trace_pb2.Span, resource: Mapping[str, Attribute]) -> ReceivedSp
         attributes=_attributes(span.attributes),
         links=tuple(
             Link(link.trace_id.hex(), link.span_id.hex(), _attributes(link.attributes)) for link in span.links
+        ),
+        events=tuple(
+            Event(event.name, _attributes(event.attributes), event.time_unix_nano) for event in span.events
         ),
         service_name=str(resource.get("service.name", "")),
         status=trace_pb2.Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_").lower(),
@@ -158,10 +212,11 @@ def _value(value: AnyValue) -> Attribute:
             return plain
 
 
-def exporting_to(receiver: OtlpReceiver) -> dict[str, str]:
+def exporting_to(receiver: OtlpReceiver, *, http: bool = False) -> dict[str, str]:
     """The environment that makes a process export its spans there, soon."""
+    protocol = "http/protobuf" if http else "grpc"
     return {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint if http else receiver.endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }

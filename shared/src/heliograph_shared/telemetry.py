@@ -7,14 +7,18 @@ and carries the W3C context into and out of headers.
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+HEADERS = ("traceparent", "tracestate")
+
 _propagator = TraceContextTextMapPropagator()
 _OTLP_HTTP_PORT = 4318
+_MOST_DESCRIPTION = 200
 
 
 def enabled() -> bool:
@@ -24,9 +28,17 @@ def enabled() -> bool:
     return bool(endpoint) and not disabled and os.environ.get("OTEL_TRACES_EXPORTER") != "none"
 
 
+def follows_parents() -> bool:
+    """Whether a caller that is not traced settles that its request is not, either."""
+    return os.environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").startswith("parentbased_")
+
+
 @contextmanager
-def tracing(service: str, node: str = "") -> Iterator[None]:
-    """Export the process's spans while the body runs; what is left is flushed after it."""
+def tracing(service: str, node: str = "", *, instance: str = "") -> Iterator[None]:
+    """Export the process's spans while the body runs; what is left is flushed after it.
+
+    `instance` tells the processes of a service apart; one that belongs to a `node` is named for it.
+    """
     if not enabled():
         yield
         return
@@ -50,9 +62,12 @@ def tracing(service: str, node: str = "") -> Iterator[None]:
     attributes = {
         "service.name": os.environ.get("OTEL_SERVICE_NAME", service),
         "service.namespace": "heliograph",
+        "service.version": version("heliograph-shared"),
     }
+    if instance or node:
+        attributes["service.instance.id"] = instance or node
     if node:
-        attributes |= {"service.instance.id": node, "k8s.node.name": node}
+        attributes["k8s.node.name"] = node
     provider = TracerProvider(resource=Resource.create(attributes))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
@@ -72,6 +87,16 @@ def inject(context: Context | None = None) -> dict[str, str]:
 def extract(headers: Mapping[str, str]) -> Context:
     """The caller's context; a malformed or absent `traceparent` starts a new trace."""
     return _propagator.extract(headers)
+
+
+def failed(span: trace.Span, error: BaseException, kind: str = "") -> None:
+    """Note why the work of `span` ended early; `kind` is a short name, the error's class if empty.
+
+    Being cancelled is not taken for an error: somebody else was quicker, or nobody waits any more.
+    """
+    span.set_attribute("error.type", kind or type(error).__name__)
+    if isinstance(error, Exception):
+        span.set_status(trace.StatusCode.ERROR, str(error)[:_MOST_DESCRIPTION])
 
 
 def _endpoint() -> str:

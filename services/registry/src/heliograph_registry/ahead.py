@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from cachetools import TTLCache
+from opentelemetry import trace
 
 from heliograph_registry.domain.manifest import Manifest
 from heliograph_registry.domain.peer import Outcome, Resolution
@@ -19,7 +20,9 @@ _MOST_DIGESTS = 4096
 _MOST_CALLS = 32
 
 Resolve = Callable[[Sequence[Digest]], Awaitable[list[Resolution]]]
-_Answers = tuple[float, dict[Digest, Resolution]]
+_Answers = tuple[float, dict[Digest, Resolution], trace.SpanContext]
+
+tracer = trace.get_tracer("heliograph_registry")
 
 
 class Ahead:
@@ -58,10 +61,12 @@ class Ahead:
         call = self._expected.pop(digest, None)
         if call is None:
             return None
-        answered_at, resolutions = await asyncio.shield(call)
+        answered_at, resolutions, asked = await asyncio.shield(call)
         resolution = resolutions.get(digest)
-        fresh = self._clock() - answered_at < FRESH_S
-        return resolution if resolution is not None and resolution.peers and fresh else None
+        if resolution is None or not resolution.peers or self._clock() - answered_at >= FRESH_S:
+            return None
+        trace.get_current_span().add_link(asked)
+        return resolution
 
     async def close(self) -> None:
         for call in self._calls:
@@ -69,16 +74,18 @@ class Ahead:
         await asyncio.gather(*self._calls, return_exceptions=True)
 
     async def _ask(self, digests: list[Digest]) -> _Answers:
-        try:
-            resolutions = await self._resolve(digests)
-        except NotServed:  # then each asks for itself, and says so
-            return self._clock(), {}
+        with tracer.start_as_current_span("resolve ahead") as span:
+            asked = span.get_span_context()
+            try:
+                resolutions = await self._resolve(digests)
+            except NotServed:  # then each asks for itself, and says so
+                return self._clock(), {}, asked
         found = {
             digest: resolution
             for digest, resolution in zip(digests, resolutions, strict=True)
             if resolution.outcome is Outcome.FOUND
         }
-        return self._clock(), found
+        return self._clock(), found, asked
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
+from opentelemetry import trace
 
 from heliograph_registry.ahead import Ahead
 from heliograph_registry.deadline import deadline
@@ -159,6 +160,7 @@ class Blobs:
     async def _verified(self, target: Blob, wanted: ByteRange | None, resolution: Resolution) -> BlobAnswer:
         """Takes longer than a first byte may: the alternative is a pull that fails once more."""
         suspects = self._relayed.nodes(target.digest)
+        trace.get_current_span().set_attribute("heliograph.hashed_first", True)
         log.info("asked for again, hashing it first", digest=target.digest, came_from=sorted(suspects))
         try:
             async with asyncio.timeout(_VERIFY_TIMEOUT_S), self._verifying:

@@ -60,11 +60,14 @@ class ResolverUnavailable(RegistryError):
 
 
 class PeerFailed(RegistryError):
-    """`healthy` when the peer is well and only has not got it, or has too much to do just now."""
+    """`healthy` when the peer is well and only has not got it, or has too much to do just now.
 
-    def __init__(self, peer: str, reason: str, *, healthy: bool = False) -> None:
+    `status` is that of its answer if this is what was wrong with it, else 0.
+    """
+
+    def __init__(self, peer: str, reason: str, *, healthy: bool = False, status: int = 0) -> None:
         super().__init__(f"{peer}: {reason}")
-        self.peer, self.reason, self.healthy = peer, reason, healthy
+        self.peer, self.reason, self.healthy, self.status = peer, reason, healthy, status
 
 
 class SourceFailed(RegistryError):

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
+from opentelemetry import trace
 
 from heliograph_registry.domain.peer import Peer
 from heliograph_registry.domain.ranges import Span
@@ -109,10 +110,14 @@ class Relay:
         )
         if len(self._failed) > _MAX_RESUMES:
             raise StreamBroken(sent, self._span.count - sent, reason.reason) from reason
+        told = {"heliograph.peer": self._peer.node, "heliograph.reason": reason.reason}
+        request = trace.get_current_span()
+        request.add_event("peer failed", told | {"http.response.body.size": sent})
         try:
             self._peer, self._stream = await self._resume(self._span.first + sent, self._failed)
         except (NotServed, RangeNotSatisfiable, TimeoutError) as error:
             raise StreamBroken(sent, self._span.count - sent, reason.reason) from error
+        request.add_event("resumed", {"heliograph.peer": self._peer.node})
 
     def close(self) -> None:
         self._stream.close()

@@ -51,7 +51,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
     )
 
-    with telemetry.tracing("heliograph-router", name):
+    with telemetry.tracing("heliograph-router", instance=name):
         async with (
             serve_http(admin_app(readiness, metrics.collected), bind(settings.admin_listen)),
             serve_resolver(

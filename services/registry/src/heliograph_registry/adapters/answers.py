@@ -1,7 +1,7 @@
 """Whole answers to GETs of this node's manifests, found by the request's target as it came.
 
 A roll-out asks every node for the same few manifests many times over: these skip all that an unknown request
-needs, uvicorn's task and messages included. Only used while requests are not traced.
+needs, uvicorn's task and messages included. A request that may have to be traced is not among them.
 """
 
 import time
@@ -14,9 +14,11 @@ from heliograph_registry.ahead import FRESH_S, Ahead
 from heliograph_registry.blobs import LOCAL
 from heliograph_registry.domain.manifest import Manifest
 from heliograph_registry.domain.target import ManifestByDigest
+from heliograph_shared import telemetry
 
 _KEPT_BYTES = 8 << 20
 _PEER = b"heliograph-peer"
+_EVEN = frozenset(b"%x" % digit for digit in range(0, 16, 2))
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class Answers:
 
     def __init__(self, ahead: Ahead, metrics: Metrics) -> None:
         self._ahead, self._metrics = ahead, metrics
+        self._traced, self._follows = telemetry.enabled(), telemetry.follows_parents()
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._kept_bytes = 0
 
@@ -54,7 +57,7 @@ class Answers:
     def get(self, url: bytes, headers: Headers) -> bytes | None:
         """What follows the status line: header lines, an empty line and the body."""
         kept = self._kept.get(url)
-        if kept is None:
+        if kept is None or (self._traced and not (self._follows and _is_not_traced(headers))):
             return None
         self._kept.move_to_end(url)
         counted = kept.to_clients
@@ -68,3 +71,8 @@ class Answers:
             kept.expect_at = now + FRESH_S
             self._ahead.expect(kept.manifest)
         return kept.answer
+
+
+def _is_not_traced(headers: Headers) -> bool:
+    """Whether the caller says so: the last bit of the flags is `sampled` (W3C Trace Context, section 3.2)."""
+    return any(name == b"traceparent" and value[-1:] in _EVEN for name, value in headers)

@@ -43,16 +43,22 @@ class Distribution:
             self._record(request, outcome, time.perf_counter() - request.began)
 
     async def _traced_answer(self, request: Request) -> None:
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in request.headers.items()}
         with tracer.start_as_current_span(
             f"{request.method} {request.route}".rstrip(),
-            context=telemetry.extract(headers),
+            context=telemetry.extract(request.trace_headers),
             kind=trace.SpanKind.SERVER,
             attributes=request.attributes,
             record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             try:
                 await self._answer(request)
+            except ClientGone as error:  # which is not our failure
+                span.set_attribute("error.type", type(error).__name__)
+                raise
+            except BaseException as error:
+                telemetry.failed(span, error)
+                raise
             finally:
                 span.set_attributes(request.outcome)
                 if request.status >= 500:
@@ -108,7 +114,7 @@ class Distribution:
         head = request.method == "HEAD"
         manifest, source = await self._mirror.manifest(target, from_peer=request.from_peer, head=head)
         await request.respond(200, manifest_headers(manifest), manifest.body, source)
-        if source == LOCAL and isinstance(target, ManifestByDigest) and not self._traced:
+        if source == LOCAL and isinstance(target, ManifestByDigest):
             self._answers.keep(request.url, manifest, target)
 
     async def _blob(self, request: Request, target: Blob) -> None:

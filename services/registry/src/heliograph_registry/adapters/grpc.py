@@ -21,6 +21,7 @@ from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
 
 _METHOD = "heliograph.resolver.v1.Resolver/Resolve"
 _BREAKER_HOLD_S = 2.0
+_MOST_NOTED = 16
 _OPTIONS = [
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -106,20 +107,35 @@ class GrpcResolver:
             zone=self._zone,
             failed_peers=[pb.FailedPeer(node=node, reason="did not deliver") for node in failed],
         )
-        attributes = {"rpc.system.name": "grpc", "rpc.method": _METHOD, "server.address": self._target}
+        attributes: dict[str, str | int] = {
+            "rpc.system.name": "grpc",
+            "rpc.method": _METHOD,
+            "server.address": self._target,
+            "heliograph.keys": len(keys),
+            "heliograph.wait_ms": request.wait_ms,
+        }
         with tracer.start_as_current_span(
-            _METHOD, kind=trace.SpanKind.CLIENT, attributes=attributes, record_exception=False
+            _METHOD,
+            kind=trace.SpanKind.CLIENT,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             try:
                 answer = await (self._wait if wait_s else self._call)(request, timeout_s)
             except grpc.aio.AioRpcError as error:
                 span.set_attribute("rpc.response.status_code", error.code().name)
+                telemetry.failed(span, error, error.code().name)
+                raise
+            except BaseException as error:
+                telemetry.failed(span, error)
                 raise
             span.set_attribute("rpc.response.status_code", "OK")
             resolutions = [_resolution(found) for found in answer.resolutions]
             if len(resolutions) != len(keys):
                 return [Resolution(Outcome.NOT_SYNCED)] * len(keys)
-            span.set_attribute("heliograph.outcome", [resolution.outcome for resolution in resolutions])
+            if span.is_recording():
+                span.set_attributes(_found(resolutions))
             return resolutions
 
     async def _call(self, request: pb.ResolveRequest, timeout_s: float) -> pb.ResolveResponse:
@@ -174,6 +190,15 @@ async def open_resolver(
 
 def _metadata() -> tuple[tuple[str, str], ...]:
     return tuple(telemetry.inject().items())
+
+
+def _found(resolutions: Sequence[Resolution]) -> dict[str, list[str]]:
+    """For a span: which outcomes there were, and which peers were named, each once."""
+    peers = dict.fromkeys(peer.node for found in resolutions for peer in found.peers)
+    return {
+        "heliograph.outcome": sorted({found.outcome.value for found in resolutions}),
+        "heliograph.peers": [*peers][:_MOST_NOTED],
+    }
 
 
 def _key(key: Digest | str) -> pb.Key:

@@ -8,8 +8,8 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import quote
 
 import h11
@@ -49,11 +49,11 @@ class HttpPeers:
     async def fetch(
         self, peer: Peer, target: Blob | ManifestByDigest, wanted: ByteRange | None
     ) -> "HttpStream":
-        with tracer.start_as_current_span("GET", kind=trace.SpanKind.CLIENT, record_exception=False) as span:
+        with _asking("GET") as span:
             exchange = await self._ask(peer, "GET", target, wanted, span)
             try:
                 announced = _span(peer, exchange.response, wanted)
-                stream = HttpStream(peer, exchange, announced, self._stall_s)
+                stream = HttpStream(peer, exchange, announced, self._stall_s, span)
                 await stream.begin()
             except BaseException:
                 exchange.close()
@@ -61,15 +61,18 @@ class HttpPeers:
             return stream
 
     async def size_of(self, peer: Peer, target: Blob) -> int:
-        with tracer.start_as_current_span("HEAD", kind=trace.SpanKind.CLIENT, record_exception=False) as span:
+        with _asking("HEAD") as span:
             exchange = await self._ask(peer, "HEAD", target, None, span)
             exchange.end(unread=0)
-            return _content_length(peer, exchange.response)
+            length = _content_length(peer, exchange.response)
+            span.end()
+        return length
 
     async def digest_of(self, peer: Peer, target: ManifestByTag) -> Digest:
-        with tracer.start_as_current_span("HEAD", kind=trace.SpanKind.CLIENT, record_exception=False) as span:
+        with _asking("HEAD") as span:
             exchange = await self._ask(peer, "HEAD", target, None, span)
             exchange.end(unread=0)
+            span.end()
         try:
             return parse_digest(_header(exchange.response, _DIGEST))
         except InvalidDigest as error:
@@ -115,9 +118,11 @@ class HttpPeers:
         headers = [("heliograph-peer", quote(self._node)), *telemetry.inject().items()]
         if wanted is not None:
             headers.append(("range", str(wanted)))
+            span.set_attribute("http.request.header.range", [str(wanted)])
         try:
             exchange = await self._exchange(peer, connection, method, path, headers)
         except _NotHeard:  # the peer had closed it, as it may: not a failure of the peer
+            span.set_attribute("http.request.resend_count", 1)
             connection = await self._connections.take(peer, fresh=True)
             exchange = await self._exchange(peer, connection, method, path, headers)
         span.set_attribute("http.response.status_code", exchange.response.status_code)
@@ -154,8 +159,11 @@ async def open_peers(node: str, *, stall_s: float, metrics: Metrics) -> AsyncIte
 class HttpStream:
     """A body with its first bytes in hand; the rest is read from `socket`, or moved and told by `skip`."""
 
-    def __init__(self, peer: Peer, exchange: "_Exchange", span: Span, stall_s: float) -> None:
-        self._peer, self._exchange = peer, exchange
+    def __init__(
+        self, peer: Peer, exchange: "_Exchange", span: Span, stall_s: float, traced: trace.Span
+    ) -> None:
+        """`traced` ends with the body."""
+        self._peer, self._exchange, self._traced = peer, exchange, traced
         self.span, self.stall_s = span, stall_s
         self._first = b""
         self.left_bytes = span.count
@@ -180,7 +188,9 @@ class HttpStream:
         self.left_bytes -= count
 
     def failed(self, reason: str) -> PeerFailed:
-        return PeerFailed(self._peer.node, reason)
+        error = PeerFailed(self._peer.node, reason)
+        telemetry.failed(self._traced, error)
+        return error
 
     async def read(self) -> bytes:
         if not self.left_bytes:
@@ -210,6 +220,23 @@ class HttpStream:
 
     def close(self) -> None:
         self._exchange.end(unread=self.left_bytes)
+        if self._traced.is_recording():  # not when it has ended
+            self._traced.set_attribute("http.response.body.size", self.span.count - self.left_bytes)
+            self._traced.end()
+
+
+@contextmanager
+def _asking(method: str) -> Iterator[trace.Span]:
+    """A client span, current while the body runs; it ends only if that fails, else with the exchange."""
+    span = tracer.start_span(method, kind=trace.SpanKind.CLIENT)
+    with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+        try:
+            yield span
+        except BaseException as error:
+            status = error.status if isinstance(error, PeerFailed) else 0
+            telemetry.failed(span, error, str(status or ""))
+            span.end()
+            raise
 
 
 class _NotHeard(PeerFailed):
@@ -289,6 +316,7 @@ def _accept(peer: Peer, target: Content, wanted: ByteRange | None, response: h11
             peer.node,
             f"answered {response.status_code} {reason}".rstrip(),
             healthy=response.status_code in {404, 503},
+            status=response.status_code,
         )
     if not isinstance(target, ManifestByTag) and _header(response, _DIGEST) != target.digest:
         raise PeerFailed(peer.node, "answered with another digest")

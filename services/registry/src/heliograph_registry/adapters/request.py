@@ -22,11 +22,13 @@ from heliograph_registry.domain.target import (
 )
 from heliograph_registry.errors import SourceFailed
 from heliograph_registry.ports import LocalBlob, PeerStream
+from heliograph_shared import telemetry
 
 Headers = list[tuple[bytes, bytes]]
 
 _PIECE_BYTES = 1 << 20
 _KINDS = {Ping: "ping", ManifestByTag: "manifest", ManifestByDigest: "manifest", Blob: "blob"}
+_NOTED = {b"user-agent": "user_agent.original", b"heliograph-peer": "heliograph.peer"}
 _ROUTES = {
     Ping: "/v2/",
     ManifestByTag: "/v2/{name}/manifests/{reference}",
@@ -74,14 +76,32 @@ class Request:
         return _ROUTES.get(type(self.target), "")
 
     @property
-    def attributes(self) -> dict[str, str]:
+    def attributes(self) -> dict[str, str | list[str]]:
         """Of its span, when it begins."""
-        attributes = {
+        attributes: dict[str, str | list[str]] = {
             "http.request.method": self.method,
             "url.scheme": self._scope["scheme"],
             "url.path": self.path,
         }
-        return attributes | ({"http.route": self.route} if self.route else {})
+        if self.route:
+            attributes["http.route"] = self.route
+        if query := self._scope["query_string"]:
+            attributes["url.query"] = query.decode("latin-1")
+        for header, name in _NOTED.items():
+            if header in self.headers:
+                attributes[name] = self.headers[header].decode("latin-1")
+        if (wanted := self.headers.get(b"range")) is not None:
+            attributes["http.request.header.range"] = [wanted.decode("latin-1")]
+        return attributes
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """What says of which trace it is a part."""
+        return {
+            name: self.headers[name.encode()].decode("latin-1")
+            for name in telemetry.HEADERS
+            if name.encode() in self.headers
+        }
 
     @property
     def outcome(self) -> dict[str, str | int]:

@@ -26,7 +26,7 @@ tracer = trace.get_tracer("heliograph_router")
 
 _SERVICE = "heliograph.resolver.v1.Resolver"
 _METHOD = f"{_SERVICE}/Resolve"
-_ATTRIBUTES = {"rpc.system.name": "grpc", "rpc.method": _METHOD, "rpc.response.status_code": "OK"}
+_ATTRIBUTES = {"rpc.system.name": "grpc", "rpc.method": _METHOD}
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # else two routers share a port, and each gets some of the calls
     ("grpc.server.max_pending_requests", 2_000),  # beyond them calls are refused, with a status that says so
@@ -40,6 +40,7 @@ _STATUSES = {
     Status.GO_UPSTREAM: pb.GO_UPSTREAM,
     Status.INVALID_KEY: pb.INVALID_KEY,
 }
+_OUTCOMES = {number: status.name.lower().replace("_", "-") for status, number in _STATUSES.items()}
 _MAX_KEYS = 1_000
 _DEFAULT_PEERS = 3
 _MAX_PEERS = 100
@@ -79,10 +80,21 @@ class _Resolver(ResolverServicer):
         if not self._traced:
             return await self._answer(request, context)
         caller = telemetry.extract(dict(context.invocation_metadata()))
+        attributes = {
+            **_ATTRIBUTES,
+            "heliograph.node": request.node,
+            "heliograph.keys": len(request.keys),
+            "heliograph.wait_ms": request.wait_ms,
+        }
         with tracer.start_as_current_span(
-            _METHOD, context=caller, kind=trace.SpanKind.SERVER, attributes=_ATTRIBUTES
-        ):
-            return await self._answer(request, context)
+            _METHOD, context=caller, kind=trace.SpanKind.SERVER, attributes=attributes, record_exception=False
+        ) as span:
+            answer = await self._answer(request, context)
+            span.set_attribute("rpc.response.status_code", "OK")
+            if span.is_recording():
+                statuses = {_OUTCOMES[found.status] for found in answer.resolutions}
+                span.set_attribute("heliograph.outcome", sorted(statuses))
+            return answer
 
     async def ListNodes(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
         return pb.ListNodesResponse(
@@ -131,6 +143,7 @@ class _Resolver(ResolverServicer):
                 _query(request), wait_s, lambda: context.send_initial_metadata(())
             )
         except Stopping as error:
+            trace.get_current_span().set_attribute("rpc.response.status_code", "UNAVAILABLE")
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
             raise  # not reached, abort raises
 
