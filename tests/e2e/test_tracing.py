@@ -62,15 +62,17 @@ def keep_picture(trace: Trace) -> None:
 async def trace_of_the_pull(receiver: OtlpReceiver, requests: int) -> Trace:
     """Of the last pull of an image: its trace, with so many requests answered by the puller's registry."""
 
-    def complete() -> Trace | None:
-        pulls = receiver.spans(PULL)
-        if not pulls:
-            return None
-        trace = Trace([span for span in receiver.spans() if span.trace_id == pulls[-1].trace_id])
-        whole = all(span.parent_span_id in {"", *trace.by_id} for span in trace.spans)
-        return trace if whole and len(trace.served("puller")) >= requests else None
+    def so_far() -> Trace:
+        ids = [span.trace_id for span in receiver.spans(PULL)]
+        return Trace([span for span in receiver.spans() if span.trace_id in ids[-1:]])
 
-    return await eventually(complete, 30, "the trace of the pull is not complete")
+    def is_complete() -> bool:
+        trace = so_far()
+        whole = all(span.parent_span_id in {"", *trace.by_id} for span in trace.spans)
+        return whole and len(trace.served("puller")) >= requests
+
+    await eventually(is_complete, 30, lambda: f"the trace of the pull is not complete: {so_far().spans}")
+    return so_far()
 
 
 async def test_containerds_trace_goes_on_to_the_bytes_of_the_peer(
@@ -147,5 +149,5 @@ async def test_a_transfer_that_goes_on_at_another_peer_says_so_in_its_trace(
     assert (first.attributes["heliograph.peer"], first.status) == (killed.name, "error")
     assert first.attributes["error.type"] == "PeerFailed"
     assert (second.attributes["heliograph.peer"], second.status) == (other, "unset")
-    assert second.attributes["http.request.header.range"] == [f"bytes={sent}-{layer.size_bytes - 1}"]
+    assert second.attributes["http.request.header.range"] == [f"bytes={sent!s}-{layer.size_bytes - 1}"]
     assert request.status == "unset"

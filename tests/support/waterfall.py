@@ -82,7 +82,7 @@ def _label(span: ReceivedSpan) -> str:
         return f"{span.name.rpartition('.')[2]} {digest[7:15]}".rstrip()
     kind, _, reference = path.partition("?")[0].rpartition("/")
     name = span.name.partition(" ")[0]
-    method = "" if name in {"GET", "HEAD"} else f" {span.attributes.get('http.request.method', '')}"
+    method = "" if name in {"GET", "HEAD"} else f" {span.attributes.get('http.request.method', '')!s}"
     short = reference.removeprefix("sha256:")[:8] if ":" in reference else reference
     return f"{name.rpartition('.')[2]}{method} {kind.rpartition('/')[2]}/{short}"
 
