@@ -13,7 +13,7 @@ SERVICES := indexer router registry configurator
 SCRATCH := $(CACHE)/scratch
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
-.PHONY: help setup demo bench images images-test soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check machines builders clean
+.PHONY: help setup demo bench images images-test soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -128,6 +128,9 @@ images-test: setup machines builders ## build the images from a base made here, 
 bench: setup machines ## ratios against nginx, Go and docker-registry, about a quarter of an hour (ONLY=row, RUNS=15)
 	bench/install-tools.sh
 	bench/run.sh $(if $(ONLY),--only $(ONLY)) --runs $(or $(RUNS),15)
+
+trace-picture: setup machines ## draw a pull by containerd 2.1, from its spans, in docs/pictures
+	HELIOGRAPH_TRACE_PICTURE=$(CURDIR)/docs/pictures/trace-of-a-pull.svg $(BIN)/pytest -q tests/e2e/test_tracing.py
 
 demo: setup ## bring up a cluster on this machine and pull an image through it (ONCE=1: exit after the table)
 	$(BIN)/heliograph up $(if $(ONCE),--once)

@@ -11,6 +11,7 @@ from bench import measure, nodes, rollout, router, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
 from bench.servers import GIB, MIB, Content, benching, check, tools
+from bench.tracing import tracing
 from bench.waiting import waiting
 from tests.support.otlp import OtlpReceiver, exporting_to
 
@@ -190,6 +191,7 @@ ROWS: dict[str, Row] = {
     "rollout": rollout.rollout,
     "waiting-1": partial(waiting, 1),
     "waiting-3": partial(waiting, 3),
+    "tracing": tracing,
     **router.ROWS,
     **nodes.ROWS,
 }

@@ -1,8 +1,10 @@
 """One pull is one trace, from the client's request to the peer's disk."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 from tests.support.images import Image, make_image, write_layout
 from tests.support.nats import NatsServer
 from tests.support.otlp import OtlpReceiver, ReceivedSpan, exporting_to
+from tests.support.ports import free_port
 from tests.support.system import System, running_system
 from tests.support.waiting import eventually
 
@@ -84,6 +87,61 @@ async def test_a_pull_is_one_trace(
 
         probes = [span for span in otlp_receiver.spans() if "readyz" in str(span.attributes)]
         assert not probes
+
+
+def callers(flags: str) -> dict[str, str]:
+    return {"traceparent": f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-{flags}"}
+
+
+async def test_what_a_caller_has_decided_is_kept_and_costs_nothing_if_it_is_no(
+    tmp_path: Path, nats_server: NatsServer, otlp_receiver: OtlpReceiver, image: Image
+) -> None:
+    ratio = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
+    async with running_system(
+        tmp_path, nats_server, exporting_to(otlp_receiver, http=True) | ratio
+    ) as system:
+        await cluster(system, tmp_path, image)
+        node, seed = system.nodes["node"].url, system.nodes["seed"].url
+        manifest = f"/v2/team/app/manifests/{image.manifest.digest}?ns=reg.test"
+        blob, other = (f"/v2/team/app/blobs/{layer.digest}?ns=reg.test" for layer in image.layers)
+        yes, no = callers("01"), callers("00")
+        async with httpx.AsyncClient(trust_env=False) as http:
+            for url, headers in [
+                (node + blob, no),
+                (node + other, {}),
+                (seed + manifest, no),
+                (seed + manifest, no),  # from memory
+                (seed + manifest, yes),
+                (node + manifest, yes),
+            ]:
+                assert (await http.get(url, headers=headers)).status_code == 200
+
+        def whole() -> bool:
+            return len({span.name for span in otlp_receiver.spans() if span.kind == "server"}) == 2
+
+        await eventually(whole, message=lambda: f"{otlp_receiver.spans()}")
+        assert {span.trace_id for span in otlp_receiver.spans()} == {yes["traceparent"].split("-")[1]}
+        served = [
+            span for span in otlp_receiver.spans() if span.attributes.get("heliograph.source") == "local"
+        ]
+        assert len(served) == 2, "asked directly, and by the node"
+
+
+async def test_a_collector_that_is_away_costs_no_pull_and_no_orderly_end(
+    tmp_path: Path, nats_server: NatsServer, image: Image
+) -> None:
+    away = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    async with running_system(tmp_path, nats_server, away) as system:
+        await cluster(system, tmp_path, image)
+        node = system.nodes["node"]
+        async with httpx.AsyncClient(base_url=node.url, trust_env=False) as http:
+            for layer in image.layers:
+                answer = await http.get(f"/v2/team/app/blobs/{layer.digest}?ns=reg.test")
+                assert answer.headers["heliograph-source"] == "peer/seed"
+        began = time.monotonic()
+        node.registry.send(signal.SIGTERM)
+        assert await node.registry.ended() == 0
+        assert time.monotonic() - began < 15
 
 
 async def test_what_a_node_publishes_is_linked_to_its_application(

@@ -6,8 +6,9 @@ and carries the W3C context into and out of headers.
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
+from threading import Event
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
@@ -16,6 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 HEADERS = ("traceparent", "tracestate")
 
+_exporting = Event()
 _propagator = TraceContextTextMapPropagator()
 _OTLP_HTTP_PORT = 4318
 _MOST_DESCRIPTION = 200
@@ -26,6 +28,11 @@ def enabled() -> bool:
     endpoint = _endpoint()
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return bool(endpoint) and not disabled and os.environ.get("OTEL_TRACES_EXPORTER") != "none"
+
+
+def exporting() -> bool:
+    """Whether `tracing` is under way, and on."""
+    return _exporting.is_set()
 
 
 def follows_parents() -> bool:
@@ -71,10 +78,30 @@ def tracing(service: str, node: str = "", *, instance: str = "") -> Iterator[Non
     provider = TracerProvider(resource=Resource.create(attributes))
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+    _exporting.set()
     try:
         yield
     finally:
+        _exporting.clear()
         provider.shutdown()
+
+
+def span(
+    tracer: trace.Tracer,
+    name: str,
+    *,
+    kind: trace.SpanKind = trace.SpanKind.INTERNAL,
+    attributes: Mapping[str, str | int] | None = None,
+) -> AbstractContextManager[trace.Span]:
+    """The current span of the body, which says itself what `failed`; nothing while no spans are exported.
+
+    Even a span that does nothing costs some 15 us, as much as a tenth of a small answer.
+    """
+    if not exporting():
+        return nullcontext(trace.INVALID_SPAN)
+    return tracer.start_as_current_span(
+        name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+    )
 
 
 def inject(context: Context | None = None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from opentelemetry import trace
 from heliograph_registry.domain.manifest import Manifest
 from heliograph_registry.domain.peer import Outcome, Resolution
 from heliograph_registry.errors import NotServed
+from heliograph_shared import telemetry
 from heliograph_shared.digest import Digest
 
 FRESH_S = 2.0
@@ -74,7 +75,7 @@ class Ahead:
         await asyncio.gather(*self._calls, return_exceptions=True)
 
     async def _ask(self, digests: list[Digest]) -> _Answers:
-        with tracer.start_as_current_span("resolve ahead") as span:
+        with telemetry.span(tracer, "resolve ahead") as span:
             asked = span.get_span_context()
             try:
                 resolutions = await self._resolve(digests)

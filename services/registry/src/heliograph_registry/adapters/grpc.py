@@ -114,13 +114,7 @@ class GrpcResolver:
             "heliograph.keys": len(keys),
             "heliograph.wait_ms": request.wait_ms,
         }
-        with tracer.start_as_current_span(
-            _METHOD,
-            kind=trace.SpanKind.CLIENT,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+        with telemetry.span(tracer, _METHOD, kind=trace.SpanKind.CLIENT, attributes=attributes) as span:
             try:
                 answer = await (self._wait if wait_s else self._call)(request, timeout_s)
             except grpc.aio.AioRpcError as error:

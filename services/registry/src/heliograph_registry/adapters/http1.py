@@ -228,6 +228,9 @@ class HttpStream:
 @contextmanager
 def _asking(method: str) -> Iterator[trace.Span]:
     """A client span, current while the body runs; it ends only if that fails, else with the exchange."""
+    if not telemetry.exporting():
+        yield trace.INVALID_SPAN
+        return
     span = tracer.start_span(method, kind=trace.SpanKind.CLIENT)
     with trace.use_span(span, record_exception=False, set_status_on_exception=False):
         try:
