@@ -22,13 +22,14 @@ async def tracing(directory: Path, runs: int) -> list[Result]:
     with OtlpReceiver() as receiver:
         everything = exporting_to(receiver) | {"OTEL_BSP_SCHEDULE_DELAY": "1000"}
         ratio = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
+        patient = {"HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": "5000"}  # the router and the receiver share a process
         settings: dict[str, dict[str, str]] = {"off": {}, "on": everything, "one in 100": everything | ratio}
         async with benching(directory) as bench:
             here, there = bench.content("node"), bench.content("seed")
             await bench.resolver()
             seed_port, _ = await bench.registry("seed", there)
             servers = {
-                name: await bench.registry(name.replace(" ", "-"), here, **environment)
+                name: await bench.registry(name.replace(" ", "-"), here, **environment, **patient)
                 for name, environment in settings.items()
             }
             manifest, blob = here.manifest(1 << 10), here.blob(_SMALL_BYTES)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -138,10 +137,10 @@ async def test_a_collector_that_is_away_costs_no_pull_and_no_orderly_end(
             for layer in image.layers:
                 answer = await http.get(f"/v2/team/app/blobs/{layer.digest}?ns=reg.test")
                 assert answer.headers["heliograph-source"] == "peer/seed"
-        began = time.monotonic()
         node.registry.send(signal.SIGTERM)
-        assert await node.registry.ended() == 0
-        assert time.monotonic() - began < 15
+        assert await node.registry.ended(within=25) == 0, (
+            "it would be killed after 30 s and the transfers' 30 s"
+        )
 
 
 async def test_what_a_node_publishes_is_linked_to_its_application(

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
-from threading import Event
+from threading import Event, Timer
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
@@ -20,6 +20,7 @@ HEADERS = ("traceparent", "tracestate")
 _exporting = Event()
 _propagator = TraceContextTextMapPropagator()
 _OTLP_HTTP_PORT = 4318
+_FLUSH_S = 5.0
 _MOST_DESCRIPTION = 200
 
 
@@ -42,7 +43,7 @@ def follows_parents() -> bool:
 
 @contextmanager
 def tracing(service: str, node: str = "", *, instance: str = "") -> Iterator[None]:
-    """Export the process's spans while the body runs; what is left is flushed after it.
+    """Export the process's spans while the body runs; what is left is flushed after it, for 5 s.
 
     `instance` tells the processes of a service apart; one that belongs to a `node` is named for it.
     """
@@ -83,7 +84,10 @@ def tracing(service: str, node: str = "", *, instance: str = "") -> Iterator[Non
         yield
     finally:
         _exporting.clear()
+        give_up = Timer(_FLUSH_S, exporter.shutdown)  # by itself it would try for half a minute
+        give_up.start()
         provider.shutdown()
+        give_up.cancel()
 
 
 def span(

@@ -1,8 +1,10 @@
 """Tracing: off and free without an endpoint, and the W3C context in and out."""
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -117,6 +119,20 @@ def test_the_protocol_is_the_one_that_was_set_or_that_the_port_is_for(
         [sys.executable, "-c", PROGRAM], env=settings, capture_output=True, text=True, timeout=60, check=True
     )
     assert f"opentelemetry.exporter.otlp.proto.{module}.trace_exporter" in json.loads(ended.stdout)
+
+
+def test_a_collector_that_is_silent_does_not_hold_up_the_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+        }
+        began = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM], env=settings, capture_output=True, timeout=60, check=True
+        )
+    assert time.monotonic() - began < 25, "half a minute, if it were left to the SDK"
 
 
 def test_a_context_survives_the_headers() -> None:

@@ -62,6 +62,7 @@ class Distribution:
             finally:
                 span.set_attributes(request.outcome)
                 if request.status >= 500:
+                    span.set_attribute("error.type", str(request.status))
                     span.set_status(trace.StatusCode.ERROR)
 
     def _record(self, request: Request, outcome: str, seconds: float) -> None:

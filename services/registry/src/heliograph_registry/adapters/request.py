@@ -3,7 +3,7 @@
 import time
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, unquote
 
 import orjson
 
@@ -28,6 +28,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _PIECE_BYTES = 1 << 20
 _KINDS = {Ping: "ping", ManifestByTag: "manifest", ManifestByDigest: "manifest", Blob: "blob"}
+_MOST_NOTED = 200  # characters of a header, within a span
 _NOTED = {b"user-agent": "user_agent.original", b"heliograph-peer": "heliograph.peer"}
 _ROUTES = {
     Ping: "/v2/",
@@ -89,9 +90,9 @@ class Request:
             attributes["url.query"] = query.decode("latin-1")
         for header, name in _NOTED.items():
             if header in self.headers:
-                attributes[name] = self.headers[header].decode("latin-1")
+                attributes[name] = unquote(self.headers[header].decode("latin-1"))[:_MOST_NOTED]
         if (wanted := self.headers.get(b"range")) is not None:
-            attributes["http.request.header.range"] = [wanted.decode("latin-1")]
+            attributes["http.request.header.range"] = [wanted.decode("latin-1")[:_MOST_NOTED]]
         return attributes
 
     @property
