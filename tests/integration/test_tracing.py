@@ -138,9 +138,7 @@ async def test_a_collector_that_is_away_costs_no_pull_and_no_orderly_end(
                 answer = await http.get(f"/v2/team/app/blobs/{layer.digest}?ns=reg.test")
                 assert answer.headers["heliograph-source"] == "peer/seed"
         node.registry.send(signal.SIGTERM)
-        assert await node.registry.ended(within=25) == 0, (
-            "it would be killed after 30 s and the transfers' 30 s"
-        )
+        assert await node.registry.ended(within=25) == 0
 
 
 async def test_what_a_node_publishes_is_linked_to_its_application(
