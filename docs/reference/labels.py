@@ -48,6 +48,9 @@ _OF = {
     ("heliograph_router_leases", "state"): "`running`, `frozen`",
     ("heliograph_router_resolves_total", "status"): _all(*(status.name.lower() for status in Status)),
     ("heliograph_router_snapshots_total", "outcome"): "`received`, `failed`",
+    ("heliograph_configurator_files_changed_total", "change"): (
+        "`write` (mirrors named), `restore` (what was there before), `release` (left to who edited it)"
+    ),
     ("heliograph_indexer_published_messages_total", "kind"): (
         _all("ContentChanged", "NodeHeartbeat", "NodeLeft", "NodeSnapshot")
     ),

@@ -136,6 +136,27 @@ CASES: dict[str, Case] = {
         ],
         {"pod": "n0"},
     ),
+    "HeliographMirrorNotWritten": Case(
+        {
+            **_per_pod("heliograph_configurator_mirrors_written", [0, 1]),
+            **_per_pod("heliograph_configurator_problems", [0, 0]),
+        },
+        [
+            {
+                **_per_pod("heliograph_configurator_mirrors_written", [1]),
+                **_per_pod("heliograph_configurator_problems", [0]),
+            }
+        ],
+        {"pod": "n0"},
+    ),
+    "HeliographDoctorFinding": Case(
+        {'heliograph_doctor_findings{check="config-path",severity="error",pod="n0"}': "1x480"},
+        [
+            {'heliograph_doctor_findings{check="config-path",severity="error",pod="n0"}': "0x480"},
+            {'heliograph_doctor_findings{check="clock",severity="warning",pod="n0"}': "1x480"},
+        ],
+        {"pod": "n0", "check": "config-path"},
+    ),
     "HeliographNothingMirrored": Case(
         {**_missed(1, "not-found"), _NODES % "in_sync": "3x480"},
         [

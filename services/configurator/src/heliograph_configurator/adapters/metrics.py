@@ -6,11 +6,14 @@ from heliograph_configurator.domain.course import Intent
 from heliograph_configurator.service import Outcome
 
 mirrors_written = Gauge(
-    "heliograph_mirrors_written", "1 while containerd is pointed at the mirrors, as far as the settings ask"
+    "heliograph_configurator_mirrors_written",
+    "1 while containerd is pointed at the mirrors, as far as the settings ask",
 )
 problems = Gauge("heliograph_configurator_problems", "What the last look at certs.d could not do")
 changes = Counter(
-    "heliograph_hosts_files_changed", "Folders that were changed in certs.d", labelnames=["change"]
+    "heliograph_configurator_files_changed_total",
+    "Folders that were changed in certs.d",
+    labelnames=["change"],
 )
 
 
