@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -57,9 +58,14 @@ async def serve_registry(
             **more,
         }
     )
+    trusted: ssl.SSLContext | bool = False
+    if settings.tls_cert_file:
+        trusted = ssl.create_default_context(cafile=settings.tls_ca_file)
+        trusted.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
     stop = asyncio.Event()
     serving = asyncio.create_task(app.serve(settings, stop))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{data}", timeout=20, trust_env=False) as http:
+    base = f"{'https' if trusted else 'http'}://127.0.0.1:{data}"
+    async with httpx.AsyncClient(base_url=base, timeout=20, trust_env=False, verify=trusted) as http:
         registry = Registry(name, directory, f"127.0.0.1:{data}", f"http://127.0.0.1:{admin}", http, stop)
 
         async def ready() -> bool:
@@ -74,6 +80,7 @@ async def serve_registry(
             await eventually(ready)
             yield registry
         finally:
+            await http.aclose()  # over TLS a server waits for its clients' goodbye
             stop.set()
             await serving
 

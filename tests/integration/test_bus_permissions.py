@@ -1,6 +1,7 @@
 """The permissions of the deployed bus let Heliograph work, and others do less."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pytest
 from nats.aio.client import Client
 
 from heliograph_indexer.adapters.nats_probe import NatsProbe
-from heliograph_router.settings import Settings
 from heliograph_shared import subjects
 from heliograph_shared.digest import digest_of
 from tests.integration.router_support import connect, living_node, router_process, serving_router
@@ -20,21 +20,26 @@ from tests.unit.deploy.manifests import default
 from tests.unit.deploy.mounted import bus_config, bus_user
 from tests.unit.indexer.program import NODE, Program
 
-# TEMPORARY, until the router has an inbox of its own kind: then `subjects.ROUTER_INBOX`, and no replacing it.
-INBOX: str = getattr(subjects, "ROUTER_INBOX", "_INBOX")
 A, B = digest_of(b"a"), digest_of(b"b")
+ONE_NODE = "node-1:node-1-secret"
+SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+AT_ROUTERS = (subjects.ALL_CONTENT, subjects.ALL_NODES, f"{subjects.ROUTER_INBOX}.>")
 
 
 @pytest.fixture
 async def guarded(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """The deployed bus, and the user of one node that `SECURITY.md` shows."""
     config = bus_config(default(), tmp_path) / "authorization.conf"
-    config.write_text(config.read_text().replace("_INBOX_heliograph_router", INBOX))
+    (of_one_node,) = re.findall(r"```\n( *\{ user: node-1.*?)```", SECURITY, re.DOTALL)
+    of_one_node = of_one_node.replace("$NODE_1_PASSWORD", f'"{ONE_NODE.partition(":")[2]}"')
+    config.write_text(config.read_text().replace("users: [\n", f"users: [\n{of_one_node}"))
     async with NatsServer(tmp_path, arguments=["-c", config]) as server:
         yield server
 
 
 def url(server: NatsServer, role: str) -> str:
-    return f"nats://{bus_user(default(), role)}@{server.host}:{server.port}"
+    user = ONE_NODE if ONE_NODE.startswith(f"{role}:") else bus_user(default(), role)
+    return f"nats://{user}@{server.host}:{server.port}"
 
 
 async def heard(client: Client, subject: str) -> list[str]:
@@ -49,18 +54,19 @@ async def heard(client: Client, subject: str) -> list[str]:
     return subjects_heard
 
 
-async def test_heliograph_works_with_them(guarded: NatsServer) -> None:
+@pytest.mark.parametrize(("user", "name"), [("indexer", "n"), ("node-1", "node-1")])
+async def test_heliograph_works_with_them(guarded: NatsServer, user: str, name: str) -> None:
     async with (
         serving_router(url(guarded, "router")) as router,
-        living_node(url(guarded, "indexer"), "n") as node,
+        living_node(url(guarded, user), name) as node,
         connect(url(guarded, "reader")) as reader,
     ):
         all_heard = await heard(reader, subjects.EVERYTHING)
         await node.change(add=[A])
         await node.change(add=[B], lost=True)  # only a snapshot tells of it
-        await router.knows(A, "n")
-        await router.knows(B, "n")
-        await eventually(lambda: all_heard.count(subjects.content("n")) == 1, 5)
+        await router.knows(A, name)
+        await router.knows(B, name)
+        await eventually(lambda: all_heard.count(subjects.content(name)) == 1, 5)
         assert node.asked
 
 
@@ -71,10 +77,6 @@ async def test_the_real_programs_work_with_them(guarded: NatsServer, tmp_path: P
     users = {role: str(tmp_path / "users" / role) for role in ("indexer", "router")}  # as Secrets hold them
     indexer = Program(tmp_path, guarded.url, **layout, NATS_USER_FILE=users["indexer"])
     started = router_process(tmp_path, guarded.url, HELIOGRAPH_NATS_USER_FILE=users["router"])
-    # TEMPORARY, until there is NATS_USER_FILE: then without the next three lines.
-    if "nats_user_file" not in Settings.model_fields:
-        indexer = Program(tmp_path, url(guarded, "indexer"), **layout)
-        started = router_process(tmp_path, url(guarded, "router"))
     async with indexer.process, started as router:
         await eventually(indexer.ready, 30)
         await router.start()  # too late for what the indexer told, so it has to ask
@@ -109,9 +111,13 @@ async def nothing(_: Exception) -> None:
         ("reader", subjects.HELLO),
         ("indexer", subjects.HELLO),
         ("indexer", subjects.snapshot("n")),
-        ("indexer", f"{INBOX}.x.y"),
-        ("reader", f"{INBOX}.x.y"),
+        ("indexer", f"{subjects.ROUTER_INBOX}.x.y"),
+        ("reader", f"{subjects.ROUTER_INBOX}.x.y"),
         ("router", subjects.content("n")),
+        ("node-1", subjects.content("n")),
+        ("node-1", subjects.node("n")),
+        ("node-1", subjects.HELLO),
+        ("node-1", f"{subjects.ROUTER_INBOX}.x.y"),
         ("router", subjects.node("n")),
     ],
 )
@@ -121,9 +127,7 @@ async def test_roles_may_say_no_more_than_theirs(guarded: NatsServer, role: str,
         connect(url(guarded, "router")) as router,
         connect(url(guarded, role)) as liar,
     ):
-        at_router = [
-            await heard(router, each) for each in (subjects.ALL_CONTENT, subjects.ALL_NODES, f"{INBOX}.>")
-        ]
+        at_router = [await heard(router, each) for each in AT_ROUTERS]
         at_node = [await heard(node, each) for each in (subjects.HELLO, subjects.snapshot("n"))]
         await liar.publish(subject, b"{}")
         await liar.flush()
@@ -135,11 +139,13 @@ async def test_roles_may_say_no_more_than_theirs(guarded: NatsServer, role: str,
     ("role", "subject"),
     [
         ("indexer", subjects.ALL_CONTENT),
-        ("indexer", f"{INBOX}.>"),
-        ("indexer", ">"),
-        ("reader", f"{INBOX}.>"),
+        ("indexer", f"{subjects.ROUTER_INBOX}.>"),
+        ("indexer", "_INBOX.>"),
+        ("reader", f"{subjects.ROUTER_INBOX}.>"),
         ("reader", ">"),
-        ("router", ">"),
+        ("router", "_INBOX.>"),
+        ("node-1", subjects.snapshot("n")),
+        ("node-1", f"{subjects.ROUTER_INBOX}.>"),
     ],
 )
 async def test_roles_hear_no_more_than_theirs(guarded: NatsServer, role: str, subject: str) -> None:
@@ -148,7 +154,8 @@ async def test_roles_hear_no_more_than_theirs(guarded: NatsServer, role: str, su
         async with connect(url(guarded, "indexer")) as node:
             await node.publish(subjects.content("n"), b"{}")
             await node.flush()
-        await router.publish(f"{INBOX}.x.y", b"{}")
+        await router.publish(f"{subjects.ROUTER_INBOX}.x.y", b"{}")
+        await router.publish(subjects.snapshot("n"), b"{}")
         await router.flush()
         await listener.flush()
         assert overheard == []

@@ -169,7 +169,7 @@ async def test_it_is_interrupted_while_it_starts_without_a_trace(
     assert is_empty(tmp_path)
 
 
-async def test_an_image_of_ones_own_and_stores_that_are_kept(tmp_path: Path) -> None:
+async def test_an_image_of_ones_own_stores_that_are_kept_and_a_password(tmp_path: Path) -> None:
     names = ["reg.test/team/app:1.0", "docker.io/library/tiny:2"]
     for seed, name in enumerate(names):
         image = make_image(tmp_path / "made", [10, 500_000], seed=seed, index=bool(seed))
@@ -182,7 +182,10 @@ async def test_an_image_of_ones_own_and_stores_that_are_kept(tmp_path: Path) -> 
         str(tmp_path / "layout"),
         "--dir",
         str(tmp_path / "kept"),
+        "--basic-auth-file",
+        str(tmp_path / "accounts"),
     ]
+    (tmp_path / "accounts").write_text("ci:secret\n")
     first = await heliograph("up", *arguments)
     assert (first.code, first.err) == (0, "")
     assert all(f"node-2 pulls {name}" in first.out for name in names)

@@ -1,7 +1,9 @@
 """Serving and relaying under load: places, slow and vanished clients, files cut short, and TLS."""
 
 import asyncio
+import json
 import os
+import resource
 import ssl
 import subprocess
 import time
@@ -24,6 +26,7 @@ from heliograph_registry.app import open_mirror
 from heliograph_registry.settings import Settings
 from heliograph_shared.digest import digest_of, hex_of
 from heliograph_shared.filters import ImageFilter
+from heliograph_shared.limited_http import Limits
 from tests.integration.registry_support import BLOB, BLOB_PATH, MANIFEST, MANIFEST_PATH, Cluster, Registry
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -105,6 +108,25 @@ async def test_clients_that_read_nothing_delay_nobody(cluster: Cluster) -> None:
         writer.transport.abort()
 
 
+async def test_answers_that_are_not_taken_do_not_pile_up(cluster: Cluster) -> None:
+    node = await cluster.registry("node")
+    manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": [], "x": "y" * (1 << 20)}).encode()
+    path = f"/v2/app/manifests/{node.put(manifest)}"
+    assert [(await node.http.get(path)).content for _ in range(2)] == [manifest] * 2
+    _, writer = await connect(node)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    before = resident_bytes()
+    for _ in range(400):
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert [(await node.http.get(path)).content for _ in range(20)] == [manifest] * 20
+    assert resident_bytes() - before < 100 << 20
+    writer.transport.abort()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 async def test_a_range_beyond_four_gib_is_served(cluster: Cluster) -> None:
     node = await cluster.registry("node")
     digest = digest_of(b"a name for a large file")
@@ -166,7 +188,7 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
         answers = Answers(ahead, metrics)
         config = uvicorn.Config(
             Distribution(mirror, metrics, answers),
-            http=partial(MirrorProtocol, pumps=pumps, at_once=answers.get),  # type: ignore[arg-type]
+            http=partial(MirrorProtocol, pumps=pumps, at_once=answers.get, limits=Limits()),  # type: ignore[arg-type]
             port=port,
             lifespan="off",
             log_config=None,

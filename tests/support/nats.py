@@ -30,19 +30,20 @@ class NatsServer:
         port: int | None = None,
         host: str = "127.0.0.1",
         arguments: Sequence[str | Path] = (),
+        scheme: str = "nats",
     ) -> None:
-        self.host = host
+        self.host, self._scheme = host, scheme
         self.port = port or free_port(host)
-        self._name = f"heliograph-test-{uuid.uuid4().hex}"
+        self.name = f"heliograph-test-{uuid.uuid4().hex}"
         self.process = Process(
             f"nats-server on port {self.port}",
-            [BINARY, "-a", host, "-p", str(self.port), "--name", self._name, *arguments],
+            [BINARY, "-a", host, "-p", str(self.port), "--name", self.name, *arguments],
             directory / f"nats-{self.port}.log",
         )
 
     @property
     def url(self) -> str:
-        return f"nats://{self.host}:{self.port}"
+        return f"{self._scheme}://{self.host}:{self.port}"
 
     async def start(self, within: float = 20.0) -> None:
         """Return once it answers. Refuses a port that some other program holds."""
@@ -77,7 +78,7 @@ class NatsServer:
                 connection.makefile("rb") as lines,
             ):
                 word, _, info = lines.readline().partition(b" ")
-                return word == b"INFO" and json.loads(info)["server_name"] == self._name
+                return word == b"INFO" and json.loads(info)["server_name"] == self.name
         except (OSError, ValueError):
             return False
 

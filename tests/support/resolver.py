@@ -54,10 +54,15 @@ class _Servicer(ResolverServicer):
 
 
 @asynccontextmanager
-async def serve_resolver(known: KnownContent, port: int) -> AsyncIterator[None]:
+async def serve_resolver(
+    known: KnownContent, port: int, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[None]:
     server = grpc.aio.server()
     add_ResolverServicer_to_server(_Servicer(known), server)
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    if credentials is None:
+        server.add_insecure_port(f"127.0.0.1:{port}")
+    else:
+        server.add_secure_port(f"127.0.0.1:{port}", credentials)
     await server.start()
     try:
         yield

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,16 @@ class System:
     """A bus, routers and nodes; everything ends with the test, and logs to `directory`."""
 
     def __init__(
-        self, directory: Path, nats: NatsServer, environment: dict[str, str], *, replicas: int
+        self,
+        directory: Path,
+        nats: NatsServer,
+        environment: dict[str, str],
+        *,
+        replicas: int,
+        of_services: Mapping[str, Mapping[str, str]],
+        credentials: grpc.ChannelCredentials | None,
     ) -> None:
-        self.nats = nats
+        self.nats, self.of_services, self._credentials = nats, dict(of_services), credentials
         self.nodes: dict[str, Node] = {}
         self._directory, self._environment = directory, environment
         self.routers = [self._router(number) for number in range(replicas)]
@@ -133,7 +140,12 @@ class System:
         asked = [
             pb.Key(digest=key) if key.startswith("sha256:") else pb.Key(tag_reference=key) for key in keys
         ]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.routers[0].port}") as channel:
+        address = f"127.0.0.1:{self.routers[0].port}"
+        if self._credentials is None:
+            channel = grpc.aio.insecure_channel(address)
+        else:
+            channel = grpc.aio.secure_channel(address, self._credentials)
+        async with channel:
             request = pb.ResolveRequest(keys=asked, max_peers=100, node=node)
             answer = await ResolverStub(channel).Resolve(request, timeout=5)
             return list(answer.resolutions)
@@ -175,6 +187,7 @@ class System:
                 "HELIOGRAPH_LEASE_S": str(LEASE_S),
                 "HELIOGRAPH_HEARTBEAT_S": str(HEARTBEAT_S),
                 **self._environment,
+                **self.of_services.get(service, {}),
                 **environment,
             },
         )
@@ -198,9 +211,23 @@ class System:
 
 @asynccontextmanager
 async def running_system(
-    directory: Path, nats: NatsServer, environment: dict[str, str] | None = None, *, replicas: int = 1
+    directory: Path,
+    nats: NatsServer,
+    environment: dict[str, str] | None = None,
+    *,
+    replicas: int = 1,
+    of_services: Mapping[str, Mapping[str, str]] | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[System]:
-    system = System(directory, nats, environment or {}, replicas=replicas)
+    """`environment` is that of all services, `of_services` of some; `credentials` show us to the routers."""
+    system = System(
+        directory,
+        nats,
+        environment or {},
+        replicas=replicas,
+        of_services=of_services or {},
+        credentials=credentials,
+    )
     try:
         yield system
     finally:

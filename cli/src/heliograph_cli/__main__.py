@@ -15,11 +15,13 @@ from heliograph_cli import pull as images
 from heliograph_cli import resolve as router_keys
 from heliograph_cli import up as cluster
 from heliograph_cli.command import run
+from heliograph_cli.credentials import Tls, authorization_of
 from heliograph_cli.errors import NotUnderstood
 from heliograph_cli.layout import Layout
 from heliograph_cli.local_cluster import Containerd
 from heliograph_cli.render import bars, pulled_table
 from heliograph_shared.reference import InvalidReference, Reference, parse_reference
+from heliograph_shared.tls import TlsFiles
 
 CONTAINERD_CONTENT = Path("/var/lib/containerd/io.containerd.content.v1.content")
 
@@ -34,6 +36,37 @@ app = typer.Typer(
 RouterTarget = Annotated[
     str,
     typer.Option("--router", envvar="HELIOGRAPH_ROUTER_TARGET", help="a router: host:port or gRPC target"),
+]
+
+BasicAuthFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="HELIOGRAPH_BASIC_AUTH_FILE",
+        dir_okay=False,
+        help="user:password, one a line; the first is sent to the mirror",
+    ),
+]
+
+TlsCaFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="HELIOGRAPH_TLS_CA_FILE", dir_okay=False, help="whom to believe, PEM; for a router: use TLS"
+    ),
+]
+TlsCertFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="HELIOGRAPH_TLS_CERT_FILE", dir_okay=False, help="our certificate, PEM, where one is wanted"
+    ),
+]
+TlsKeyFile = Annotated[
+    Path | None, typer.Option(envvar="HELIOGRAPH_TLS_KEY_FILE", dir_okay=False, help="its key")
+]
+TlsServerName = Annotated[
+    str,
+    typer.Option(
+        envvar="HELIOGRAPH_TLS_SERVER_NAME", help="what the server's certificate names, if not its address"
+    ),
 ]
 
 
@@ -71,6 +104,7 @@ def up(
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="exit when the image has been pulled")] = False,
+    basic_auth_file: BasicAuthFile = None,
 ) -> None:
     """Bring up the whole system on this machine and pull an image through it."""
     sockets = containerd or []
@@ -84,6 +118,7 @@ def up(
         image=image,
         directory=directory,
         once=once,
+        basic_auth_file=basic_auth_file.absolute() if basic_auth_file else None,
     )
     run(cluster.up(options, Console(highlight=False)), endless=not once)
 
@@ -97,9 +132,15 @@ def pull(
         Path | None,
         typer.Option(file_okay=False, help="an OCI layout to keep it in; without one it is only verified"),
     ] = None,
+    basic_auth_file: BasicAuthFile = None,
+    tls_ca_file: TlsCaFile = None,
+    tls_cert_file: TlsCertFile = None,
+    tls_key_file: TlsKeyFile = None,
+    tls_server_name: TlsServerName = "",
 ) -> None:
     """Pull an image through a mirror, verify every byte, and show where it came from."""
-    run(_pull(_reference(reference), mirror, output, Console(highlight=False)))
+    tls = Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
+    run(_pull(_reference(reference), mirror, output, basic_auth_file, tls, Console(highlight=False)))
 
 
 @app.command()
@@ -107,19 +148,32 @@ def resolve(
     reference: Annotated[str, typer.Argument(help="a tag, a digest, or a name with a digest")],
     *,
     router: RouterTarget = "127.0.0.1:5001",
+    tls_ca_file: TlsCaFile = None,
+    tls_cert_file: TlsCertFile = None,
+    tls_key_file: TlsKeyFile = None,
+    tls_server_name: TlsServerName = "",
 ) -> None:
     """Show which nodes hold an image or a blob."""
+    tls = Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
     try:
         key = router_keys.key_of(reference)
     except InvalidReference as error:
         raise typer.BadParameter(str(error)) from error
-    run(router_keys.resolve(key, router, Console(highlight=False)))
+    run(router_keys.resolve(key, router, tls, Console(highlight=False)))
 
 
 @app.command()
-def nodes(*, router: RouterTarget = "127.0.0.1:5001") -> None:
+def nodes(
+    *,
+    router: RouterTarget = "127.0.0.1:5001",
+    tls_ca_file: TlsCaFile = None,
+    tls_cert_file: TlsCertFile = None,
+    tls_key_file: TlsKeyFile = None,
+    tls_server_name: TlsServerName = "",
+) -> None:
     """List the nodes that a router knows."""
-    run(router_nodes.nodes(router, Console(highlight=False)))
+    tls = Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
+    run(router_nodes.nodes(router, tls, Console(highlight=False)))
 
 
 @app.command()
@@ -129,10 +183,18 @@ def events(
         str, typer.Option(envvar="HELIOGRAPH_NATS_URL", help="the bus, a comma list of URLs")
     ] = "nats://127.0.0.1:4222",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object for each message")] = False,
+    nats_user_file: Annotated[
+        Path | None,
+        typer.Option(envvar="HELIOGRAPH_NATS_USER_FILE", dir_okay=False, help="one line user:password"),
+    ] = None,
+    tls_ca_file: TlsCaFile = None,
+    tls_cert_file: TlsCertFile = None,
+    tls_key_file: TlsKeyFile = None,
 ) -> None:
     """Show what the nodes announce, as it happens."""
     urls = [url for part in nats.split(",") if (url := part.strip())]
-    run(bus_events.events(urls, as_json=as_json), endless=True)
+    tls = Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file))
+    run(bus_events.events(urls, nats_user_file, tls, as_json=as_json), endless=True)
 
 
 @app.command()
@@ -190,13 +252,21 @@ async def _doctor(options: doctors.Options, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-async def _pull(reference: Reference, mirror: str, output: Path | None, console: Console) -> None:
+async def _pull(
+    reference: Reference,
+    mirror: str,
+    output: Path | None,
+    basic_auth_file: Path | None,
+    tls: Tls,
+    console: Console,
+) -> None:
+    authorization = authorization_of(basic_auth_file)
     store: images.Store = images.Nowhere()
     if output is not None:
         store = layout = Layout(output)
         layout.create()
     with bars(console) as watcher:
-        pulled = await images.pull(reference, mirror, store, watcher)
+        pulled = await images.pull(reference, mirror, store, watcher, authorization=authorization, tls=tls)
     console.print(pulled_table(pulled))
 
 

@@ -4,6 +4,7 @@ Failure
 ├── Unreachable      nothing usable answers at an address
 ├── PullFailed       the mirror did not serve the image, or served something else
 ├── NotAnswered      the router knows no answer
+├── UnusableFile     a file of credentials cannot be used
 ├── UnusableLayout   a directory is not the OCI image layout that it should be
 ├── NotUnderstood    a service refuses its settings
 ├── NotReady         a part of the local cluster does not start
@@ -33,6 +34,12 @@ class NotAnswered(Failure):
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"{key}: {reason}")
         self.key, self.reason = key, reason
+
+
+class UnusableFile(Failure):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
 
 
 class UnusableLayout(Failure):

@@ -6,12 +6,14 @@ What does not fit the contract is shown as what it is; it never ends the stream.
 import asyncio
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import assert_never
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import Unreachable
 from heliograph_cli.render import plain, short, size
 from heliograph_shared import bus, subjects
@@ -32,7 +34,7 @@ _SHOWN_TAGS = 3
 Message = ContentChanged | NodeHeartbeat | NodeLeft | SnapshotRequest | RouterStarted
 
 
-async def events(urls: list[str], *, as_json: bool) -> None:
+async def events(urls: list[str], user_file: Path | None, tls: Tls, *, as_json: bool) -> None:
     """Print every message until cancelled. Raises `Unreachable` when no server answers at first."""
     subscribed: asyncio.Future[Subscription] = asyncio.get_running_loop().create_future()
 
@@ -41,7 +43,8 @@ async def events(urls: list[str], *, as_json: bool) -> None:
         if not subscribed.done():  # else it was given up just now
             subscribed.set_result(subscription)
 
-    async with bus.connect(urls, name="heliograph events", on_connect=subscribe):
+    access = tls.access(urls, user_file)
+    async with bus.connect(urls, name="heliograph events", on_connect=subscribe, access=access):
         try:
             subscription = await asyncio.wait_for(subscribed, _CONNECT_TIMEOUT_S)
         except TimeoutError as error:

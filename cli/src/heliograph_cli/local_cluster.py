@@ -53,8 +53,11 @@ class LocalCluster:
     services: tuple[Program, ...]
 
 
-def plan(directory: Path, stores: Sequence[Store], ports: Ports) -> LocalCluster:
+def plan(
+    directory: Path, stores: Sequence[Store], ports: Ports, *, basic_auth_file: Path | None = None
+) -> LocalCluster:
     """A node for each of `stores`, named `node-1` and so on; nothing is started yet. Raises `Failure`."""
+    basic_auth = {"HELIOGRAPH_BASIC_AUTH_FILE": str(basic_auth_file)} if basic_auth_file else {}
     bus_port, bus_health = ports.take(), ports.take()
     nats_url = f"nats://{HOST}:{bus_port}"
     bus = Program(
@@ -73,7 +76,7 @@ def plan(directory: Path, stores: Sequence[Store], ports: Ports) -> LocalCluster
     for number, store in enumerate(stores, start=1):
         registry, registry_admin, indexer_admin = (f"{HOST}:{ports.take()}" for _ in range(3))
         node = Node(f"node-{number}", store, registry, registry_admin)
-        services += _node_services(node, directory, nats_url, router, indexer_admin)
+        services += _node_services(node, directory, nats_url, router, indexer_admin, basic_auth)
         nodes.append(node)
     return LocalCluster(nats_url, router, tuple(nodes), bus, tuple(services))
 
@@ -86,7 +89,12 @@ async def run_cluster(cluster: LocalCluster, logs: Path) -> AsyncIterator[None]:
 
 
 def _node_services(
-    node: Node, directory: Path, nats_url: str, router: str, indexer_admin: str
+    node: Node,
+    directory: Path,
+    nats_url: str,
+    router: str,
+    indexer_admin: str,
+    basic_auth: dict[str, str],
 ) -> Iterable[Program]:
     match node.store:
         case Layout(path=content):
@@ -101,7 +109,7 @@ def _node_services(
         "HELIOGRAPH_NODE_NAME": node.name,
         "HELIOGRAPH_STATE_PATH": str(directory / f"{node.name}.json"),
     }
-    yield _service(f"{node.name} registry", "registry", node.debug, shared | {
+    yield _service(f"{node.name} registry", "registry", node.debug, shared | basic_auth | {
         "HELIOGRAPH_CONTENT_PATH": str(content),
         "HELIOGRAPH_REGISTRY_LISTEN": node.registry,
         "HELIOGRAPH_ROUTER_TARGET": f"dns:///{router}",

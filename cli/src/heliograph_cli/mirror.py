@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 
+from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import PullFailed, Unreachable
 from heliograph_cli.image import MANIFEST_TYPES, MAX_MANIFEST_BYTES, Descriptor
 from heliograph_shared import telemetry
@@ -24,8 +25,10 @@ Write = Callable[[bytes], None]
 
 
 class Mirror:
-    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, url: str, server_name: str = "") -> None:
+        """`server_name` is what its certificate must name instead of its address."""
         self._client, self._url = client, url
+        self._extensions = {"sni_hostname": server_name} if server_name else None
 
     async def digest_of(self, reference: Reference) -> Digest | None:
         """What the tag names, by HEAD; None where the mirror does not tell. Raises `PullFailed`."""
@@ -95,6 +98,7 @@ class Mirror:
             f"v2/{reference.repository}/{path}",
             params={"ns": reference.registry},
             headers=headers,
+            extensions=self._extensions,
         )
         try:
             async with asked as answer:
@@ -116,22 +120,28 @@ class Mirror:
 
 
 @asynccontextmanager
-async def open_mirror(url: str) -> AsyncIterator[Mirror]:
-    """Own the connections; the current trace context is sent with every request. Raises `Unreachable`."""
+async def open_mirror(url: str, *, authorization: str = "", tls: Tls | None = None) -> AsyncIterator[Mirror]:
+    """Own the connections; the current trace context is sent with every request.
+
+    `authorization` is the value of that header, which does not follow a redirect to another host. Raises
+    `Unreachable`, and `StartupError` where files of `tls` cannot be used.
+    """
     try:
         base = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise Unreachable("registry", url, str(error)) from error
     if base.scheme not in {"http", "https"} or not base.host:
         raise Unreachable("registry", url, "not a URL such as http://127.0.0.1:5000")
+    tls = tls or Tls()
     async with httpx.AsyncClient(
         base_url=base,
-        headers=telemetry.inject(),
+        verify=tls.context() if base.scheme == "https" else False,
+        headers={**telemetry.inject(), **({"authorization": authorization} if authorization else {})},
         timeout=_TIMEOUT,
         follow_redirects=True,
         trust_env=False,
     ) as client:
-        yield Mirror(client, url)
+        yield Mirror(client, url, tls.server_name)
 
 
 def _first_byte(answer: httpx.Response, digest: Digest) -> int:

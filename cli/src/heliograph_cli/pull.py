@@ -13,6 +13,7 @@ from typing import Protocol
 
 from opentelemetry import trace
 
+from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import PullFailed
 from heliograph_cli.image import (
     Descriptor,
@@ -96,10 +97,18 @@ class Pulled:
         return sum(part.size_bytes for part in self.parts)
 
 
-async def pull(reference: Reference, mirror_url: str, store: Store, watcher: Watcher) -> Pulled:
+async def pull(
+    reference: Reference,
+    mirror_url: str,
+    store: Store,
+    watcher: Watcher,
+    *,
+    authorization: str = "",
+    tls: Tls | None = None,
+) -> Pulled:
     """The image for this machine's architecture. Raises `PullFailed`, `Unreachable`, `UnusableLayout`."""
     with tracer.start_as_current_span("pull", attributes={"heliograph.reference": str(reference)}):
-        async with open_mirror(mirror_url) as mirror:
+        async with open_mirror(mirror_url, authorization=authorization, tls=tls) as mirror:
             return await _Puller(mirror, store, watcher).pull(reference)
 
 

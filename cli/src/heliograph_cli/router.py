@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import Unreachable
 from heliograph_shared import telemetry
 from heliograph_shared.digest import InvalidDigest, parse_digest
@@ -56,8 +57,15 @@ class Router:
 
 
 @asynccontextmanager
-async def open_router(target: str) -> AsyncIterator[Router]:
-    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+async def open_router(target: str, tls: Tls | None = None) -> AsyncIterator[Router]:
+    """Encrypted if `tls` names a file. Raises `StartupError` when that cannot be used."""
+    credentials = tls.credentials() if tls else None
+    if tls is None or credentials is None:
+        channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+    else:
+        named = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
+        channel = grpc.aio.secure_channel(target, credentials, options=(*_OPTIONS, *named))
+    async with channel:
         yield Router(channel, target)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from heliograph_cli.credentials import authorization_of
 from heliograph_cli.errors import NotAnswered, UnusableLayout
 from heliograph_cli.image import Descriptor
 from heliograph_cli.layout import Layout, usable
@@ -32,13 +33,17 @@ _KEYS_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`image` is an OCI layout, `directory` where the stores are kept; without them they are made up."""
+    """`image` is an OCI layout, `directory` where the stores are kept; without them they are made up.
+
+    With `basic_auth_file` the registries want a user and password.
+    """
 
     nodes: int
     containerds: Sequence[Containerd]
     image: Path | None
     directory: Path | None
     once: bool
+    basic_auth_file: Path | None = None
 
 
 async def up(options: Options, console: Console) -> None:
@@ -50,7 +55,7 @@ async def up(options: Options, console: Console) -> None:
         for layout in layouts:
             layout.create()
         stores: list[Store] = [*layouts, *options.containerds]
-        cluster = plan(directory, stores, ports)
+        cluster = plan(directory, stores, ports, basic_auth_file=options.basic_auth_file)
         logs = directory / "logs"
         with usable(logs):
             logs.mkdir(exist_ok=True)
@@ -58,30 +63,31 @@ async def up(options: Options, console: Console) -> None:
         began = time.monotonic()
         async with run_cluster(cluster, logs), open_router(cluster.router) as router:
             _say(console, f"ready after {time.monotonic() - began:.1f} s")
-            images = await _show(cluster, layouts, options.image, router, console)
+            images = await _show(cluster, layouts, options, router, console)
             if not options.once:
-                _say_what_to_try(cluster, next(iter(images)), console)
+                _say_what_to_try(cluster, next(iter(images)), options.basic_auth_file, console)
                 await asyncio.Event().wait()
 
 
 async def _show(
-    cluster: LocalCluster, layouts: Sequence[Layout], image: Path | None, router: Router, console: Console
+    cluster: LocalCluster, layouts: Sequence[Layout], options: Options, router: Router, console: Console
 ) -> Mapping[str, Descriptor]:
     first, second, *others = cluster.nodes
-    images = await asyncio.to_thread(_seed, layouts[0], image)
+    images = await asyncio.to_thread(_seed, layouts[0], options.image)
     digests = layouts[0].digests()
+    authorization = authorization_of(options.basic_auth_file)
     for name in images:
         _say(console, "", f"{first.name} holds {name}")
     seconds = await _announced(router, [*images, *digests], by=first)
     _say(console, f"the router knows its {len(digests)} blobs after {seconds:.2f} s")
     for name in images:
         _say(console, "", f"{second.name} pulls {name}")
-        console.print(pulled_table(await _pull(name, second, layouts[1], console)))
+        console.print(pulled_table(await _pull(name, second, layouts[1], console, authorization)))
     if len(layouts) > 2:
         third = others[0]
         await _announced(router, [*images, *layouts[1].digests()], by=second)
         for name in images:
-            pulled = await _pull(name, third, layouts[2], console)
+            pulled = await _pull(name, third, layouts[2], console, authorization)
             _say(console, "", f"{third.name} pulled {name} then: {_sources(pulled)}")
     return images
 
@@ -113,9 +119,9 @@ async def _announced(router: Router, keys: Sequence[str], *, by: Node) -> float:
     return time.monotonic() - began
 
 
-async def _pull(name: str, node: Node, layout: Layout, console: Console) -> Pulled:
+async def _pull(name: str, node: Node, layout: Layout, console: Console, authorization: str) -> Pulled:
     with bars(console) as watcher:
-        return await pull(parse_reference(name), node.url, layout, watcher)
+        return await pull(parse_reference(name), node.url, layout, watcher, authorization=authorization)
 
 
 def _sources(pulled: Pulled) -> str:
@@ -126,7 +132,10 @@ def _sources(pulled: Pulled) -> str:
     return f"{counted}; {size(pulled.size_bytes)} in {pulled.seconds:.2f} s"
 
 
-def _say_what_to_try(cluster: LocalCluster, image: str, console: Console) -> None:
+def _say_what_to_try(
+    cluster: LocalCluster, image: str, basic_auth_file: Path | None, console: Console
+) -> None:
+    auth = f" --basic-auth-file {basic_auth_file}" if basic_auth_file else ""
     lines = ["", f"nats    {cluster.nats_url}", f"router  {cluster.router}"]
     lines += [f"{node.name}  {node.url}" for node in cluster.nodes]
     heliograph, last = _script("heliograph"), cluster.nodes[-1]
@@ -135,7 +144,7 @@ def _say_what_to_try(cluster: LocalCluster, image: str, console: Console) -> Non
         "try, in another terminal:",
         f"  {heliograph} nodes --router {cluster.router}",
         f"  {heliograph} resolve {image} --router {cluster.router}",
-        f"  {heliograph} pull {image} --mirror {last.url}",
+        f"  {heliograph} pull {image} --mirror {last.url}{auth}",
         f"  {heliograph} events --nats {cluster.nats_url}",
     ]
     for node in cluster.nodes:
@@ -144,7 +153,7 @@ def _say_what_to_try(cluster: LocalCluster, image: str, console: Console) -> Non
                 "",
                 f"to let {node.store.socket} pull through {node.name}:",
                 f"  {_script('heliograph-configurator')} apply --mirror-targets {node.url}"
-                " --registry-config-path /etc/containerd/certs.d",
+                f" --registry-config-path /etc/containerd/certs.d{auth}",
             ]
     _say(console, *lines, "", "Ctrl-C ends it all")
 

@@ -1,15 +1,39 @@
 """The admin port of every service: `/metrics`, `/livez`, `/readyz`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from heliograph_shared.limited_http import limited
+from heliograph_shared.reloading import reloads
+
 Readiness = Callable[[], str | None]
 """None when ready, else why not, for a person."""
+
+
+class _Reloads(Collector):
+    """Files that were replaced: certificates, passwords."""
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "heliograph_reloads",
+            "Files that changed and were read again; failed: not usable, what was read before stays",
+            labels=["what", "outcome"],
+        )
+        for (what, outcome), count in sorted(reloads.items()):
+            family.add_metric([what, outcome], count)
+        yield family
+
+
+_of_all_services = CollectorRegistry()
+_of_all_services.register(_Reloads())
+_of_all_services.register(limited)
 
 
 def admin_routes(readiness: Readiness, collected: CollectorRegistry = REGISTRY) -> list[Route]:
@@ -23,7 +47,8 @@ def admin_routes(readiness: Readiness, collected: CollectorRegistry = REGISTRY) 
         return PlainTextResponse(f"not ready: {reason}\n", status_code=503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(collected), headers={"content-type": CONTENT_TYPE_LATEST})
+        text = generate_latest(collected) + generate_latest(_of_all_services)
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
     return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
 

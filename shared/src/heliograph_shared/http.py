@@ -1,18 +1,29 @@
-"""uvicorn as a part of a service: on a socket we bound, without its own signals and logs."""
+"""uvicorn as a part of a service: on a socket we bound, within limits, without its own signals and logs."""
 
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
 
+from heliograph_shared.limited_http import LimitedProtocol, Limits, watch
+from heliograph_shared.runtime import background
+
+_BACKLOG = 2048
+_HANDSHAKE_TIMEOUT_S = 10
+_TLS_GOODBYE_S = 60
+"""For what is still to be sent over TLS to a client that is slow, and for its goodbye."""
+
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
         super().__init__(config)
+        self._tls = tls
         self.listening = asyncio.Event()
 
     @contextmanager
@@ -21,8 +32,23 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """As uvicorn's, which cannot be told how long a TLS handshake may take."""
+        await self.lifespan.startup()
+        times = {"ssl_handshake_timeout": _HANDSHAKE_TIMEOUT_S, "ssl_shutdown_timeout": _TLS_GOODBYE_S}
+        tls: dict[str, Any] = {"ssl": self._tls, **times} if self._tls else {}
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(self._protocol, sock=bound, backlog=_BACKLOG, **tls)
+            for bound in sockets or []
+        ]
+        self.started = True
         self.listening.set()
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
 
 @asynccontextmanager
@@ -30,15 +56,16 @@ async def serve_http(
     app: Any,
     bound: socket.socket,
     *,
-    protocol: Any = "auto",
+    protocol: Callable[..., LimitedProtocol] = LimitedProtocol,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    tls: ssl.SSLContext | None = None,
     keep_alive_s: int = 5,
     shutdown_s: int = 5,
-    limit_connections: int | None = None,
 ) -> AsyncIterator[None]:
     """Serve the ASGI `app` on `bound` while the body runs, then let requests finish for `shutdown_s`."""
     config = uvicorn.Config(
         app,
-        http=protocol,
+        http=partial(protocol, limits=limits),  # type: ignore[arg-type]  # called as a class is
         ws="none",
         lifespan="off",
         log_config=None,
@@ -47,16 +74,15 @@ async def serve_http(
         proxy_headers=False,
         timeout_keep_alive=keep_alive_s,
         timeout_graceful_shutdown=shutdown_s,
-        limit_concurrency=limit_connections,
-        backlog=2048,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients send is not our warning
-    server = _Server(config)
+    server = _Server(config, tls)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]))
         try:
             await server.listening.wait()
-            yield
+            async with background(watch(server.server_state.connections, limits)):
+                yield
         finally:
             server.should_exit = True
             await asyncio.wait([serving])  # or the group would cancel it when the body has failed

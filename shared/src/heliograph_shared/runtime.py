@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import random
+import resource
 import signal
 import socket
 import sys
@@ -103,6 +104,12 @@ def backoff(first: float = 0.2, most: float = 5.0) -> Iterator[float]:
     while True:
         yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
         delay = min(delay * 2, most)
+
+
+def raise_descriptor_limit() -> None:
+    """To what the system allows: the usual 1,024 is meant for programs that call select(2)."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def bind(address: Address) -> socket.socket:

@@ -4,10 +4,11 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from heliograph_shared.address import Address, InvalidAddress
@@ -81,6 +82,14 @@ Addresses = Annotated[CommaList, AfterValidator(_reachable)]
 PatternList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed(_between_expressions))]
 """Regular expressions; a comma that is a part of one does not end it."""
 
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+OptionalFile = Annotated[Path | None, BeforeValidator(_none_if_empty)]
+"""A file that need not be named; empty is none."""
+
 NodeName = Annotated[
     str,
     Field(
@@ -89,6 +98,39 @@ NodeName = Annotated[
         max_length=253,
         description="this node's name",
     ),
+]
+
+
+def _with_certificate(key: Path | None, info: ValidationInfo) -> Path | None:
+    if (key is None) is not (info.data.get("tls_cert_file") is None):
+        raise ValueError("a certificate and its key go together")
+    return key
+
+
+def _with_authority(verify: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - as pydantic calls it
+    if verify and info.data.get("tls_ca_file") is None:
+        raise ValueError("needs TLS_CA_FILE, whose certificates callers show")
+    return verify
+
+
+TlsCertFile = Annotated[OptionalFile, Field(default=None, description="our certificate, PEM; empty: none")]
+TlsKeyFile = Annotated[
+    OptionalFile,
+    AfterValidator(_with_certificate),
+    Field(default=None, validate_default=True, description="its key, PEM, not encrypted"),
+]
+TlsCaFile = Annotated[
+    OptionalFile,
+    Field(default=None, description="certificates of those whom we believe, PEM; empty: the system's"),
+]
+TlsVerifyClients = Annotated[
+    bool,
+    AfterValidator(_with_authority),
+    Field(description="whether callers must show a certificate of those whom we believe (mutual TLS)"),
+]
+NatsUserFile = Annotated[
+    OptionalFile,
+    Field(default=None, description="file of one line user:password for NATS; empty: what the URL says"),
 ]
 
 

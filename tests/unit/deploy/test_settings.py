@@ -23,14 +23,6 @@ from tests.unit.deploy.manifests import (
 
 DOWNWARD = {"spec.nodeName": "node-1", "status.hostIP": "10.0.0.7", "metadata.name": "heliograph-nats-0"}
 REFERENCE = re.compile(r"\$\(([A-Z_]+)\)")
-# TEMPORARY, to be removed at the merge: settings that come from elsewhere, and are checked here from then on.
-TLS = {"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CA_FILE", "TLS_VERIFY_CLIENTS", "TLS_SERVER_NAME"}
-COMING = {
-    "configurator": {"REGISTRY_READY_URL", "DIAL_TIMEOUT", "BASIC_AUTH_FILE", *TLS},
-    "indexer": {"NATS_USER_FILE", "CONTAINERD_CONFIG_PATH", "REGISTRY_CONFIG_PATH", *TLS},
-    "registry": {"BASIC_AUTH_FILE", *TLS},
-    "router": {"NATS_USER_FILE", *TLS},
-}
 
 
 def given(container: Container, host_ip: str = "10.0.0.7") -> dict[str, str]:
@@ -66,7 +58,6 @@ def test_every_variable_is_a_setting_of_its_service(mix: tuple[str, ...]) -> Non
     for service, container in deployed(mixed(*mix)).items():
         module = importlib.import_module(f"heliograph_{service}.settings")
         known = {f"{PREFIX}{field}".upper() for field in module.Settings.model_fields}
-        known |= {PREFIX + name for name in COMING[service]}
 
         named = {entry["name"] for entry in container.spec["env"]}
         assert {name for name in named if name.startswith(PREFIX)} <= known, service

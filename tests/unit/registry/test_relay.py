@@ -43,7 +43,7 @@ class Dying:
     def failed(self, reason: str) -> PeerFailed:
         return PeerFailed("peer", reason)
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = 1 << 20) -> bytes:
         if not self.left_bytes:
             return b""
         if not self._portion:

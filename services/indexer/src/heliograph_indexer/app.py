@@ -26,15 +26,19 @@ from heliograph_indexer.service import AdmitsTag, Indexer
 from heliograph_indexer.settings import Settings
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
+from heliograph_shared.bus import Access
 from heliograph_shared.filters import ImageFilter, InvalidFilter
 from heliograph_shared.findings import Finding, Unchecked
 from heliograph_shared.http import serve_http
 from heliograph_shared.reference import Reference, parse_tag_reference
 from heliograph_shared.runtime import StartupError, background, bind
+from heliograph_shared.tls import TlsFiles
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Announce this node until `stop`. Raises `StartupError`."""
+    tls = TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)
+    access = Access.by_files(settings.nats_url, settings.nats_user_file, tls)
     bus = NatsBus(settings.node_name, settings.zone)
     indexer = Indexer(
         store=_store(settings),
@@ -59,6 +63,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             serve_http(admin, bind(settings.admin_listen)),
             bus.open(
                 settings.nats_url,
+                access,
                 on_connected=indexer.bus_connected,
                 on_hello=indexer.router_started,
                 on_snapshot=indexer.snapshot,

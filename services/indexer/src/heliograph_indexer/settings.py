@@ -11,9 +11,13 @@ from heliograph_shared.settings import (
     Addresses,
     MirroredRegistries,
     NatsUrls,
+    NatsUserFile,
     NodeName,
     RegistryFilters,
     ServiceSettings,
+    TlsCaFile,
+    TlsCertFile,
+    TlsKeyFile,
     has_usable_port,
 )
 
@@ -27,6 +31,10 @@ def _none_if_empty(value: object) -> object:
 class Settings(ServiceSettings):
     node_name: NodeName
     nats_url: NatsUrls
+    nats_user_file: NatsUserFile
+    tls_cert_file: TlsCertFile
+    tls_key_file: TlsKeyFile
+    tls_ca_file: TlsCaFile
     content_store: Literal["containerd", "oci-layout"] = Field(
         "containerd", description="where this node's images lie"
     )

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 
 from heliograph_registry.adapters.answers import Answers
 from heliograph_registry.adapters.asgi import Distribution
+from heliograph_registry.adapters.basic_auth import BasicAuth
+from heliograph_registry.adapters.connections import PeerTls
 from heliograph_registry.adapters.dns import open_dns_peers
 from heliograph_registry.adapters.filesystem import FileContent, open_readers
 from heliograph_registry.adapters.grpc import open_resolver
@@ -28,11 +30,14 @@ from heliograph_registry.service import Mirror
 from heliograph_registry.settings import Settings
 from heliograph_registry.waits import Waits
 from heliograph_shared import telemetry
+from heliograph_shared.accounts import reloaded_accounts
 from heliograph_shared.address import Address
 from heliograph_shared.admin import admin_routes
 from heliograph_shared.filters import ImageFilter, InvalidFilter
 from heliograph_shared.http import serve_http
-from heliograph_shared.runtime import StartupError, bind
+from heliograph_shared.limited_http import Limits
+from heliograph_shared.runtime import StartupError, bind, raise_descriptor_limit
+from heliograph_shared.tls import TlsFiles, client_contexts, http_server_context
 
 log = structlog.get_logger()
 
@@ -47,8 +52,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         images = ImageFilter(settings.mirrored_registries, settings.registry_filters)
     except InvalidFilter as error:
         raise StartupError(str(error)) from error
+    auth = _basic_auth(settings)
+    tls = _tls_files(settings)
+    context = http_server_context(tls, verify_clients=settings.tls_verify_clients) if tls else None
+    raise_descriptor_limit()
     data_socket, admin_socket = bind(settings.registry_listen), bind(settings.admin_listen)
-    bound_memory(data_socket)
+    bound_memory(data_socket, encrypted=context is not None)
     readers = open_readers()
     content = FileContent(settings.content_path, readers)
 
@@ -66,15 +75,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         open_pumps(readers) as pumps,
         readers,
     ):
-        async with open_mirror(settings, content, images, readers, metrics) as (mirror, ahead):
+        async with open_mirror(settings, content, images, readers, metrics, auth) as (mirror, ahead):
             answers = Answers(ahead, metrics)
-            protocol = partial(MirrorProtocol, pumps=pumps, at_once=answers.get)
+            protocol = partial(
+                MirrorProtocol, pumps=pumps, at_once=auth.guard(answers.get) if auth else answers.get
+            )
             data = serve_http(
-                Distribution(mirror, metrics, answers),
+                Distribution(mirror, metrics, answers, auth),
                 data_socket,
                 protocol=protocol,
+                limits=Limits(connections=settings.max_connections, idle_s=_KEEP_ALIVE_S),
                 keep_alive_s=_KEEP_ALIVE_S,
                 shutdown_s=_SHUTDOWN_S,
+                tls=context,
             )
             async with serve_http(admin, admin_socket), data:
                 log.info(
@@ -95,19 +108,28 @@ async def open_mirror(
     images: ImageFilter,
     readers: ThreadPoolExecutor,
     metrics: Metrics,
+    auth: BasicAuth | None = None,
 ) -> AsyncIterator[tuple[Mirror, Ahead]]:
     node, first_byte_s = settings.node_name, settings.first_byte_timeout_ms / 1000
-    facts = StateFile(settings.state_path)
+    facts, tls = StateFile(settings.state_path), _tls_files(settings)
     routers = open_resolver(
         settings.router_target,
         node=node,
         zone=settings.zone,
         max_peers=settings.peer_attempts,
         metrics=metrics,
+        tls=tls,
+        server_name=settings.tls_server_name,
     )
     async with (
         routers as resolver,
-        open_peers(node, stall_s=settings.peer_stall_timeout_s, metrics=metrics) as peers,
+        open_peers(
+            node,
+            stall_s=settings.peer_stall_timeout_s,
+            metrics=metrics,
+            authorization=auth.own if auth else None,
+            tls=PeerTls(client_contexts(tls), settings.tls_server_name) if tls else None,
+        ) as peers,
         open_dns_peers([Address.parse(text) for text in settings.peer_dns]) as nearby,
     ):
         peering = Peering(
@@ -142,3 +164,16 @@ async def open_mirror(
                     first_byte_s=first_byte_s,
                 )
                 yield mirror, ahead
+
+
+def _basic_auth(settings: Settings) -> BasicAuth | None:
+    if settings.basic_auth_file is None:
+        return None
+    return BasicAuth(reloaded_accounts("basic-auth", settings.basic_auth_file))
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    """With a certificate of our own everything is encrypted, without one nothing."""
+    if settings.tls_cert_file is None:
+        return None
+    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)

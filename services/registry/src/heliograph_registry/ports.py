@@ -120,8 +120,8 @@ class PeerStream(Protocol):
 
     def failed(self, reason: str) -> PeerFailed: ...
 
-    async def read(self) -> bytes:
-        """Some bytes, empty once all that were announced have come.
+    async def read(self, most: int = ...) -> bytes:
+        """Some bytes, `most` at most, empty once all that were announced have come.
 
         Raises `PeerFailed` when the peer ends early or sends nothing for too long.
         """

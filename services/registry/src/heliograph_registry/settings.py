@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from heliograph_shared.address import Address, ListenAddress
 from heliograph_shared.settings import (
     Addresses,
     MirroredRegistries,
     NodeName,
+    OptionalFile,
     RegistryFilters,
     ServiceSettings,
+    TlsCaFile,
+    TlsCertFile,
+    TlsKeyFile,
+    TlsVerifyClients,
 )
 
 
@@ -31,6 +36,18 @@ class Settings(ServiceSettings):
         Address("::", 9090), description="where health and metrics are served"
     )
     router_target: str = Field("dns:///127.0.0.1:5001", description="the routers, a gRPC target")
+    basic_auth_file: OptionalFile = Field(
+        None,
+        description="file of user:password lines; whoever asks for content must know one of them, "
+        "and peers are sent the first; empty: anyone may ask",
+    )
+    tls_cert_file: TlsCertFile
+    tls_key_file: TlsKeyFile
+    tls_ca_file: TlsCaFile
+    tls_verify_clients: TlsVerifyClients = False
+    tls_server_name: str = Field(
+        "", description="what the certificates of peers and routers must name; empty: the address"
+    )
     peer_dns: Addresses = Field(
         (),
         max_length=16,
@@ -53,6 +70,9 @@ class Settings(ServiceSettings):
     max_transfers: int = Field(
         128, gt=0, description="blobs sent at once to peers, and as many to other clients; 503 beyond"
     )
+    max_connections: int = Field(
+        1024, gt=0, description="connections to the data port; beyond, the longest idle are closed"
+    )
     peer_stall_timeout_s: float = Field(
         10, gt=0, le=120, description="seconds of next to nothing until a peer is given up"
     )
@@ -60,3 +80,12 @@ class Settings(ServiceSettings):
         Path("/tmp"),  # noqa: S108 - files without names
         description="where a blob that is asked for again is kept while it is hashed",
     )
+
+    @field_validator("tls_ca_file")
+    @classmethod
+    def _goes_with_a_certificate(cls, authority: Path | None, info: ValidationInfo) -> Path | None:
+        if (authority is None) is not (info.data.get("tls_cert_file") is None):
+            raise ValueError(
+                "peers and routers are believed by it: it goes together with our own certificate"
+            )
+        return authority

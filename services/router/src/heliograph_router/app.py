@@ -14,8 +14,11 @@ from heliograph_router.service import Router
 from heliograph_router.settings import Settings
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
+from heliograph_shared.bus import Access
 from heliograph_shared.http import serve_http
+from heliograph_shared.rpc.credentials import server_credentials
 from heliograph_shared.runtime import background, bind
+from heliograph_shared.tls import TlsFiles
 
 log = structlog.get_logger()
 
@@ -29,6 +32,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     gc.set_threshold(*_COLLECTIONS)
     name = socket.gethostname()
     metrics = Metrics()
+    tls = TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)
+    access = Access.by_files(settings.nats_url, settings.nats_user_file, tls)
+    credentials = None
+    if settings.tls_cert_file is not None:
+        credentials = server_credentials(tls, verify_clients=settings.tls_verify_clients)
     bus = NatsBus(name, metrics)
     router = Router(
         lease_s=settings.lease_s,
@@ -62,9 +70,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 totals=router.totals,
                 readiness=readiness,
                 metrics=metrics,
+                credentials=credentials,
             ),
             bus.open(
                 settings.nats_url,
+                access,
                 on_event=router.heard,
                 on_hello_sent=router.hello_sent,
                 on_link_lost=router.link_lost,

@@ -3,13 +3,26 @@
 from pydantic import Field
 
 from heliograph_shared.address import Address, ListenAddress
-from heliograph_shared.settings import NatsUrls, ServiceSettings
+from heliograph_shared.settings import (
+    NatsUrls,
+    NatsUserFile,
+    ServiceSettings,
+    TlsCaFile,
+    TlsCertFile,
+    TlsKeyFile,
+    TlsVerifyClients,
+)
 
 
 class Settings(ServiceSettings):
     """Knows which node holds which content."""
 
     nats_url: NatsUrls
+    nats_user_file: NatsUserFile
+    tls_cert_file: TlsCertFile
+    tls_key_file: TlsKeyFile
+    tls_ca_file: TlsCaFile
+    tls_verify_clients: TlsVerifyClients = False
     router_listen: ListenAddress = Field(
         Address("::", 5001), description="where resolvers are answered, gRPC"
     )

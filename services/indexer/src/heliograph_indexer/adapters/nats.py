@@ -53,6 +53,7 @@ class NatsBus:
     async def open(
         self,
         servers: Sequence[str],
+        access: bus.Access = bus.NO_ACCESS,
         *,
         on_connected: OnMoment,
         on_hello: OnMoment,
@@ -82,7 +83,9 @@ class NatsBus:
             on_connected()
 
         name = f"heliograph-indexer {self._node}"
-        async with bus.connect(servers, name=name, on_connect=connected, on_reconnect=reconnected):
+        async with bus.connect(
+            servers, name=name, on_connect=connected, on_reconnect=reconnected, access=access
+        ):
             try:
                 yield
             finally:

@@ -8,6 +8,8 @@ import structlog
 from opentelemetry import trace
 
 from heliograph_registry.adapters.answers import Answers
+from heliograph_registry.adapters.basic_auth import CHALLENGE, BasicAuth
+from heliograph_registry.adapters.copies import Copies
 from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.adapters.request import Request, manifest_headers
 from heliograph_registry.blobs import LOCAL, NOBODY, BlobAnswer
@@ -22,13 +24,15 @@ tracer = trace.get_tracer("heliograph_registry")
 
 
 class Distribution:
-    def __init__(self, mirror: Mirror, metrics: Metrics, answers: Answers) -> None:
-        """`answers` is told what it may answer by itself from then on."""
-        self._mirror, self._metrics, self._answers = mirror, metrics, answers
-        self._traced = telemetry.enabled()
+    def __init__(
+        self, mirror: Mirror, metrics: Metrics, answers: Answers, auth: BasicAuth | None = None
+    ) -> None:
+        """`answers` is told what it may answer by itself from then on. Without `auth` anyone may ask."""
+        self._mirror, self._metrics, self._answers, self._auth = mirror, metrics, answers, auth
+        self._traced, self._copies = telemetry.enabled(), Copies()
 
     async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
-        request = Request(scope, send)
+        request = Request(scope, send, self._copies)
         outcome = "failed"
         try:
             await (self._traced_answer(request) if self._traced else self._answer(request))
@@ -87,6 +91,10 @@ class Distribution:
             log.info("left to upstream", reason=request.reason, **fields)
 
     async def _answer(self, request: Request) -> None:
+        if self._auth is not None and not self._auth.admits(request.headers.get(b"authorization")):
+            return await request.refuse(
+                401, "UNAUTHORIZED", "user and password needed", reason="unauthorized", headers=[CHALLENGE]
+            )
         if request.method not in {"GET", "HEAD"}:
             return await request.refuse(405, "UNSUPPORTED", "this mirror is read-only", reason="read-only")
         try:

@@ -10,6 +10,7 @@ import grpc
 import structlog
 from opentelemetry import trace
 
+from heliograph_registry.adapters.channel import open_channel
 from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.domain.breaker import Breaker
 from heliograph_registry.domain.peer import Outcome, Peer, Resolution
@@ -18,6 +19,7 @@ from heliograph_shared import telemetry
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 from heliograph_shared.rpc import resolver_pb2 as pb
 from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
+from heliograph_shared.tls import TlsFiles
 
 _METHOD = "heliograph.resolver.v1.Resolver/Resolve"
 _BREAKER_HOLD_S = 2.0
@@ -44,28 +46,22 @@ tracer = trace.get_tracer("heliograph_registry")
 
 
 class GrpcResolver:
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        *,
-        target: str,
-        node: str,
-        zone: str,
-        max_peers: int,
-        metrics: Metrics,
-    ) -> None:
-        self._resolve = ResolverStub(channel).Resolve
-        self._resolve_or_wait = channel.unary_stream(  # a unary call shows headers only with the answer
-            f"/{_METHOD}",
-            request_serializer=pb.ResolveRequest.SerializeToString,
-            response_deserializer=pb.ResolveResponse.FromString,
-        )
+    def __init__(self, *, target: str, node: str, zone: str, max_peers: int, metrics: Metrics) -> None:
         self._target, self._node, self._zone, self._max_peers = target, node, zone, max_peers
         self._breaker = Breaker(_BREAKER_HOLD_S)
         self._took = {
             outcome: metrics.resolve.labels(outcome) for outcome in ("answered", "waited", "failed")
         }
         self._skipped = metrics.resolves_skipped
+
+    def use(self, channel: grpc.aio.Channel) -> None:
+        """From now on; has to be called before anything is resolved."""
+        self._resolve = ResolverStub(channel).Resolve
+        self._resolve_or_wait = channel.unary_stream(  # a unary call shows headers only with the answer
+            f"/{_METHOD}",
+            request_serializer=pb.ResolveRequest.SerializeToString,
+            response_deserializer=pb.ResolveResponse.FromString,
+        )
 
     async def resolve(
         self,
@@ -174,12 +170,19 @@ class _RouterLost(Exception):
 
 @asynccontextmanager
 async def open_resolver(
-    target: str, *, node: str, zone: str, max_peers: int, metrics: Metrics
+    target: str,
+    *,
+    node: str,
+    zone: str,
+    max_peers: int,
+    metrics: Metrics,
+    tls: TlsFiles | None = None,
+    server_name: str = "",
 ) -> AsyncIterator[GrpcResolver]:
-    """Own the channel for as long as the resolver is used; it connects at once, not at the first pull."""
-    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
-        channel.get_state(try_to_connect=True)
-        yield GrpcResolver(channel, target=target, node=node, zone=zone, max_peers=max_peers, metrics=metrics)
+    """Own the channel for as long as the resolver is used. See `open_channel`."""
+    resolver = GrpcResolver(target=target, node=node, zone=zone, max_peers=max_peers, metrics=metrics)
+    async with open_channel(target, _OPTIONS, tls=tls, server_name=server_name, use=resolver.use):
+        yield resolver
 
 
 def _metadata() -> tuple[tuple[str, str], ...]:

@@ -8,14 +8,14 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import quote
 
 import h11
 from opentelemetry import trace
 
-from heliograph_registry.adapters.connections import Connection, Connections
+from heliograph_registry.adapters.connections import Connection, Connections, PeerTls, PlainConnection
 from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.domain.pace import Pace, Side
 from heliograph_registry.domain.peer import Peer
@@ -36,15 +36,25 @@ Content = Blob | ManifestByDigest | ManifestByTag
 
 
 class HttpPeers:
-    def __init__(self, node: str, connections: Connections, *, stall_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        node: str,
+        connections: Connections,
+        *,
+        stall_s: float,
+        metrics: Metrics,
+        authorization: Callable[[], str] | None = None,
+    ) -> None:
         """`node` is this node's name, told to peers so that they answer from their own content.
 
-        A peer that sends nothing for `stall_s` within a body has failed.
+        A peer that sends nothing for `stall_s` within a body has failed. `authorization` is the value of
+        the header by which peers know us.
         """
         self._node, self._connections, self._stall_s = node, connections, stall_s
         self._answered, self._absent, self._failed = (
             metrics.peer_requests.labels(outcome) for outcome in ("answered", "absent", "failed")
         )
+        self._authorization = authorization
 
     async def fetch(
         self, peer: Peer, target: Blob | ManifestByDigest, wanted: ByteRange | None
@@ -109,13 +119,15 @@ class HttpPeers:
             span.set_attributes(
                 {
                     "http.request.method": method,
-                    "url.full": f"http://{connection.address}{path}",
+                    "url.full": f"{connection.scheme}://{connection.address}{path}",
                     "server.address": connection.address.host,
                     "server.port": connection.address.port,
                     "heliograph.peer": peer.node,
                 }
             )
         headers = [("heliograph-peer", quote(self._node)), *telemetry.inject().items()]
+        if self._authorization is not None:
+            headers.append(("authorization", self._authorization()))
         if wanted is not None:
             headers.append(("range", str(wanted)))
             span.set_attribute("http.request.header.range", [str(wanted)])
@@ -147,11 +159,18 @@ class HttpPeers:
 
 
 @asynccontextmanager
-async def open_peers(node: str, *, stall_s: float, metrics: Metrics) -> AsyncIterator[HttpPeers]:
+async def open_peers(
+    node: str,
+    *,
+    stall_s: float,
+    metrics: Metrics,
+    authorization: Callable[[], str] | None = None,
+    tls: PeerTls | None = None,
+) -> AsyncIterator[HttpPeers]:
     """Own the connections for as long as they are used."""
-    connections = Connections()
+    connections = Connections(tls)
     try:
-        yield HttpPeers(node, connections, stall_s=stall_s, metrics=metrics)
+        yield HttpPeers(node, connections, stall_s=stall_s, metrics=metrics, authorization=authorization)
     finally:
         connections.close()
 
@@ -177,7 +196,9 @@ class HttpStream:
 
     @property
     def socket(self) -> socket.socket:
-        return self._exchange.connection.socket
+        connection = self._exchange.connection
+        assert isinstance(connection, PlainConnection)  # nothing is spliced past an encryption
+        return connection.socket
 
     def take_first(self) -> bytes:
         piece, self._first = self._first, b""
@@ -192,12 +213,12 @@ class HttpStream:
         telemetry.failed(self._traced, error)
         return error
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = _PIECE_BYTES) -> bytes:
         if not self.left_bytes:
             return b""
         if self._first:
             return self.take_first()
-        piece = await self._receive(_PIECE_BYTES)
+        piece = await self._receive(most)
         self.left_bytes -= len(piece)
         return piece
 
@@ -206,7 +227,7 @@ class HttpStream:
         try:
             async with asyncio.timeout(self.stall_s):
                 wanted = min(self.left_bytes, most)
-                piece = await asyncio.get_running_loop().sock_recv(self.socket, wanted)
+                piece = await self._exchange.connection.receive(wanted)
         except OSError as error:
             raise self.failed(_STALLED if isinstance(error, TimeoutError) else str(error)) from error
         if not piece:
@@ -257,15 +278,14 @@ class _Exchange:
         self.response = h11.Response(status_code=500, headers=[])
 
     async def run(self, request: h11.Request) -> None:
-        loop = asyncio.get_running_loop()
-        connected = self.connection.socket
+        connection = self.connection
         heard = False
         try:
             head = self._protocol.send(request) or b""
-            await loop.sock_sendall(connected, head + (self._protocol.send(h11.EndOfMessage()) or b""))
+            await connection.send(head + (self._protocol.send(h11.EndOfMessage()) or b""))
             while not isinstance(event := self._protocol.next_event(), h11.Response):
                 if event is h11.NEED_DATA:
-                    data = await loop.sock_recv(connected, _MAX_HEAD_BYTES)
+                    data = await connection.receive(_MAX_HEAD_BYTES)
                     heard = heard or bool(data)
                     self._protocol.receive_data(data)
         except (OSError, h11.ProtocolError) as error:

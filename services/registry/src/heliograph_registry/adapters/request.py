@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, quote, unquote
 
 import orjson
 
+from heliograph_registry.adapters.copies import Copies
 from heliograph_registry.adapters.uvicorn import SPLICE, ZERO_COPY
 from heliograph_registry.blobs import NOBODY
 from heliograph_registry.domain.manifest import Manifest
@@ -26,7 +27,6 @@ from heliograph_shared import telemetry
 
 Headers = list[tuple[bytes, bytes]]
 
-_PIECE_BYTES = 1 << 20
 _KINDS = {Ping: "ping", ManifestByTag: "manifest", ManifestByDigest: "manifest", Blob: "blob"}
 _MOST_NOTED = 200  # characters of a header, within a span
 _NOTED = {b"user-agent": "user_agent.original", b"heliograph-peer": "heliograph.peer"}
@@ -39,7 +39,7 @@ _ROUTES = {
 
 
 class Request:
-    def __init__(self, scope: Any, send: Any) -> None:
+    def __init__(self, scope: Any, send: Any, copies: Copies) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -49,7 +49,7 @@ class Request:
         self.status, self.source, self.reason, self.sent_bytes = 0, NOBODY, "", 0
         self.began, self.answered_at = time.perf_counter(), 0.0
         self._peers, self._resumed_bytes = 0, 0
-        self._scope, self._send = scope, send
+        self._scope, self._send, self._copies = scope, send, copies
         self._extensions = scope.get("extensions", {})
 
     @property
@@ -149,16 +149,8 @@ class Request:
         if ZERO_COPY in self._extensions:
             await self._move({"type": ZERO_COPY, "file": blob, "offset": span.first, "count": span.count})
             return
-        position = span.first
-        while position <= span.last:
-            try:
-                piece = await blob.read(position, min(_PIECE_BYTES, span.last + 1 - position))
-            except OSError as error:
-                raise SourceFailed(str(error)) from error
-            if not piece:
-                raise SourceFailed("the file is shorter than it was")
-            await self.write(piece)
-            position += len(piece)
+        with self._copies.one_more():
+            await self._copy(blob, span)
 
     async def relay(self, stream: PeerStream) -> None:
         self._peers += 1
@@ -171,8 +163,9 @@ class Request:
 
     async def _relay(self, stream: PeerStream) -> None:
         if SPLICE not in self._extensions:
-            while piece := await stream.read():
-                await self.write(piece)
+            with self._copies.one_more():
+                while piece := await stream.read(self._copies.piece_bytes):
+                    await self.write(piece)
             return
         if first := stream.take_first():
             await self.write(first)
@@ -185,6 +178,18 @@ class Request:
                 raise stream.failed(error.reason) from error
             finally:
                 stream.skip(self.sent_bytes - before)
+
+    async def _copy(self, blob: LocalBlob, span: Span) -> None:
+        position = span.first
+        while position <= span.last:
+            try:
+                piece = await blob.read(position, min(self._copies.piece_bytes, span.last + 1 - position))
+            except OSError as error:
+                raise SourceFailed(str(error)) from error
+            if not piece:
+                raise SourceFailed("the file is shorter than it was")
+            await self.write(piece)
+            position += len(piece)
 
     async def _move(self, message: dict[str, Any]) -> None:
         message["moved"] = 0

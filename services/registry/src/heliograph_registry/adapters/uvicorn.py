@@ -20,11 +20,11 @@ from typing import Any
 
 import orjson
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from heliograph_registry.adapters.pump import Pumps
 from heliograph_registry.adapters.transfer import FileTransfer, SpliceTransfer, Transfer
 from heliograph_registry.errors import ClientGone, StreamBroken
+from heliograph_shared.limited_http import LimitedProtocol
 
 log = structlog.get_logger()
 
@@ -35,18 +35,24 @@ _LINGER_S = 5.0
 _MOST_UNSENT_BYTES = 1 << 20
 """Of a connection, in the kernel; what is sent and not yet acknowledged comes on top."""
 
+_ENCRYPTED_BYTES = 128 << 10  # in the kernel; socket(7): it doubles it
+_UNENCRYPTED_BYTES = 64 << 10  # beyond this the app waits; uvloop would let it run ahead by 512 KiB
+
 AtOnce = Callable[[bytes, list[tuple[bytes, bytes]]], bytes | None]
 
 
-def bound_memory(listening: socket.socket) -> None:
+def bound_memory(listening: socket.socket, *, encrypted: bool = False) -> None:
     """What slow clients may pile up in the kernel, which charges it to the container (cgroup v2).
 
-    Unlike a send buffer of fixed size it leaves what is under way to TCP. Connections inherit it.
+    Unlike a send buffer of fixed size it leaves what is under way to TCP; pumps see to that. What is
+    `encrypted` no pump moves, so there the buffer is fixed. Connections inherit it.
     """
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT_BYTES)
+    if encrypted:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ENCRYPTED_BYTES)
 
 
-class MirrorProtocol(HttpToolsProtocol):
+class MirrorProtocol(LimitedProtocol):
     """For `uvicorn.Config(http=...)`: the app may raise `StreamBroken` once it has started its response.
 
     When the client has gone the app is cancelled, so that no bytes are moved for nothing.
@@ -57,51 +63,33 @@ class MirrorProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._pumps, self._at_once = pumps, at_once
         self._inner, self.app = self.app, self._guarded
-        self._ending = False
         self._answering: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if self.scheme == "https":
+            self.transport.set_write_buffer_limits(_UNENCRYPTED_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)  # marks a cycle under way as disconnected
         if self._answering is not None:
             self._answering.cancel()
 
-    def data_received(self, data: bytes) -> None:
-        if not self._ending:
-            super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        cycle: Any = self.cycle  # None before the first request
-        idle = cycle is None or cycle.response_complete
+    def answer(self) -> None:
         plain = self.parser.get_method() == b"GET" and self.parser.should_keep_alive()
-        answer = self._at_once(self.url, self.headers) if idle and plain else None
+        ready = plain and not self.busy and not self.transport.get_write_buffer_size()
+        answer = self._at_once(self.url, self.headers) if ready else None
         if answer is None or self.parser.get_http_version() != "1.1":
-            super().on_headers_complete()
+            super().answer()
             return
         self.transport.write(_status_and_date(self.server_state.default_headers) + answer)
         self.on_response_complete()  # counts it, and closes the connection when it then stays idle
 
-    def on_body(self, body: bytes) -> None:
-        if self.cycle is not None:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if self.cycle is not None:
-            super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """What no request could be read from gets the spec's error, and no line in the log."""
-        cycle: Any = self.cycle  # None before the first request
-        if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False  # what was asked before is answered first, and nothing after it
-            self._ending = True
-            return
-        body = orjson.dumps({"errors": [{"code": "UNSUPPORTED", "message": msg, "detail": {}}]})
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            f"heliograph-source: none\r\nheliograph-reason: invalid\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
+    def refusal(self, message: str) -> tuple[list[str], bytes]:
+        """The spec's error."""
+        body = orjson.dumps({"errors": [{"code": "UNSUPPORTED", "message": message, "detail": {}}]})
+        source = ["heliograph-source: none", "heliograph-reason: invalid"]
+        return ["content-type: application/json", *source], body
 
     async def _guarded(self, scope: Any, receive: Any, send: Any) -> None:
         cycle = send.__self__

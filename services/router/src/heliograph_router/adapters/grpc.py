@@ -158,8 +158,9 @@ async def serve_resolver(
     totals: CountTotals,
     readiness: Readiness,
     metrics: Metrics,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[None]:
-    """Answer on `listen` while the body runs, then let calls finish for 5 s.
+    """Answer on `listen` while the body runs, then let calls finish for 5 s; encrypted with `credentials`.
 
     Raises `StartupError` when the address is taken or not of this machine.
     """
@@ -172,7 +173,11 @@ async def serve_resolver(
     await _report(checks, ready=False)
     bind(listen).close()  # gRPC would not say what is wrong with an address
     try:
-        server.add_insecure_port(str(Address(listen.host or "::", listen.port)))
+        address = str(Address(listen.host or "::", listen.port))
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise StartupError(f"cannot listen on {listen}: {error}") from error
     await server.start()

@@ -50,7 +50,13 @@ class NatsBus:
 
     @asynccontextmanager
     async def open(
-        self, servers: Sequence[str], *, on_event: OnEvent, on_hello_sent: OnMoment, on_link_lost: OnMoment
+        self,
+        servers: Sequence[str],
+        access: bus.Access = bus.NO_ACCESS,
+        *,
+        on_event: OnEvent,
+        on_hello_sent: OnMoment,
+        on_link_lost: OnMoment,
     ) -> AsyncIterator[None]:
         """Connect beside the body, for as long as it takes, and pass on what nodes say."""
         inbound = Inbound(on_event, self._metrics)
@@ -91,6 +97,8 @@ class NatsBus:
             on_connect=subscribe,
             on_reconnect=reconnected,
             on_disconnect=disconnected,
+            access=access,
+            inbox_prefix=subjects.ROUTER_INBOX,
         ) as client:
             self._client = client
             try:

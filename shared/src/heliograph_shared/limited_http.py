@@ -1,0 +1,196 @@
+"""uvicorn's protocol with bounds on what a client may take up: connections, heads, and time.
+
+uvicorn keeps a head of any size, and waits for it for ever; so it does for a client that reads no more.
+Most of the bounds are watched by a look at all connections every few seconds, which costs requests nothing.
+
+Private names of uvicorn that this relies on: `connections`, `cycle`, `headers`, `timeout_keep_alive_task`.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import Counter
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_EVICTED_SHARE = 20
+"""When there is no room, one in so many connections is ended: the idle ones, longest idle first."""
+
+_GOODBYE_S = 5.0
+"""After so long even a slow client has got its last answer."""
+
+limited = Counter(
+    "heliograph_http_limited_total",
+    "Connections ended at a limit: too many, a head too large or too slow, nothing asked, nothing taken",
+    ["limit"],
+    registry=None,  # see `admin`
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`head_bytes` may be exceeded by what arrives at once, 256 KiB at most, until the head is complete."""
+
+    connections: int = 64
+    head_bytes: int = 32 << 10
+    headers: int = 100
+    head_s: float = 10.0
+    """From the first byte of a head to its last."""
+    idle_s: float = 75.0
+    """Until the first byte of a first request; between requests uvicorn's keep-alive holds."""
+    stall_s: float = 120.0
+    """In which a client takes nothing of what is ready for it."""
+
+    @property
+    def look_s(self) -> float:
+        """How often all connections are looked at."""
+        return min(self.head_s, self.idle_s, self.stall_s) / 4
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """A subclass answers in `answer`, not in `on_headers_complete`."""
+
+    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._made_at = self.loop.time()
+        self._head_bytes = 0  # of a head that is not complete yet
+        self._head_since: float | None = None
+        self._unsent_bytes, self._unsent_at = 0, 0.0
+        self._ending = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way."""
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
+    @property
+    def _never_asked(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is None and self.timeout_keep_alive_task is None
+
+    @property
+    def idle_since(self) -> float:
+        keep_alive = self.timeout_keep_alive_task
+        return self._made_at if keep_alive is None else keep_alive.when() - self.timeout_keep_alive
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        if self._ending:
+            return
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > self._limits.head_bytes:
+            self._too_large()
+
+    def on_headers_complete(self) -> None:
+        came_bytes, self._head_bytes, self._head_since = self._head_bytes, 0, None
+        if self._ending:
+            return
+        large = came_bytes > self._limits.head_bytes and self._size_bytes() > self._limits.head_bytes
+        if large or len(self.headers) > self._limits.headers:
+            self._too_large()
+            return
+        self.answer()
+
+    def answer(self) -> None:
+        """The head of a request is complete."""
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(400, "Bad Request", msg)
+
+    def refuse(self, status: int, phrase: str, message: str) -> None:
+        """What was asked before is answered first, and nothing is read any more."""
+        self._ending = True
+        if self.busy:
+            self.cycle.keep_alive = False
+            return
+        headers, body = self.refusal(message)
+        lines = [f"HTTP/1.1 {status} {phrase}", *headers, "connection: close", f"content-length: {len(body)}"]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.close()
+
+    def refusal(self, message: str) -> tuple[list[str], bytes]:
+        """Header lines and body for what no request could be read from."""
+        return ["content-type: text/plain; charset=utf-8"], message.encode()
+
+    def judge(self, now: float) -> None:
+        """End it if it is beyond its time; called every `Limits.look_s`."""
+        if self._is_stalled(now):
+            limited.labels("stalled").inc()
+            self.transport.abort()
+        elif self.transport.is_closing() or self._ending:
+            return
+        elif self._head_bytes:
+            if self._head_since is None:
+                self._head_since = now
+            elif now - self._head_since >= self._limits.head_s:
+                limited.labels("slow-head").inc()
+                self._end()
+        elif self._never_asked and now - self._made_at >= self._limits.idle_s:
+            limited.labels("idle").inc()
+            self._end()
+
+    def _is_stalled(self, now: float) -> bool:
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if unsent_bytes != self._unsent_bytes:
+            self._unsent_bytes, self._unsent_at = unsent_bytes, now
+        return bool(unsent_bytes) and now - self._unsent_at >= self._limits.stall_s
+
+    def _size_bytes(self) -> int:
+        """Of the head that is complete: what came with it may be a body, or the next one."""
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _too_large(self) -> None:
+        limited.labels("head").inc()
+        self.refuse(431, "Request Header Fields Too Large", "the request's head is too large")
+
+    def _make_room(self) -> None:
+        limited.labels("connections").inc()
+        idle = [
+            other
+            for other in self.connections
+            if isinstance(other, LimitedProtocol)
+            and other is not self
+            and not (other.busy or other.transport.get_write_buffer_size())
+        ]
+        if not idle:
+            self._end()
+        for other in sorted(idle, key=lambda other: other.idle_since)[: 1 + len(idle) // _EVICTED_SHARE]:
+            other._end()  # noqa: SLF001 - of the same class
+
+    def _end(self) -> None:
+        """Without a word: a status here would be taken for the answer to what is asked next."""
+        self._ending = True
+        if self.busy:
+            self.cycle.keep_alive = False
+        elif self.scheme == "https" and self.loop.time() - self.idle_since >= _GOODBYE_S:
+            self.transport.abort()  # a close would wait for the client's goodbye, which may never come
+        else:
+            self.transport.close()
+
+
+async def watch(connections: set[Any], limits: Limits) -> None:
+    """Without end: judge every connection of a server."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(limits.look_s)
+        now = loop.time()
+        for connection in list(connections):
+            connection.judge(now)

@@ -1,0 +1,87 @@
+"""What is read from files that somebody else replaces while we run: certificates, keys, passwords.
+
+A Kubernetes Secret is mounted as links that move all at once; other tools write one file after the other. In
+both cases what cannot be used is logged and counted, what was read before stays, and the next change is read.
+"""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import structlog
+
+from heliograph_shared.runtime import StartupError
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_LOOK_EVERY_S = 1.0
+
+reloads: Counter[tuple[str, str]] = Counter()
+"""How often files were read again in this process, by (what, "ok" or "failed"); see `admin`."""
+
+
+class Reloading(Generic[T]):
+    """Looks at the files when it is asked, at most once a second; may be asked from several threads."""
+
+    def __init__(self, what: str, paths: Sequence[Path], load: Callable[[], T]) -> None:
+        """`load` reads `paths`, and raises `OSError` or `ValueError` when it cannot use them.
+
+        `what` is for logs and metrics, one of a few words. Raises `StartupError` when they are no good now.
+        """
+        self._what, self._paths, self._load = what, paths, load
+        self._lock = threading.Lock()
+        self._version, self._looked_at = self._seen(), time.monotonic()
+        try:
+            self._current = load()
+        except (OSError, ValueError) as error:
+            raise StartupError(f"{what} cannot be used: {_told(error, paths)}") from error
+
+    def current(self) -> T:
+        """The latest that could be used."""
+        if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
+            with self._lock:
+                self._look()
+        return self._current
+
+    def _look(self) -> None:
+        self._looked_at = time.monotonic()
+        version = self._seen()
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            self._current = self._load()
+        except (OSError, ValueError) as error:
+            reloads[self._what, "failed"] += 1
+            log.warning(
+                "changed file is not usable, keeping what was read before",
+                what=self._what,
+                reason=_told(error, self._paths),
+            )
+        else:
+            reloads[self._what, "ok"] += 1
+            log.info("read again", what=self._what, files=[str(path) for path in self._paths])
+
+    def _seen(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_version_of(path) for path in self._paths)
+
+
+def _version_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _told(error: Exception, paths: Sequence[Path]) -> str:
+    """Never the content of a file: `error` must not carry it."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return f"{', '.join(map(str, paths))}: {error}"

@@ -1,0 +1,95 @@
+"""Files that are replaced while a process runs."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from heliograph_shared.admin import admin_app
+from heliograph_shared.reloading import Reloading, reloads
+from heliograph_shared.runtime import StartupError
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets more time pass than there is between two looks."""
+    now = [0.0]
+    monkeypatch.setattr("heliograph_shared.reloading.time.monotonic", lambda: now[0])
+
+    def advance() -> None:
+        now[0] += 2
+
+    return advance
+
+
+def reload_of(file: Path, what: str = "test") -> Reloading[int]:
+    return Reloading(what, [file], lambda: int(file.read_text()))
+
+
+def test_a_change_is_read(tmp_path: Path, later: Callable[[], None]) -> None:
+    file = tmp_path / "number"
+    file.write_text("1")
+    number = reload_of(file)
+    file.write_text("23")
+    assert number.current() == 1  # looked at just now
+    later()
+    assert number.current() == 23
+
+
+def test_links_that_move_are_followed(tmp_path: Path, later: Callable[[], None]) -> None:
+    """As the kubelet does it for a Secret: `..data` is replaced at once."""
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "number").write_text(name)
+    data, file = tmp_path / "..data", tmp_path / "number"
+    data.symlink_to("1")
+    file.symlink_to("..data/number")
+    number = reload_of(file)
+    (tmp_path / "..new").symlink_to("2")
+    (tmp_path / "..new").replace(data)
+    later()
+    assert number.current() == 2
+
+
+@pytest.mark.parametrize("broken", ["", "not a number", None])
+async def test_a_broken_change_keeps_what_was_read_and_is_counted(
+    tmp_path: Path, later: Callable[[], None], broken: str | None
+) -> None:
+    file = tmp_path / "number"
+    file.write_text("1")
+    what = f"test-{broken}"
+    number = reload_of(file, what)
+    if broken is None:
+        file.unlink()
+    else:
+        file.write_text(broken)
+    for _ in range(3):
+        later()
+        assert number.current() == 1
+    assert reloads[what, "failed"] == 1
+    file.write_text("24")
+    later()
+    assert number.current() == 24
+    transport = httpx.ASGITransport(admin_app(lambda: None))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        metrics = (await client.get("/metrics")).text
+    assert f'heliograph_reloads_total{{outcome="failed",what="{what}"}} 1.0' in metrics
+    assert f'heliograph_reloads_total{{outcome="ok",what="{what}"}} 1.0' in metrics
+
+
+def test_it_does_not_start_with_a_broken_file(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="absent: No such file"):
+        reload_of(tmp_path / "absent")
+
+
+def test_an_unchanged_file_is_not_read(tmp_path: Path, later: Callable[[], None]) -> None:
+    file = tmp_path / "number"
+    file.write_text("1")
+    number = reload_of(file)
+    status = file.stat()
+    file.write_text("9")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    later()
+    assert number.current() == 1
