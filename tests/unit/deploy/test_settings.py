@@ -110,8 +110,7 @@ def test_a_nodes_registry_is_where_peers_and_containerd_are_sent(
 def test_probes_ask_the_admin_port(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     container = deployed(default())[service]
     known = settings(service, given(container), monkeypatch)
-    # TEMPORARY: at the merge `known.admin_listen.port` alone.
-    port = 9093 if service == "configurator" else known.admin_listen.port
+    port = known.admin_listen.port
 
     probes = {kind: container.spec[kind] for kind in container.spec if kind.endswith("Probe")}
     asked = {
