@@ -11,7 +11,9 @@ from nats.aio.client import Client
 
 from heliograph_indexer.adapters.nats_probe import NatsProbe
 from heliograph_shared import subjects
+from heliograph_shared.bus import Access
 from heliograph_shared.digest import digest_of
+from heliograph_shared.tls import TlsFiles
 from tests.integration.router_support import connect, living_node, router_process, serving_router
 from tests.support.images import make_image, write_layout
 from tests.support.nats import NatsServer
@@ -161,8 +163,9 @@ async def test_roles_hear_no_more_than_theirs(guarded: NatsServer, role: str, su
         assert overheard == []
 
 
-async def test_an_indexer_may_ask_what_time_it_is(guarded: NatsServer) -> None:
-    answer = await NatsProbe([url(guarded, "indexer")]).ask()
+async def test_an_indexer_may_ask_what_time_it_is(guarded: NatsServer, tmp_path: Path) -> None:
+    users = Access.by_files([guarded.url], tmp_path / "users" / "indexer", TlsFiles(None, None, None))
+    answer = await NatsProbe([guarded.url], users).ask()
     assert answer.reason == ""
     assert answer.ahead_s is not None
     assert abs(answer.ahead_s) < 30

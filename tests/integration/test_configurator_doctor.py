@@ -194,6 +194,10 @@ async def test_another_program_that_speaks_tls_is_told(tmp_path: Path) -> None:
     context.load_cert_chain(certificate, key)
     with foreign(context) as port:
         assert (await about_mirror(tmp_path, f"https://127.0.0.1:{port}")).keys() == {"mirror-foreign"}
+    context.load_verify_locations(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with foreign(context) as port:
+        assert await about_mirror(tmp_path, f"https://127.0.0.1:{port}") == {}, "who it is cannot be told"
 
 
 def test_the_command_prints_text_or_json_and_its_exit_code_tells(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ _DENIED = "permissions violation"
 
 OnConnect = Callable[[Client], Awaitable[None]]
 OnChange = Callable[[], Awaitable[None]]
+OnTrouble = Callable[[str], None]
 
 
 async def _nothing() -> None:
@@ -49,12 +50,15 @@ async def _nothing() -> None:
 class _Trouble:
     """Logs what goes wrong; an attempt a second that fails like the last one is not worth a line each."""
 
-    def __init__(self, servers: list[str]) -> None:
-        self._servers = servers
+    def __init__(self, servers: list[str], told: OnTrouble | None) -> None:
+        self._servers, self._told = servers, told
         self._reason, self._at = "", -math.inf
 
     async def note(self, error: Exception) -> None:
         reason, now = str(error) or type(error).__name__, time.monotonic()
+        if self._told is not None:
+            self._told(reason)
+            return
         if reason != self._reason or now - self._at > _REPEAT_S:
             self._reason, self._at = reason, now
             log.warning("bus trouble", servers=self._servers, reason=reason)
@@ -115,6 +119,12 @@ class _Transport(TcpTransport):
                 self._io_writer.transport.abort()
                 self._io_writer = None
             raise
+
+
+class _Silence:
+    def info(self, event: str, **_: object) -> None: ...
+
+    def warning(self, event: str, **_: object) -> None: ...
 
 
 class _Client(Client):
@@ -182,24 +192,27 @@ async def connect(
     on_disconnect: OnChange = _nothing,
     access: Access = NO_ACCESS,
     inbox_prefix: str = "_INBOX",
+    on_trouble: OnTrouble | None = None,
 ) -> AsyncIterator[Client]:
     """Give a client at once and connect it beside the body, for as long as it takes.
 
     `on_connect` is called once, at the first connection: the place to subscribe, for nats-py renews
     subscriptions itself. None of the callbacks may raise. While `client.is_connected` is false nothing
-    should be published. At the end what is pending is sent and the connection closed. Raises `StartupError`
-    where `servers` are not addresses.
+    should be published. With `on_trouble` that is told what goes wrong, and nothing is logged. At the end
+    what is pending is sent and the connection closed. Raises `StartupError` where `servers` are not
+    addresses.
     """
     shown = [_without_secrets(server) for server in servers]
+    said = log if on_trouble is None else _Silence()
     client = _Client(access)
 
     async def disconnected() -> None:
         if not client.is_closed:
-            log.warning("bus connection lost, reconnecting", servers=shown)
+            said.warning("bus connection lost, reconnecting", servers=shown)
         await on_disconnect()
 
     async def reconnected() -> None:
-        log.info("bus connection restored", servers=shown)
+        said.info("bus connection restored", servers=shown)
         await on_reconnect()
 
     async def connect_first() -> None:
@@ -209,7 +222,7 @@ async def connect(
             await connect_until_it_works()
         except (NatsError, ValueError) as error:
             raise StartupError(f"not the address of a NATS server: {shown} ({error})") from error
-        log.info("bus connected", servers=shown)
+        said.info("bus connected", servers=shown)
         await on_connect(client)
 
     async def connect_until_it_works() -> None:
@@ -217,7 +230,7 @@ async def connect(
             servers=list(servers),
             name=name,
             inbox_prefix=inbox_prefix,
-            error_cb=_Trouble(shown).note,
+            error_cb=_Trouble(shown, on_trouble).note,
             disconnected_cb=disconnected,
             reconnected_cb=reconnected,
             connect_timeout=_CONNECT_TIMEOUT_S,

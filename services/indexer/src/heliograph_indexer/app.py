@@ -37,8 +37,7 @@ from heliograph_shared.tls import TlsFiles
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Announce this node until `stop`. Raises `StartupError`."""
-    tls = TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)
-    access = Access.by_files(settings.nats_url, settings.nats_user_file, tls)
+    access = _access(settings)
     bus = NatsBus(settings.node_name, settings.zone)
     indexer = Indexer(
         store=_store(settings),
@@ -77,7 +76,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def examination(settings: Settings, *, ask_bus: bool = True) -> Examination:
-    """What the doctor looks at, at start-up, now and then, and on demand."""
+    """What the doctor looks at, at start-up, now and then, and on demand. Raises `StartupError`."""
     containerd = settings.content_store == "containerd"
     return Examination(
         runtime=partial(open_inspection, settings.containerd_socket, settings.containerd_namespace)
@@ -88,7 +87,7 @@ def examination(settings: Settings, *, ask_bus: bool = True) -> Examination:
         read_config=partial(read_settings, settings.containerd_config_path),
         content_path=settings.content_path,
         look_into=look_into,
-        bus=NatsProbe(settings.nats_url) if ask_bus else None,
+        bus=NatsProbe(settings.nats_url, _access(settings)) if ask_bus else None,
         route=RouteToBus(settings.nats_url),
         advertise=settings.advertise,
         registry=RegistryProbe(settings.registry_ready_url),
@@ -102,6 +101,11 @@ async def probe_pull(settings: Settings, reference: Reference) -> Sequence[Findi
     async with open_inspection(settings.containerd_socket, settings.containerd_namespace) as puller:
         registry = RegistryProbe(settings.registry_ready_url)
         return await probe(puller, registry, reference, mirrored=mirrored)
+
+
+def _access(settings: Settings) -> Access:
+    tls = TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)
+    return Access.by_files(settings.nats_url, settings.nats_user_file, tls)
 
 
 def _store(settings: Settings) -> ContentStore:

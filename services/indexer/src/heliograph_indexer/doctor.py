@@ -15,7 +15,7 @@ from heliograph_indexer.settings import Settings
 from heliograph_shared import findings
 from heliograph_shared.findings import Finding, Report, Unchecked
 from heliograph_shared.reference import InvalidReference, parse_reference
-from heliograph_shared.runtime import configure_logging
+from heliograph_shared.runtime import StartupError, configure_logging
 from heliograph_shared.settings import load
 
 PROG = "heliograph-indexer doctor"
@@ -40,7 +40,11 @@ def main(arguments: Sequence[str]) -> int:
     """0 when nothing is wrong, 1 when something is; exits with 2 when it was not understood."""
     settings = load(DoctorSettings, PROG, findings.spelled(arguments))
     configure_logging("error")
-    report = asyncio.run(_until_terminated(settings))
+    try:
+        report = asyncio.run(_until_terminated(settings))
+    except StartupError as error:
+        sys.stderr.write(f"{PROG}: {error}\n")
+        return 2
     sys.stdout.write(
         findings.encode(report).decode() if settings.output == "json" else findings.as_text(report)
     )

@@ -27,6 +27,8 @@ def ask_mirror(url: str) -> MirrorAnswer:
         connection.request("GET", f"{parts.path.rstrip('/')}/v2/")
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
+        if parts.scheme == "https":  # it may want to see a certificate
+            return MirrorAnswer()
         return MirrorAnswer(is_heliograph=False, seen=f"no answer in HTTP ({type(error).__name__})")
     finally:
         connection.close()

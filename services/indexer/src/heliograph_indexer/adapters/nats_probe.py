@@ -6,8 +6,8 @@ The time comes from `$SYS.REQ.USER.INFO`, which every user may ask unless his pe
 import asyncio
 import json
 import time
+import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from ipaddress import ip_address
 
@@ -15,19 +15,26 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from heliograph_indexer.domain.surroundings import BusAnswer
+from heliograph_shared import bus
+from heliograph_shared.runtime import StartupError
 
-_CONNECT_TIMEOUT_S = 2
-_TIMEOUT_S = 5.0
-_SERVERS_MOST = 8
+_TIMEOUT_S, _MOST_S = 5.0, 20.0
 _TIME_TIMEOUT_S = 1.0
-_INBOX = b"_INBOX_heliograph_indexer"
+_TIME = "$SYS.REQ.USER.INFO"
+_INBOX = "_INBOX_heliograph_indexer"
 
 
 class NatsProbe:
     """`servers` are URLs, `now` is this machine's clock in seconds since 1970."""
 
-    def __init__(self, servers: Sequence[str], now: Callable[[], float] = time.time) -> None:
-        self._servers, self._now = list(servers), now
+    def __init__(
+        self,
+        servers: Sequence[str],
+        access: bus.Access = bus.NO_ACCESS,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._servers, self._access, self._now = list(servers), access, now
         self._may_ask_time = True
 
     @property
@@ -36,47 +43,39 @@ class NatsProbe:
         return [server.rpartition("@")[2] for server in self._servers]
 
     async def ask(self) -> BusAnswer:
-        """Of the first server that lets this node in; each is given some 5 s."""
-        reasons = []
-        for server in self._servers[:_SERVERS_MOST]:
-            answer = await self._ask(server)
-            if not answer.reason:
-                return answer
-            reasons.append(answer.reason)
-        return BusAnswer("; ".join(dict.fromkeys(reasons)))
+        """Of the first server that lets this node in, within 5 s for each, 20 s at most."""
+        connected, trouble = asyncio.Event(), dict[str, None]()
 
-    async def _ask(self, server: str) -> BusAnswer:
-        client, trouble = Client(), list[str]()
-
-        async def note(error: Exception) -> None:
-            trouble.append(str(error) or type(error).__name__)
+        async def note(_: Client) -> None:
+            connected.set()
 
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                await client.connect(
-                    servers=[server],
-                    name="heliograph-indexer doctor",
-                    error_cb=note,
-                    connect_timeout=_CONNECT_TIMEOUT_S,
-                    allow_reconnect=False,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    inbox_prefix=_INBOX,
-                )
+            async with bus.connect(
+                self._servers,
+                name="heliograph-indexer doctor",
+                on_connect=note,
+                access=self._access,
+                on_trouble=lambda reason: trouble.setdefault(reason),
+            ) as client:
+                try:
+                    async with asyncio.timeout(min(_TIMEOUT_S * len(self._servers), _MOST_S)):
+                        await connected.wait()
+                except TimeoutError:
+                    return BusAnswer("; ".join(list(trouble)[:3]) or "no answer")
                 return BusAnswer(ahead_s=await self._ahead_s(client), local=await _is_local(client))
-        except (NatsError, OSError, ValueError) as error:
-            reason = trouble[0] if trouble else str(error)
-            return BusAnswer(reason or type(error).__name__)
-        finally:
-            with suppress(NatsError, OSError, TimeoutError):
-                await asyncio.wait_for(client.close(), _CONNECT_TIMEOUT_S)
+        except* StartupError as group:
+            refused = str(group.exceptions[0])
+        return BusAnswer(refused)
 
     async def _ahead_s(self, client: Client) -> float | None:
+        """Asked on an inbox of this role, as permissions name it."""
         if not self._may_ask_time:
             return None
-        before = self._now()
+        inbox, before = f"{_INBOX}.{uuid.uuid4().hex}", self._now()
         try:
-            answer = await client.request("$SYS.REQ.USER.INFO", timeout=_TIME_TIMEOUT_S)
+            answers = await client.subscribe(inbox, max_msgs=1)
+            await client.publish(_TIME, reply=inbox)
+            answer = await answers.next_msg(timeout=_TIME_TIMEOUT_S)
             told = datetime.fromisoformat(_microseconds(json.loads(answer.data)["server"]["time"]))
         except (NatsError, TimeoutError, ValueError, LookupError, TypeError):
             self._may_ask_time = False  # each refusal is a line in the server's log
