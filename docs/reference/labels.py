@@ -6,14 +6,21 @@ from heliograph_router.domain.resolution import Status
 
 ANYWHERE = {
     "asker": "`client` (the node's containerd, or who else pulls through it), `peer` (another registry)",
-    "check": "what was looked at, as `heliograph doctor` calls it",
+    "change": "what became of a folder: `write`, `restore`, `release`",
+    "check": "what was looked at, as [doctor.md](doctor.md) calls it",
     "kind": "`manifest`, `blob`, `ping` (`/v2/`), `invalid` (no request that a registry knows)",
+    "limit": (
+        "`connections` (too many), `head` (too large), `slow-head`, `idle` (nothing asked), "
+        "`stalled` (nothing taken)"
+    ),
     "registry": (
-        "host of the upstream registry; `unknown` where a request does not say, `other` after the first 50"
+        "host of the upstream registry; `unknown` where a request does not say, `other` after the first 50 "
+        "and for those that the settings keep out"
     ),
     "severity": "`error`, `warning`",
     "source": "`local` (this node's content), `peer` (another node's), `none` (an error)",
     "stage": "`noticed`, `published`",
+    "what": "`basic-auth`, `tls-client`, `tls-server`",
 }
 
 
@@ -22,6 +29,7 @@ def _all(*names: str) -> str:
 
 
 _OF = {
+    ("heliograph_reloads_total", "outcome"): "`ok`, `failed`",
     ("heliograph_registry_requests_total", "outcome"): (
         "`local` and `peer` (served, from this node or another one), `missed` (404: left to upstream), "
         "`refused` (another error), `broken` (ended early, no source was left), `abandoned` (the client went "
@@ -48,9 +56,6 @@ _OF = {
     ("heliograph_router_leases", "state"): "`running`, `frozen`",
     ("heliograph_router_resolves_total", "status"): _all(*(status.name.lower() for status in Status)),
     ("heliograph_router_snapshots_total", "outcome"): "`received`, `failed`",
-    ("heliograph_configurator_files_changed_total", "change"): (
-        "`write` (mirrors named), `restore` (what was there before), `release` (left to who edited it)"
-    ),
     ("heliograph_indexer_published_messages_total", "kind"): (
         _all("ContentChanged", "NodeHeartbeat", "NodeLeft", "NodeSnapshot")
     ),

@@ -3,7 +3,7 @@
 import sys
 
 from docs.reference.labels import values
-from docs.reference.registries import SERVICES, Family, families
+from docs.reference.registries import COUNTING, Family, families
 
 _HEAD = """\
 # Metrics
@@ -39,7 +39,7 @@ QUESTIONS = {
 
 
 def page() -> str:
-    found = {service: sorted(families(service), key=lambda family: family.name) for service in SERVICES}
+    found = {service: sorted(families(service), key=lambda family: family.name) for service in COUNTING}
     tables = [_table(service, metrics) for service, metrics in found.items() if metrics]
     return "\n".join(
         [_HEAD, _questions(), *tables, _labels([one for metrics in found.values() for one in metrics])]

@@ -13,8 +13,11 @@ from prometheus_client.registry import Collector
 
 from heliograph_router.adapters.metrics import State
 from heliograph_router.domain.cluster import Totals
+from heliograph_shared.admin import OF_ALL_SERVICES
 
 SERVICES = ("registry", "router", "indexer", "configurator")
+EVERY_SERVICE = "every service"
+COUNTING = (*SERVICES, EVERY_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,15 @@ class Family:
 
 
 def families(service: str) -> list[Family]:
-    """What Heliograph counts there; what Python and its process tell of themselves is left out."""
+    """What it counts, of its own; what Python and its process tell of themselves is left out."""
     found = {family.name: family for collector in _collectors(service) for family in _families(collector)}
     return [family for name, family in found.items() if name.startswith("heliograph_")]
 
 
 def _collectors(service: str) -> Iterator[Collector]:
+    if service == EVERY_SERVICE:
+        yield from OF_ALL_SERVICES._collector_to_names  # noqa: SLF001 - as below
+        return
     name = f"heliograph_{service}.adapters.metrics"
     if find_spec(name) is None:
         return

@@ -100,7 +100,7 @@ async def test_what_other_hands_break_is_mended_and_what_they_edit_is_left(
 
         assert await watch.answers("/metrics", 200, "heliograph_configurator_mirrors_written 1.0")
         assert await watch.answers(
-            "/metrics", 200, 'heliograph_configurator_files_changed_total{change="write"}'
+            "/metrics", 200, 'heliograph_configurator_folders_changed_total{change="write"}'
         )
         await watch.process.stop()
     log = [json.loads(line) for line in (tmp_path / "configurator.log").read_text().splitlines()]

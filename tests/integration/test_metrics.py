@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from docs.reference.labels import values
-from docs.reference.registries import families
+from docs.reference.registries import EVERY_SERVICE, families
 from heliograph_shared.digest import digest_of, hex_of
 from tests.support.images import Image, make_image, write_layout
 from tests.support.nats import NatsServer
@@ -186,7 +186,11 @@ async def check_all_is_documented(system: System) -> None:
         "router": [router.admin for router in system.routers],
     }
     for service, addresses in shown.items():
-        described = {name: family for family in families(service) for name in family.samples}
+        described = {
+            name: family
+            for family in [*families(service), *families(EVERY_SERVICE)]
+            for name in family.samples
+        }
         for name, labels in (await scrape(*addresses)).samples:
             if not name.startswith("heliograph_") or name.endswith("_created"):
                 continue

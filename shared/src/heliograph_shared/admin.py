@@ -31,9 +31,9 @@ class _Reloads(Collector):
         yield family
 
 
-_of_all_services = CollectorRegistry()
-_of_all_services.register(_Reloads())
-_of_all_services.register(limited)
+OF_ALL_SERVICES = CollectorRegistry()
+OF_ALL_SERVICES.register(_Reloads())
+OF_ALL_SERVICES.register(limited)
 
 
 def admin_routes(readiness: Readiness, collected: CollectorRegistry = REGISTRY) -> list[Route]:
@@ -47,7 +47,7 @@ def admin_routes(readiness: Readiness, collected: CollectorRegistry = REGISTRY) 
         return PlainTextResponse(f"not ready: {reason}\n", status_code=503)
 
     async def metrics(_: Request) -> Response:
-        text = generate_latest(collected) + generate_latest(_of_all_services)
+        text = generate_latest(collected) + generate_latest(OF_ALL_SERVICES)
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
     return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]

@@ -49,6 +49,7 @@ _LAG = "heliograph_router_event_lag_seconds"
 _FIRST_BYTE = "heliograph_registry_first_byte_seconds"
 _DROPPED = "heliograph_router_messages_dropped_total"
 _NODES = 'heliograph_router_nodes{pod="r",state="%s"}'
+_RELOADS = 'heliograph_reloads_total{pod="n1",container="registry",what="tls-server",outcome="%s"}'
 _UP = {"job": "heliograph-node", "container": "registry"}
 
 
@@ -136,26 +137,24 @@ CASES: dict[str, Case] = {
         ],
         {"pod": "n0"},
     ),
-    "HeliographMirrorNotWritten": Case(
-        {
-            **_per_pod("heliograph_configurator_mirrors_written", [0, 1]),
-            **_per_pod("heliograph_configurator_problems", [0, 0]),
-        },
+    "HeliographDoctorFinds": Case(
+        {'heliograph_doctor_findings{pod="a",check="cri-unavailable",severity="error"}': "2x480"},
         [
-            {
-                **_per_pod("heliograph_configurator_mirrors_written", [1]),
-                **_per_pod("heliograph_configurator_problems", [0]),
-            }
+            {'heliograph_doctor_findings{pod="a",check="cri-unavailable",severity="warning"}': "2x480"},
+            {'heliograph_doctor_findings{pod="a",check="cri-unavailable",severity="error"}': "0x480"},
         ],
+        {"check": "cri-unavailable"},
+    ),
+    "HeliographMirrorsNotWritten": Case(
+        _per_pod("heliograph_configurator_mirrors_written", [0, 1]),
+        [{'heliograph_configurator_mirrors_written{pod="n0"}': "1x50 0x10"}],
         {"pod": "n0"},
     ),
-    "HeliographDoctorFinding": Case(
-        {'heliograph_doctor_findings{check="config-path",severity="error",pod="n0"}': "1x480"},
-        [
-            {'heliograph_doctor_findings{check="config-path",severity="error",pod="n0"}': "0x480"},
-            {'heliograph_doctor_findings{check="clock",severity="warning",pod="n0"}': "1x480"},
-        ],
-        {"pod": "n0", "check": "config-path"},
+    "HeliographReloadFailed": Case(
+        {_RELOADS % "failed": "_x100 1x300"},  # the first one
+        [{_RELOADS % "failed": "1x480"}, {_RELOADS % "ok": "0+1x480"}],
+        {"pod": "n1", "container": "registry", "what": "tls-server"},
+        at=120,
     ),
     "HeliographNothingMirrored": Case(
         {**_missed(1, "not-found"), _NODES % "in_sync": "3x480"},

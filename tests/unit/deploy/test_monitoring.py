@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from docs.reference.labels import values
 from docs.reference.metrics import QUESTIONS
-from docs.reference.registries import SERVICES, families
+from docs.reference.registries import COUNTING, families
 from tests.support.promtool import absent, promtool
 from tests.unit.deploy.alert_cases import CASES, Series
 from tests.unit.deploy.manifests import ROOT, of_kind, pods
@@ -30,12 +30,12 @@ SCHEMAS = Path(__file__).with_name("schemas")
 RUNBOOKS = "https://github.com/heliograph/heliograph/blob/main/docs/troubleshooting.md#"
 SAMPLES = {
     name: labels
-    for service in SERVICES
+    for service in COUNTING
     for family in families(service)
     for name, labels in family.samples.items()
 } | {"up": frozenset[str]()}
 FAMILY_OF = {
-    sample: family.name for service in SERVICES for family in families(service) for sample in family.samples
+    sample: family.name for service in COUNTING for family in families(service) for sample in family.samples
 }
 EVERY_QUERY = [*queries(), *(Query(question, text) for question, text in QUESTIONS.items())]
 needs_promtool = pytest.mark.skipif(bool(absent()), reason=absent() or "-")
@@ -124,8 +124,7 @@ def test_every_admin_port_is_scraped() -> None:
         containers = [*pod["containers"], *pod.get("initContainers", [])]
         ports = {port["name"] for container in containers for port in container.get("ports", [])}
         scraped = {endpoint["port"] for endpoint in spec["podMetricsEndpoints"]}
-        assert {port for port in ports if port.endswith("admin")} <= scraped
-        assert scraped <= ports | {"config-admin"}
+        assert scraped == {port for port in ports if port.endswith("admin")}
         for endpoint in spec["podMetricsEndpoints"]:
             targets = {relabelling["targetLabel"] for relabelling in endpoint["relabelings"]}
             assert targets <= OF_TARGETS

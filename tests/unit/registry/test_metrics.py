@@ -49,6 +49,20 @@ def test_the_first_fifty_registries_have_series_of_their_own() -> None:
     assert counted[OTHER, "manifest", "client", "local", "none"] == 150
 
 
+def test_registries_that_the_settings_keep_out_take_up_no_room() -> None:
+    metrics = Metrics()
+    for number in range(60):
+        metrics.record(registry=f"{number}.test", **{**MISSED, "reason": "filtered"})
+    metrics.record(registry="reg.test", **MISSED)
+    metrics.record(registry="reg.test", **{**MISSED, "reason": "filtered"})
+    counted = samples(metrics, "heliograph_registry_requests_total")
+    assert counted == {
+        (OTHER, "blob", "client", "missed", "filtered"): 60,
+        ("reg.test", "blob", "client", "missed", "not-found"): 1,
+        ("reg.test", "blob", "client", "missed", "filtered"): 1,
+    }
+
+
 def test_answers_from_memory_are_counted_once_when_they_are_asked_for() -> None:
     metrics = Metrics()
     to_clients, to_peers = metrics.at_once("reg.test")

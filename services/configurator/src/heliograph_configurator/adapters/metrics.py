@@ -11,7 +11,7 @@ mirrors_written = Gauge(
 )
 problems = Gauge("heliograph_configurator_problems", "What the last look at certs.d could not do")
 changes = Counter(
-    "heliograph_configurator_files_changed_total",
+    "heliograph_configurator_folders_changed_total",
     "Folders that were changed in certs.d",
     labelnames=["change"],
 )

@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from heliograph_registry.blobs import LOCAL, NOBODY
+from heliograph_registry.errors import Reason
 
 OTHER, UNKNOWN = "other", "unknown"
 _MOST_REGISTRIES = 50
@@ -129,7 +130,8 @@ class Metrics:
         `first_byte_s` is None where no answer was begun.
         """
         asker, place = _asker(from_peer=from_peer), source.partition("/")[0]
-        self._counted(self._registries.label(registry), kind, asker, outcome, reason).inc()
+        whose = self._registries.label(registry, new=reason != Reason.FILTERED)
+        self._counted(whose, kind, asker, outcome, reason).inc()
         first_byte, took = self._timed(kind, place)
         took.observe(seconds)
         if first_byte_s is not None:
@@ -166,9 +168,10 @@ class FirstSeen:
         self._most = most
         self._seen: set[str | None] = set()
 
-    def label(self, value: str | None) -> str:
+    def label(self, value: str | None, *, new: bool = True) -> str:
+        """Unless `new`, only those that have been seen before are told apart."""
         if value not in self._seen:
-            if len(self._seen) >= self._most:
+            if not new or len(self._seen) >= self._most:
                 return OTHER
             self._seen.add(value)
         return value or UNKNOWN
