@@ -13,7 +13,7 @@ SERVICES := indexer router registry configurator
 SCRATCH := $(CACHE)/scratch
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
-.PHONY: help setup demo bench images images-test soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
+.PHONY: help setup demo bench images images-test browser-test screenshots soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -109,6 +109,14 @@ unit: setup ## the quick tests: no containerd needed
 
 test: setup machines lint types contracts lock-check rpc-check asyncapi-check docs-check ## everything that CI runs
 	$(BIN)/pytest --numprocesses auto --dist worksteal
+
+browser-test: setup ## the debug page in Chromium, which is installed if it is missing
+	tests/support/install-browser.sh
+	$(BIN)/pytest tests/browser
+
+screenshots: setup ## make the pictures in docs/images anew, of a running system
+	tests/support/install-browser.sh
+	$(BIN)/python -m tests.browser.screenshots docs/images
 
 soak: setup machines ## ten minutes of pulls by real containerds while their peers are killed (SOAK_S=600)
 	HELIOGRAPH_SOAK_S=$(or $(SOAK_S),600) $(BIN)/pytest -s --timeout 3600 tests/e2e/test_soak.py

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from heliograph_registry.adapters.directory import GrpcDirectory
 from heliograph_registry.adapters.grpc import open_resolver
 from heliograph_registry.adapters.metrics import Metrics
+from heliograph_registry.domain.neighbour import ClusterTag
 from heliograph_registry.domain.peer import Outcome, Peer
 from heliograph_registry.errors import ResolverUnavailable
-from heliograph_registry.ports import Resolver
+from heliograph_registry.ports import Directory, Resolver
 from heliograph_shared.digest import Digest, digest_of
 from tests.integration.router_support import living_node, serving_router
 from tests.support.nats import NatsServer
@@ -30,6 +32,7 @@ class World:
 
     resolver: Resolver
     holds: Holds
+    directory: Directory
 
 
 @pytest.fixture(params=["fake", "router"])
@@ -58,7 +61,8 @@ async def world(request: pytest.FixtureRequest, nats_server: NatsServer) -> Asyn
         opened = open_resolver(
             f"dns:///127.0.0.1:{port}", node="asker", zone="", max_peers=3, metrics=Metrics()
         )
-        yield World(await stack.enter_async_context(opened), holds)
+        resolver = await stack.enter_async_context(opened)
+        yield World(resolver, holds, GrpcDirectory(lambda: resolver.channel))
 
 
 async def test_a_digest_is_found_at_its_holder(world: World) -> None:
@@ -96,6 +100,35 @@ async def test_many_keys_are_answered_in_their_order(world: World) -> None:
     found = await world.resolver.resolve([TAG, UNKNOWN, HELD], timeout_s=5)
     assert [one.digest for one in found if one.outcome is Outcome.FOUND] == [TAGGED, HELD]
     assert [[peer.node for peer in one.peers] for one in found] == [["b"], [], ["a"]]
+
+
+async def test_people_are_told_of_nodes_and_tags(world: World) -> None:
+    await world.holds("a", "127.0.0.1:1000", TAGGED, TAG)
+    await world.holds("b", "127.0.0.1:2000", HELD, "reg.test/other:2")
+    await world.directory.answers()
+    nodes = {node.node: node for node in await world.directory.nodes()}
+    assert (nodes["a"].addresses, nodes["a"].digests) == (("127.0.0.1:1000",), 1)
+    assert nodes["a"].lease_left_s > 0
+    every = await world.directory.tags("", 100)
+    assert every.tags == (ClusterTag(TAG, TAGGED, 1), ClusterTag("reg.test/other:2", HELD, 1))
+    one = await world.directory.tags("", 1)
+    assert (len(one.tags), one.found) == (1, 2)
+    assert [tag.reference for tag in (await world.directory.tags("other", 9)).tags] == ["reg.test/other:2"]
+
+
+async def test_the_asker_too_is_named_among_the_holders(world: World) -> None:
+    await world.holds("asker", "127.0.0.1:1000", HELD, None)
+    await world.holds("a", "127.0.0.1:2000", TAGGED, None)
+    assert await world.directory.holders([HELD, UNKNOWN, TAGGED], 9) == [("asker",), (), ("a",)]
+
+
+async def test_nobody_listening_tells_people_nothing() -> None:
+    opened = open_resolver(
+        f"dns:///127.0.0.1:{free_port()}", node="n", zone="", max_peers=3, metrics=Metrics()
+    )
+    async with opened as resolver:
+        with pytest.raises(ResolverUnavailable, match=r"UNAVAILABLE|DEADLINE"):
+            await GrpcDirectory(lambda: resolver.channel).answers()
 
 
 async def test_nobody_listening_is_unavailable_and_then_left_alone() -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from heliograph_cli.sample_image import REFERENCE
@@ -107,6 +108,10 @@ async def test_once_shows_what_came_from_where_and_leaves_nothing(tmp_path: Path
 
 async def test_a_running_cluster_answers_the_other_commands(tmp_path: Path) -> None:
     async with cluster(tmp_path) as up:
+        pages = re.findall(r"^node-\d +(\S+/debug/web)$", up.out, re.MULTILINE)
+        assert len(pages) == 3
+        async with httpx.AsyncClient(trust_env=False) as http:
+            assert "Yes: 2 peers" in (await http.get(pages[1])).text
         assert sorted(up.children) == sorted(
             ["nats-server", "heliograph_router"]
             + [f"node-{n} heliograph_{service}" for n in (1, 2, 3) for service in ("indexer", "registry")]

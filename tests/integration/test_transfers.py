@@ -23,6 +23,7 @@ from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.adapters.pump import open_pumps
 from heliograph_registry.adapters.uvicorn import MirrorProtocol
 from heliograph_registry.app import open_mirror
+from heliograph_registry.domain.journal import Journal
 from heliograph_registry.settings import Settings
 from heliograph_shared.digest import digest_of, hex_of
 from heliograph_shared.filters import ImageFilter
@@ -183,11 +184,12 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
     async with AsyncExitStack() as stack:
         pumps = stack.enter_context(open_pumps(readers))
         stack.enter_context(readers)
-        opened = open_mirror(settings, content, ImageFilter((), ()), readers, metrics)
-        mirror, ahead = await stack.enter_async_context(opened)
-        answers = Answers(ahead, metrics)
+        journal = Journal()
+        opened = open_mirror(settings, content, ImageFilter((), ()), readers, metrics, journal)
+        parts = await stack.enter_async_context(opened)
+        answers = Answers(parts.ahead, metrics, journal)
         config = uvicorn.Config(
-            Distribution(mirror, metrics, answers),
+            Distribution(parts.mirror, metrics, answers, journal),
             http=partial(MirrorProtocol, pumps=pumps, at_once=answers.get, limits=Limits()),  # type: ignore[arg-type]
             port=port,
             lifespan="off",

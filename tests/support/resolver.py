@@ -1,6 +1,7 @@
 """A router's gRPC face over a table that the test writes: all that a registry sees of a router."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -51,6 +52,32 @@ class _Servicer(ResolverServicer):
         if self._known.hangs:
             await asyncio.sleep(60)
         return pb.ResolveResponse(resolutions=[self._known.resolve(key, request) for key in request.keys])
+
+    async def ListNodes(self, request: Any, context: Any) -> Any:  # noqa: N802
+        held = Counter(node for nodes in self._known.holders.values() for node in nodes)
+        return pb.ListNodesResponse(
+            nodes=[
+                pb.Node(node=node, addresses=addresses, in_sync=True, lease_left_s=3, digests=held[node])
+                for node, addresses in self._known.nodes.items()
+            ]
+        )
+
+    async def Stats(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return pb.StatsResponse(nodes=len(self._known.nodes), ready=self._known.synced)
+
+    async def ListTags(self, request: Any, context: Any) -> Any:  # noqa: N802
+        found = sorted(tag for tag in self._known.tags if request.containing in tag)
+        return pb.ListTagsResponse(
+            tags=[
+                pb.ClusterTag(
+                    tag_reference=tag,
+                    digest=self._known.tags[tag],
+                    nodes=len(self._known.holders.get(self._known.tags[tag], [])),
+                )
+                for tag in found[: request.most or 100]
+            ],
+            found=len(found),
+        )
 
 
 @asynccontextmanager

@@ -116,6 +116,7 @@ class System:
                 "HELIOGRAPH_ADMIN_LISTEN": f"127.0.0.1:{admin}",
                 "HELIOGRAPH_ROUTER_TARGET": f"ipv4:{routers}",
                 "HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": str(FIRST_BYTE_TIMEOUT_MS),
+                "HELIOGRAPH_INDEXER_URL": f"http://127.0.0.1:{indexer_admin}",
                 **(environment or {}),
             },
         )

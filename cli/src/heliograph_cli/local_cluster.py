@@ -43,6 +43,10 @@ class Node:
     def url(self) -> str:
         return f"http://{self.registry}"
 
+    @property
+    def debug_url(self) -> str:
+        return f"http://{self.debug}/debug/web"
+
 
 @dataclass(frozen=True, slots=True)
 class LocalCluster:
@@ -114,6 +118,7 @@ def _node_services(
         "HELIOGRAPH_REGISTRY_LISTEN": node.registry,
         "HELIOGRAPH_ROUTER_TARGET": f"dns:///{router}",
         "HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": _FIRST_BYTE_TIMEOUT_MS,
+        "HELIOGRAPH_INDEXER_URL": f"http://{indexer_admin}",
     })  # fmt: skip
     yield _service(f"{node.name} indexer", "indexer", indexer_admin, shared | store | _TIMING | {
         "HELIOGRAPH_NATS_URL": nats_url,

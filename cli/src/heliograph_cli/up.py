@@ -138,6 +138,8 @@ def _say_what_to_try(
     auth = f" --basic-auth-file {basic_auth_file}" if basic_auth_file else ""
     lines = ["", f"nats    {cluster.nats_url}", f"router  {cluster.router}"]
     lines += [f"{node.name}  {node.url}" for node in cluster.nodes]
+    lines += ["", "in a browser: is it working, and why not"]
+    lines += [f"{node.name}  {node.debug_url}" for node in cluster.nodes]
     heliograph, last = _script("heliograph"), cluster.nodes[-1]
     lines += [
         "",

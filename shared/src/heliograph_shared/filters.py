@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from heliograph_shared.reference import DOCKER_HUB, is_registry
@@ -9,6 +10,14 @@ from heliograph_shared.reference import DOCKER_HUB, is_registry
 
 class InvalidFilter(ValueError):
     """A registry or a regular expression in the settings cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """The setting that excludes an image; `entry` is the expression, or the registry that is not listed."""
+
+    setting: str
+    entry: str
 
 
 class ImageFilter:
@@ -20,10 +29,17 @@ class ImageFilter:
         self._excluded = [_compile(pattern) for pattern in excluded]
 
     def admits(self, registry: str, repository: str, tag: str | None = None) -> bool:
+        return self.exclusion(registry, repository, tag) is None
+
+    def exclusion(self, registry: str, repository: str, tag: str | None = None) -> Exclusion | None:
+        """What keeps an image out, None when nothing does."""
         if self._mirrored and registry not in self._mirrored:
-            return False
+            return Exclusion("HELIOGRAPH_MIRRORED_REGISTRIES", registry)
         name = f"{registry}/{repository}:{tag}" if tag else f"{registry}/{repository}"
-        return not any(pattern.search(name) for pattern in self._excluded)
+        for pattern in self._excluded:
+            if pattern.search(name):
+                return Exclusion("HELIOGRAPH_REGISTRY_FILTERS", pattern.pattern)
+        return None
 
 
 def registry_of(entry: str) -> str:

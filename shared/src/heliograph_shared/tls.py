@@ -36,11 +36,15 @@ class TlsFiles:
         self.show(context)
 
 
-def client_contexts(files: TlsFiles) -> Reloading[ssl.SSLContext]:
-    """For connections to servers whose name is checked. Raises `StartupError`."""
+def client_contexts(files: TlsFiles, *, checks_name: bool = True) -> Reloading[ssl.SSLContext]:
+    """For connections to servers, whose certificate must name them unless told otherwise.
+
+    Raises `StartupError`.
+    """
 
     def load() -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=files.ca)
+        context.check_hostname = checks_name
         files.show(context)
         return context
 

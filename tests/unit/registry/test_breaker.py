@@ -11,6 +11,8 @@ def test_a_failure_is_left_alone_for_the_hold_then_tried_by_one() -> None:
     assert breaker.admits(0)
     breaker.failed(1)
     assert not breaker.admits(2.9)
+    assert breaker.left_s(2.5) == 0.5
+    assert breaker.left_s(3.5) == 0
     assert breaker.admits(3)
     assert not breaker.admits(3)
     breaker.succeeded()

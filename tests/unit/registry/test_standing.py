@@ -18,6 +18,8 @@ def test_one_that_failed_is_asked_last_for_half_a_minute() -> None:
     standing = Standing()
     standing.failed("b", 100.0)
     assert order(standing, 129.9) == "acdb"
+    assert standing.left_s(110.0) == {"b": 20.0}
+    assert standing.left_s(130.0) == {}
     assert order(standing, 130.0) == "abcd"
 
 

@@ -72,6 +72,8 @@ def test_it_holds_what_the_nodes_hold(history: list[tuple[str, str, dict, dict, 
         for reference in REFERENCES:
             claims = [named[reference] for _, named in model.values() if reference in named]
             assert index.digest_of(reference) == winner(claims)
+            assert index.tagged_on(reference) == len(claims)
+            assert not claims or reference in index.references()
         for name, (held, named) in model.items():
             assert index.inventory(name) == inventory_of(held, named)
             assert index.count_of(name) == (len(held), len(named))

@@ -2,7 +2,14 @@
 
 import pytest
 
-from heliograph_shared.filters import ImageFilter, InvalidFilter, registry_of
+from heliograph_shared.filters import Exclusion, ImageFilter, InvalidFilter, registry_of
+
+
+def test_the_setting_that_excludes_an_image_is_named() -> None:
+    images = ImageFilter(mirrored=["quay.io"], excluded=["never", ":dev$"])
+    assert images.exclusion("docker.io", "a") == Exclusion("HELIOGRAPH_MIRRORED_REGISTRIES", "docker.io")
+    assert images.exclusion("quay.io", "a", "dev") == Exclusion("HELIOGRAPH_REGISTRY_FILTERS", ":dev$")
+    assert images.exclusion("quay.io", "a") is None
 
 
 def test_without_settings_everything_is_admitted() -> None:

@@ -86,6 +86,15 @@ class Blobs:
                 if not self._content.lacks(digest):
                     self._relayed.forget(digest)
 
+    def proven(self, digest: Digest) -> None:
+        """A client of this very process has hashed what it got: to ask again is no sign of wrong bytes."""
+        self._relayed.forget(digest)
+
+    @property
+    def under_way(self) -> int:
+        """Transfers to clients other than peers."""
+        return self._for_clients.taken
+
     async def head(self, target: Blob, *, from_peer: bool) -> BlobAnswer:
         """Raises `NotServed`."""
         async with deadline(self._first_byte_s):
@@ -153,9 +162,14 @@ class Blobs:
             stream,
             partial(self._peering.resume, target, stream.span, resolution),
             failed=self._peering.failed,
-            ended=lambda nodes: self._relayed.add(target.digest, wanted, nodes),
+            ended=partial(self._relay_ended, target.digest, wanted),
         )
         return BlobAnswer(stream.span, wanted is not None, f"peer/{peer.node}", relay)
+
+    def _relay_ended(self, digest: Digest, wanted: ByteRange | None, came: dict[str, int]) -> None:
+        self._relayed.add(digest, wanted, came)
+        for node, size_bytes in came.items():
+            self._peering.fetched(node, size_bytes)
 
     async def _verified(self, target: Blob, wanted: ByteRange | None, resolution: Resolution) -> BlobAnswer:
         """Takes longer than a first byte may: the alternative is a pull that fails once more."""

@@ -5,6 +5,9 @@ RegistryError
 ├── Busy                 as many transfers as there may be: 503, containerd goes to the next host, too
 ├── RangeNotSatisfiable  416, with the blob's size
 ├── ResolverUnavailable  no router answered, which is not "nobody has it"
+├── FindingsUnavailable  nobody could say what the doctor has found
+├── AskedInVain          this registry's own data port broke off, or did not answer
+├── MeasurementRefused   another one is under way
 ├── PeerFailed           this peer did not deliver; the next one may
 ├── SourceFailed         a file or a socket gave no more bytes, within a transfer
 ├── ClientGone           the client went away, or took nothing for too long
@@ -57,6 +60,23 @@ class ResolverUnavailable(RegistryError):
     def __init__(self, reason: str, *, asked: bool = True) -> None:
         super().__init__(f"no router answered: {reason}")
         self.reason, self.asked = reason, asked
+
+
+class FindingsUnavailable(RegistryError):
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url}: {reason}")
+        self.url, self.reason = url, reason
+
+
+class AskedInVain(RegistryError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class MeasurementRefused(RegistryError):
+    def __init__(self, under_way: str) -> None:
+        super().__init__(f"{under_way} is being measured")
+        self.under_way = under_way
 
 
 class PeerFailed(RegistryError):

@@ -65,6 +65,11 @@ class Ladder:
             return answers if found is None else [found]
         return answers
 
+    def remembered(self, most: int) -> tuple[Peer, ...]:
+        """At most `most` nodes that content was found at lately, each once."""
+        known = {peer.node: peer for peers in self._remembered.values() for peer in peers}
+        return tuple(known.values())[-most:]
+
     async def _look_for(self, keys: Sequence[Digest | str], failed: frozenset[str]) -> Resolution | None:
         """Of many keys, asked for ahead of need, each is looked for when it is needed."""
         if len(keys) > 1:

@@ -41,8 +41,10 @@ class Peering:
         peers: Peers,
         attempts: int,
         resolve_timeout_s: float,
+        fetched: Callable[[str, int], None] = lambda _node, _size: None,
     ) -> None:
-        """`attempts`: how many peers are tried for one request."""
+        """`attempts`: how many peers are tried for one request; `fetched` is told what came from whom."""
+        self.fetched = fetched
         self._node, self._facts, self._resolver, self._peers = node, facts, resolver, peers
         self._attempts, self._resolve_timeout_s = attempts, resolve_timeout_s
         self._standing = Standing()
@@ -76,6 +78,7 @@ class Peering:
                 body = bytearray()
                 while chunk := await stream.read():
                     body += chunk
+                self.fetched(peer.node, len(body))
                 return verified(target.digest, bytes(body)), peer.node
             except NotAManifest as error:
                 self._standing.lied(peer.node, time.monotonic())
@@ -158,6 +161,7 @@ class Peering:
                 log.warning("cannot hash a blob before it is served", digest=target.digest, reason=str(error))
                 break
             else:
+                self.fetched(peer.node, stream.span.size_bytes)
                 if blob is not None:
                     return blob, peer.node
                 log.warning(
@@ -173,11 +177,20 @@ class Peering:
         if not error.healthy:
             self._standing.failed(error.peer, time.monotonic())
 
-    def _candidates(self, resolution: Resolution) -> tuple[Peer, ...]:
+    def order(self, resolution: Resolution) -> tuple[Peer, ...]:
+        """Those that would be asked for it, the first first; only so many as there are attempts are tried."""
         peers = others(resolution.peers, self._node, self._facts.addresses)
+        return self._standing.order(peers, time.monotonic())
+
+    def asked_last(self) -> dict[str, float]:
+        """Nodes that did not deliver or sent wrong bytes, and for how many seconds more that counts."""
+        return self._standing.left_s(time.monotonic())
+
+    def _candidates(self, resolution: Resolution) -> tuple[Peer, ...]:
+        peers = self.order(resolution)
         if not peers:
             raise NotServed(resolution.why_none)
-        return self._standing.order(peers, time.monotonic())
+        return peers
 
     async def _race(
         self,

@@ -1,9 +1,11 @@
 """What answering a request needs from outside."""
 
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from heliograph_registry.domain.finding import Finding
+from heliograph_registry.domain.neighbour import ClusterTags, Neighbour
 from heliograph_registry.domain.peer import Peer, Resolution
 from heliograph_registry.domain.ranges import ByteRange, Span
 from heliograph_registry.domain.target import Blob, ManifestByDigest, ManifestByTag
@@ -57,6 +59,79 @@ class NodeFacts(Protocol):
     def addresses(self) -> frozenset[str]:
         """Where this very registry is reached, to leave it out of its own peers."""
         ...
+
+
+class Directory(Protocol):
+    """What routers tell people, apart from the way of a pull. All of it raises `ResolverUnavailable`."""
+
+    async def answers(self) -> None:
+        """Returns when a router answers."""
+        ...
+
+    async def nodes(self) -> Sequence[Neighbour]:
+        """All nodes that live, this one too."""
+        ...
+
+    async def tags(self, containing: str, most: int) -> ClusterTags:
+        """The first tags of the cluster with the text in their reference."""
+        ...
+
+    async def holders(self, digests: Sequence[Digest], most: int) -> list[tuple[str, ...]]:
+        """For each digest at most `most` nodes that hold it, in no order, this one too."""
+        ...
+
+
+class Findings(Protocol):
+    """What the doctor of this node has found."""
+
+    async def latest(self) -> Sequence[Finding]:
+        """Raises `FindingsUnavailable`."""
+        ...
+
+
+class Answer(Protocol):
+    """What this registry's own data port has answered. `read` raises `AskedInVain`."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def reason(self) -> str:
+        """Why it was not served."""
+        ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether all announced bytes have been read."""
+        ...
+
+    def read(self, buffer: memoryview) -> int:
+        """How many bytes have been written to the buffer, 0 at the end."""
+        ...
+
+
+class Exchange(Protocol):
+    """One connection, used by one thread, except for `abort`."""
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """Raises `AskedInVain`."""
+        ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class OwnPort(Protocol):
+    """This registry as its clients see it, with what they need to be let in."""
+
+    def open(self) -> Exchange: ...
 
 
 class Resolver(Protocol):

@@ -83,23 +83,27 @@ class Relay:
         resume: Resume,
         *,
         failed: Callable[[PeerFailed], None],
-        ended: Callable[[list[str]], None],
+        ended: Callable[[dict[str, int]], None],
     ) -> None:
-        """`failed` is told of each peer that fails underway, `ended` whom bytes came from, if any."""
+        """`failed` is told of each peer that fails underway, `ended` whom bytes came from, and how many."""
         self._peer, self._stream, self._resume = peer, stream, resume
         self._tell_failed, self._tell_ended = failed, ended
         self._span = stream.span
         self._failed: tuple[Peer, ...] = ()
-        self._sources: tuple[Peer, ...] = ()
+        self._sources: dict[str, int] = {}
 
     async def deliver(self, outlet: Outlet) -> None:
         before = outlet.sent_bytes
         while True:
-            self._sources = (*self._sources, self._peer)
+            node, start = self._peer.node, outlet.sent_bytes
+            self._sources.setdefault(node, 0)
             try:
                 return await outlet.relay(self._stream)
             except PeerFailed as error:
-                await self._go_on(outlet.sent_bytes - before, error)
+                failure = error
+            finally:
+                self._sources[node] += outlet.sent_bytes - start
+            await self._go_on(outlet.sent_bytes - before, failure)
 
     async def _go_on(self, sent: int, reason: PeerFailed) -> None:
         self._stream.close()
@@ -122,4 +126,4 @@ class Relay:
     def close(self) -> None:
         self._stream.close()
         if self._sources:
-            self._tell_ended([peer.node for peer in self._sources])
+            self._tell_ended(self._sources)

@@ -3,6 +3,8 @@
 Every step down the ladder is bounded by one deadline, so that containerd is never kept from its next host.
 """
 
+from collections.abc import Iterable
+
 import structlog
 from cachetools import LRUCache
 
@@ -49,6 +51,11 @@ class Mirror:
     def stop_waiting(self) -> None:
         """What is waited for is not served: the node has to stop."""
         self._waits.stop()
+
+    def proven(self, digests: Iterable[Digest]) -> None:
+        """These came through this mirror a moment ago, and were hashed."""
+        for digest in digests:
+            self._blobs.proven(digest)
 
     async def blob(
         self, target: Blob, wanted: ByteRange | None, *, from_peer: bool, head: bool

@@ -35,6 +35,14 @@ class Settings(ServiceSettings):
     admin_listen: ListenAddress = Field(
         Address("::", 9090), description="where health and metrics are served"
     )
+    debug_web: bool = Field(
+        True,
+        description="whether the admin port has the debug page, /debug/web",
+    )
+    indexer_url: str = Field(
+        "http://127.0.0.1:9091",
+        description="the admin port of this node's indexer, whose findings the debug page shows; empty: none",
+    )
     router_target: str = Field("dns:///127.0.0.1:5001", description="the routers, a gRPC target")
     basic_auth_file: OptionalFile = Field(
         None,

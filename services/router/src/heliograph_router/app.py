@@ -68,6 +68,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 resolve_or_wait=router.resolve_or_wait,
                 nodes=router.nodes,
                 totals=router.totals,
+                tags=router.tags,
                 readiness=readiness,
                 metrics=metrics,
                 credentials=credentials,

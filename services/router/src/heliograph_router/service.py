@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import structlog
 
+from heliograph_router.catalogue import Listing, list_tags
 from heliograph_router.domain.cluster import Cluster, NeedSnapshot, Node, Refusal, Totals
 from heliograph_router.domain.events import Alive, Changed, Left, Moment, NodeEvent, Snapshot
 from heliograph_router.domain.index import Below
@@ -102,6 +103,10 @@ class Router:
 
     def totals(self) -> Totals:
         return self._cluster.totals
+
+    async def tags(self, containing: str, most: int) -> Listing:
+        """The first `most` tags of the cluster that contain the text."""
+        return await list_tags(self._cluster.index, containing, most)
 
     def unready_reason(self) -> str | None:
         """None once what is not found may be said to be nowhere."""

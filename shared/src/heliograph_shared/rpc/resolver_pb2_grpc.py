@@ -49,6 +49,11 @@ class ResolverStub:
                 request_serializer=heliograph__shared_dot_rpc_dot_resolver__pb2.StatsRequest.SerializeToString,
                 response_deserializer=heliograph__shared_dot_rpc_dot_resolver__pb2.StatsResponse.FromString,
                 _registered_method=True)
+        self.ListTags = channel.unary_unary(
+                '/heliograph.resolver.v1.Resolver/ListTags',
+                request_serializer=heliograph__shared_dot_rpc_dot_resolver__pb2.ListTagsRequest.SerializeToString,
+                response_deserializer=heliograph__shared_dot_rpc_dot_resolver__pb2.ListTagsResponse.FromString,
+                _registered_method=True)
 
 
 class ResolverServicer:
@@ -74,6 +79,13 @@ class ResolverServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTags(self, request, context):
+        """Tags that any node has, for people; not for use on the way of a pull.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResolverServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +103,11 @@ def add_ResolverServicer_to_server(servicer, server):
                     servicer.Stats,
                     request_deserializer=heliograph__shared_dot_rpc_dot_resolver__pb2.StatsRequest.FromString,
                     response_serializer=heliograph__shared_dot_rpc_dot_resolver__pb2.StatsResponse.SerializeToString,
+            ),
+            'ListTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTags,
+                    request_deserializer=heliograph__shared_dot_rpc_dot_resolver__pb2.ListTagsRequest.FromString,
+                    response_serializer=heliograph__shared_dot_rpc_dot_resolver__pb2.ListTagsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +191,33 @@ class Resolver:
             '/heliograph.resolver.v1.Resolver/Stats',
             heliograph__shared_dot_rpc_dot_resolver__pb2.StatsRequest.SerializeToString,
             heliograph__shared_dot_rpc_dot_resolver__pb2.StatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heliograph.resolver.v1.Resolver/ListTags',
+            heliograph__shared_dot_rpc_dot_resolver__pb2.ListTagsRequest.SerializeToString,
+            heliograph__shared_dot_rpc_dot_resolver__pb2.ListTagsResponse.FromString,
             options,
             channel_credentials,
             insecure,

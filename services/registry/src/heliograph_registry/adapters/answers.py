@@ -5,24 +5,32 @@ needs, uvicorn's task and messages included. A request that may have to be trace
 """
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from heliograph_registry.adapters.metrics import AtOnce, Metrics
-from heliograph_registry.adapters.request import Headers, fixed_headers, manifest_headers
+from heliograph_registry.adapters.request import (
+    PEER,
+    Headers,
+    fixed_headers,
+    manifest_headers,
+    node_named,
+)
 from heliograph_registry.ahead import FRESH_S, Ahead
 from heliograph_registry.blobs import LOCAL
+from heliograph_registry.domain.journal import Entry, Journal
 from heliograph_registry.domain.manifest import Manifest
 from heliograph_registry.domain.target import ManifestByDigest
 from heliograph_shared import telemetry
 
 _KEPT_BYTES = 8 << 20
-_PEER = b"heliograph-peer"
+_MOST_LATEST = 64
 _EVEN = frozenset(b"%x" % digit for digit in range(0, 16, 2))
 
 
 @dataclass(slots=True)
 class _Kept:
+    target: ManifestByDigest
     manifest: Manifest
     answer: bytes
     to_clients: AtOnce
@@ -33,9 +41,12 @@ class _Kept:
 class Answers:
     """At most 8 MiB; the least recently used are dropped."""
 
-    def __init__(self, ahead: Ahead, metrics: Metrics) -> None:
+    def __init__(self, ahead: Ahead, metrics: Metrics, journal: Journal) -> None:
+        """`journal` is told what was answered only when somebody looks at it: the way here is a quick one."""
         self._ahead, self._metrics = ahead, metrics
         self._traced, self._follows = telemetry.enabled(), telemetry.follows_parents()
+        self._latest: deque[tuple[float, ManifestByDigest, bytes, int]] = deque(maxlen=_MOST_LATEST)
+        journal.ask_also(self._entries)
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._kept_bytes = 0
 
@@ -47,7 +58,7 @@ class Answers:
         headers = [*manifest_headers(manifest), length, *fixed_headers(LOCAL)]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         self._kept[url] = _Kept(
-            manifest, lines + b"\r\n" + manifest.body, *self._metrics.at_once(target.name.registry)
+            target, manifest, lines + b"\r\n" + manifest.body, *self._metrics.at_once(target.name.registry)
         )
         self._kept_bytes += len(url) + len(self._kept[url].answer)
         while self._kept_bytes > _KEPT_BYTES:
@@ -60,17 +71,28 @@ class Answers:
         if kept is None or (self._traced and not (self._follows and _is_not_traced(headers))):
             return None
         self._kept.move_to_end(url)
-        counted = kept.to_clients
-        for name, _ in headers:
-            if name == _PEER:
-                counted = kept.to_peers
+        counted, peer = kept.to_clients, b""
+        for name, value in headers:
+            if name == PEER:
+                counted, peer = kept.to_peers, value
                 break
+        size_bytes, now = len(kept.manifest.body), time.monotonic()
         counted.count += 1
-        counted.sent_bytes += len(kept.manifest.body)
-        if counted is kept.to_clients and (now := time.monotonic()) >= kept.expect_at:
+        counted.sent_bytes += size_bytes
+        if now >= kept.expect_at and not peer:
             kept.expect_at = now + FRESH_S
             self._ahead.expect(kept.manifest)
+        self._latest.append((now, kept.target, peer, size_bytes))
         return kept.answer
+
+    def _entries(self) -> list[Entry]:
+        """What has been answered since this was asked last, as far as it is kept."""
+        latest, offset = list(self._latest), time.time() - time.monotonic()
+        self._latest.clear()
+        return [
+            Entry(offset + at, "GET", target, "", node_named(peer), 200, LOCAL, "", size_bytes, 0.0, "")
+            for at, target, peer, size_bytes in latest
+        ]
 
 
 def _is_not_traced(headers: Headers) -> bool:

@@ -13,11 +13,14 @@ from heliograph_registry.adapters.copies import Copies
 from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.adapters.request import Request, manifest_headers
 from heliograph_registry.blobs import LOCAL, NOBODY, BlobAnswer
+from heliograph_registry.domain.journal import Entry, Journal
 from heliograph_registry.domain.ranges import parse_range
 from heliograph_registry.domain.target import Blob, InvalidTarget, ManifestByDigest, ManifestByTag, Ping
 from heliograph_registry.errors import Busy, ClientGone, NotServed, RangeNotSatisfiable, Reason, StreamBroken
 from heliograph_registry.service import Mirror
 from heliograph_shared import telemetry
+
+_MOST_PATH = 300
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("heliograph_registry")
@@ -25,11 +28,19 @@ tracer = trace.get_tracer("heliograph_registry")
 
 class Distribution:
     def __init__(
-        self, mirror: Mirror, metrics: Metrics, answers: Answers, auth: BasicAuth | None = None
+        self,
+        mirror: Mirror,
+        metrics: Metrics,
+        answers: Answers,
+        journal: Journal,
+        auth: BasicAuth | None = None,
     ) -> None:
-        """`answers` is told what it may answer by itself from then on. Without `auth` anyone may ask."""
-        self._mirror, self._metrics, self._answers, self._auth = mirror, metrics, answers, auth
-        self._traced, self._copies = telemetry.enabled(), Copies()
+        """`answers` is told what it may answer by itself from then on, `journal` of every request.
+
+        Without `auth` anyone may ask.
+        """
+        self._mirror, self._metrics, self._answers, self._journal = mirror, metrics, answers, journal
+        self._traced, self._copies, self._auth = telemetry.enabled(), Copies(), auth
 
     async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
         request = Request(scope, send, self._copies)
@@ -55,6 +66,7 @@ class Distribution:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
+            request.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
             try:
                 await self._answer(request)
             except ClientGone as error:  # which is not our failure
@@ -81,6 +93,21 @@ class Distribution:
             resumed=request.resumed,
             first_byte_s=request.answered_at - request.began if request.answered_at else None,
             seconds=seconds,
+        )
+        self._journal.record(
+            Entry(
+                time.time(),
+                request.method,
+                request.target,
+                request.path[:_MOST_PATH],
+                request.peer,
+                request.status,
+                request.source,
+                request.reason,
+                request.sent_bytes,
+                seconds,
+                request.trace_id,
+            )
         )
         if request.source == LOCAL or request.from_peer:
             return

@@ -46,6 +46,9 @@ tracer = trace.get_tracer("heliograph_registry")
 
 
 class GrpcResolver:
+    channel: grpc.aio.Channel
+    """The one in use: there is another whenever certificates have changed."""
+
     def __init__(self, *, target: str, node: str, zone: str, max_peers: int, metrics: Metrics) -> None:
         self._target, self._node, self._zone, self._max_peers = target, node, zone, max_peers
         self._breaker = Breaker(_BREAKER_HOLD_S)
@@ -56,12 +59,18 @@ class GrpcResolver:
 
     def use(self, channel: grpc.aio.Channel) -> None:
         """From now on; has to be called before anything is resolved."""
+        self.channel = channel
         self._resolve = ResolverStub(channel).Resolve
         self._resolve_or_wait = channel.unary_stream(  # a unary call shows headers only with the answer
             f"/{_METHOD}",
             request_serializer=pb.ResolveRequest.SerializeToString,
             response_deserializer=pb.ResolveResponse.FromString,
         )
+
+    @property
+    def left_alone_s(self) -> float:
+        """For how many seconds more no router is asked, since none answered."""
+        return self._breaker.left_s(time.monotonic())
 
     async def resolve(
         self,

@@ -27,6 +27,7 @@ from heliograph_shared import telemetry
 
 Headers = list[tuple[bytes, bytes]]
 
+PEER, TRACE = b"heliograph-peer", b"traceparent"
 _KINDS = {Ping: "ping", ManifestByTag: "manifest", ManifestByDigest: "manifest", Blob: "blob"}
 _MOST_NOTED = 200  # characters of a header, within a span
 _NOTED = {b"user-agent": "user_agent.original", b"heliograph-peer": "heliograph.peer"}
@@ -43,14 +44,20 @@ class Request:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.from_peer = b"heliograph-peer" in self.headers
+        self.from_peer = PEER in self.headers
         self.target = _target(self.path, scope["query_string"])
         self.kind = "invalid" if isinstance(self.target, InvalidTarget) else _KINDS[type(self.target)]
         self.status, self.source, self.reason, self.sent_bytes = 0, NOBODY, "", 0
         self.began, self.answered_at = time.perf_counter(), 0.0
+        self.trace_id = trace_id_of(self.headers.get(TRACE, b""))
         self._peers, self._resumed_bytes = 0, 0
         self._scope, self._send, self._copies = scope, send, copies
         self._extensions = scope.get("extensions", {})
+
+    @property
+    def peer(self) -> str:
+        """The node whose registry asks, as it says itself; empty for any other client."""
+        return node_named(self.headers[PEER]) if self.from_peer else ""
 
     @property
     def url(self) -> bytes:
@@ -212,6 +219,16 @@ def _target(path: str, query: bytes) -> Target | InvalidTarget:
         return parse_target(path, namespace)
     except InvalidTarget as error:
         return error.with_traceback(None)
+
+
+def node_named(header: bytes) -> str:
+    """The value of `Heliograph-Peer`."""
+    return unquote(header.decode("latin-1"))
+
+
+def trace_id_of(header: bytes) -> str:
+    """Of a caller's `traceparent` (W3C Trace Context section 3.2); empty when there is none."""
+    return header[3:35].decode("latin-1") if len(header) >= 55 and header[35:36] == b"-" else ""
 
 
 def manifest_headers(manifest: Manifest) -> Headers:

@@ -1,6 +1,7 @@
 """The indexer's state file, read again whenever it was replaced."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,12 @@ class StateFile:
     def digest_of(self, tag_reference: str) -> Digest | None:
         self._refresh()
         return self._state.tags.get(tag_reference)
+
+    @property
+    def tags(self) -> Mapping[str, Digest]:
+        """Of this node, by reference; never changed in place."""
+        self._refresh()
+        return self._state.tags
 
     @property
     def addresses(self) -> frozenset[str]:

@@ -15,6 +15,10 @@ class Breaker:
         self._closed_until = now + self._hold_s
         return True
 
+    def left_s(self, now: float) -> float:
+        """For how many seconds more nobody is asked; 0 when one may be."""
+        return 0.0 if self._closed_until is None else max(0.0, self._closed_until - now)
+
     def failed(self, now: float) -> None:
         self._closed_until = now + self._hold_s
 

@@ -34,6 +34,10 @@ class Standing:
     def is_last(self, node: str, now: float) -> bool:
         return self._until.get(node, now) > now
 
+    def left_s(self, now: float) -> dict[str, float]:
+        """For how many seconds more each is asked last, of those that are."""
+        return {node: until - now for node, until in self._until.items() if until > now}
+
     def last(self, now: float) -> tuple[str, ...]:
         """Those that are asked last, at most 16, the latest first."""
         lasting = (node for node in reversed(self._until) if self.is_last(node, now))

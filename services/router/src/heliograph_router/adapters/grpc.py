@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from opentelemetry import trace
 
 from heliograph_router.adapters.metrics import Metrics
+from heliograph_router.catalogue import DEFAULT_TAGS, MOST_TAGS, Listing
 from heliograph_router.domain.cluster import Node, Totals
 from heliograph_router.domain.resolution import ByDigest, ByTag, Key, NotAKey, Query, Resolution, Status
 from heliograph_router.errors import Stopping
@@ -53,6 +54,7 @@ Resolve = Callable[[Query], Sequence[Resolution]]
 ResolveOrWait = Callable[[Query, float, OnParked], Awaitable[Sequence[Resolution]]]
 ListNodes = Callable[[], Iterator[Node]]
 CountTotals = Callable[[], Totals]
+ListTags = Callable[[str, int], Awaitable[Listing]]
 Readiness = Callable[[], str | None]
 
 
@@ -63,9 +65,11 @@ class _Resolver(ResolverServicer):
         resolve_or_wait: ResolveOrWait,
         nodes: ListNodes,
         totals: CountTotals,
+        tags: ListTags,
         readiness: Readiness,
         metrics: Metrics,
     ) -> None:
+        self._tags = tags
         self._resolve, self._resolve_or_wait = resolve, resolve_or_wait
         self._nodes, self._totals, self._readiness = nodes, totals, readiness
         self._traced = telemetry.enabled()
@@ -126,6 +130,16 @@ class _Resolver(ResolverServicer):
             ready=self._readiness() is None,
         )
 
+    async def ListTags(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        listing = await self._tags(request.containing, min(request.most or DEFAULT_TAGS, MOST_TAGS))
+        return pb.ListTagsResponse(
+            tags=[
+                pb.ClusterTag(tag_reference=tag.reference, digest=tag.digest, nodes=tag.nodes)
+                for tag in listing.tags
+            ],
+            found=listing.found,
+        )
+
     async def _answer(self, request: Any, context: Any) -> Any:
         if request.wait_ms:
             answers = await self._waited(request, context)
@@ -156,6 +170,7 @@ async def serve_resolver(
     resolve_or_wait: ResolveOrWait,
     nodes: ListNodes,
     totals: CountTotals,
+    tags: ListTags,
     readiness: Readiness,
     metrics: Metrics,
     credentials: grpc.ServerCredentials | None = None,
@@ -166,7 +181,7 @@ async def serve_resolver(
     """
     server = grpc.aio.server(options=_OPTIONS)
     add_ResolverServicer_to_server(
-        _Resolver(resolve, resolve_or_wait, nodes, totals, readiness, metrics), server
+        _Resolver(resolve, resolve_or_wait, nodes, totals, tags, readiness, metrics), server
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

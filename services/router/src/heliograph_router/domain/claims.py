@@ -33,6 +33,14 @@ class Claims:
         """Another slot is no longer seen."""
         self._winners.clear()
 
+    def references(self) -> list[str]:
+        """Those that some slot has claimed, seen or not."""
+        return list(self._claims)
+
+    def count(self, reference: str) -> int:
+        """How many slots that are seen have the tag, whatever it points at."""
+        return sum(1 for slot in self._claims.get(reference, ()) if self._seen(slot))
+
     def winner(self, reference: str) -> Digest | None:
         """By the rule of bus contract v1; None when no node that is seen has the tag."""
         claims = self._claims.get(reference)

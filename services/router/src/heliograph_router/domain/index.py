@@ -144,6 +144,14 @@ class Index:
         """What a tag points at, by the rule of bus contract v1; None when no node has the tag."""
         return self._claims.winner(reference)
 
+    def references(self) -> list[str]:
+        """All tags, with those that are only out of sight until they have been swept."""
+        return self._claims.references()
+
+    def tagged_on(self, reference: str) -> int:
+        """How many nodes have the tag."""
+        return self._claims.count(reference)
+
     def inventory(self, node: str) -> Inventory:
         slot = self._slots.get(node)
         return _EMPTY if slot is None else self._rows[slot].inventory.freeze()

@@ -1,0 +1,28 @@
+"""One system and one browser for all tests here: to start them takes longer than to look at a page."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from tests.browser.chromium import CHROMIUM, chromium
+from tests.browser.pulled_system import Pulled, pulled_system
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chromium_is_there() -> None:
+    """A browser test that is asked for and cannot run has failed."""
+    assert CHROMIUM.exists(), "no Chromium: tests/support/install-browser.sh installs it"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def pulled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pulled]:
+    async with pulled_system(tmp_path_factory.mktemp("system")) as pulled:
+        yield pulled
