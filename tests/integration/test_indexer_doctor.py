@@ -1,11 +1,14 @@
 """What an indexer's doctor makes of a real bus and of ports, and where a running indexer shows findings."""
 
+import asyncio
 import json
+import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 
 from heliograph_indexer.adapters.findings import Board
@@ -20,7 +23,7 @@ from heliograph_shared.settings import load
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
-from tests.unit.indexer.program import Program
+from tests.unit.indexer.program import SCRIPT, Program
 
 
 async def test_a_bus_that_answers_tells_its_time(nats_server: NatsServer) -> None:
@@ -112,6 +115,26 @@ async def test_a_running_indexer_logs_counts_and_serves_what_it_finds(
     (line,) = [line for line in map(parsed, program.log.splitlines()) if "doctor" in line.get("event", "")]
     assert (line["level"], line["check"]) == ("error", "registry-unreachable")
     assert "host ports" in line["remedy"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_a_doctor_that_waits(number: signal.Signals) -> None:
+    asked = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", free_port()) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = await asyncio.create_subprocess_exec(
+            SCRIPT, "doctor", "--nats-url", f"nats://127.0.0.1:{port}", stdout=asyncio.subprocess.PIPE
+        )
+        await asyncio.wait_for(asked.wait(), 60)
+        process.send_signal(number)
+        out, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, out) == (128 + number, b"")
 
 
 def findings_of(program: Program) -> bytes:

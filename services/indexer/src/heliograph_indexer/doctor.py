@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = load(DoctorSettings, PROG, findings.spelled(arguments))
     configure_logging("error")
     try:
-        report = asyncio.run(_until_terminated(settings))
+        report = asyncio.run(_until_signalled(settings))
     except StartupError as error:
         sys.stderr.write(f"{PROG}: {error}\n")
         return 2
@@ -51,14 +51,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if report.healthy else 1
 
 
-async def _until_terminated(settings: DoctorSettings) -> Report:
-    """A signal cancels it, so that what was pulled is taken out; SIGINT does so by itself."""
-    task = asyncio.ensure_future(_examined(settings))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+async def _until_signalled(settings: DoctorSettings) -> Report:
+    """A signal cancels it, so that what was pulled is taken out; exits with 128 and the signal's number."""
+    task, signals = asyncio.ensure_future(_examined(settings)), list[int]()
+
+    def interrupt(number: int) -> None:
+        signals.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
     try:
         return await task
     except asyncio.CancelledError:
-        sys.exit(128 + signal.SIGTERM)
+        sys.exit(128 + signals[0])
 
 
 async def _examined(settings: DoctorSettings) -> Report:
