@@ -20,7 +20,7 @@ ANYWHERE = {
     "severity": "`error`, `warning`",
     "source": "`local` (this node's content), `peer` (another node's), `none` (an error)",
     "stage": "`noticed`, `published`",
-    "what": "`basic-auth`, `tls-client`, `tls-server`",
+    "what": "`basic-auth`, `nats-user`, `tls-client`, `tls-server`",
 }
 
 
@@ -36,7 +36,8 @@ _OF = {
         "away, or this registry stopped), `failed` (a defect)"
     ),
     ("heliograph_registry_requests_total", "reason"): (
-        f"as in `Heliograph-Reason`: {_all(*Reason, 'invalid', 'read-only', 'range-not-satisfiable')}; "
+        "as in `Heliograph-Reason`: "
+        f"{_all(*Reason, 'unauthorized', 'invalid', 'read-only', 'range-not-satisfiable')}; "
         "`none` for what was served"
     ),
     ("heliograph_registry_sent_bytes_total", "source"): (

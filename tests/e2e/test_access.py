@@ -51,15 +51,15 @@ async def test_pulls_with_the_password_need_no_upstream_and_without_it_no_mirror
     node, daemon = pullers[0]
     point(daemon, node, upstream.url, None)
     assert await daemon.cri.pull(REFERENCE) == image.config.digest
-    assert await metric(node, "requests_total", 'status="401"') > 0
-    assert await metric(node, "requests_total", 'status="200"') == 0
+    assert await metric(node, "requests_total", 'reason="unauthorized"') > 0
+    assert await metric(node, "requests_total", 'reason="none"') == 0
 
     await upstream.stop()
     for node, daemon in pullers[1:]:
         point(daemon, node, upstream.url, ACCOUNT)
         assert await daemon.cri.pull(REFERENCE) == image.config.digest
         assert holds(daemon, image)
-        assert await metric(node, "requests_total", 'source="peer"', 'status="200"') > 0
+        assert await metric(node, "requests_total", 'outcome="peer"') > 0
 
 
 async def test_a_mirror_that_is_full_fails_no_pull(

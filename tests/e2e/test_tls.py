@@ -5,14 +5,16 @@ A TLS stream that is cut off by a SIGKILL has no goodbye: containerd must take t
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from heliograph_cli.credentials import Tls
+from heliograph_cli.doctor import examine_router
 from heliograph_shared.rpc.credentials import Material, channel_credentials
+from heliograph_shared.tls import TlsFiles
 from tests.e2e.cluster_support import MIB, Cluster, held_at, holds, logged
 from tests.e2e.conftest import ContainerdFactory
 from tests.integration.cli_support import heliograph, started
@@ -23,10 +25,11 @@ from tests.support.machines import absent
 from tests.support.nats import NatsServer
 from tests.support.system import Node, running_system
 from tests.support.upstream import Upstream
+from tests.unit.deploy.manifests import default
+from tests.unit.deploy.mounted import bus_config
 
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
-SECURITY = Path(__file__).parents[2] / "SECURITY.md"
 LAYER_BYTES = 24 * MIB
 SERIES = ("1.6", "1.7", "2")
 
@@ -58,15 +61,12 @@ def trust(daemon: Containerd, node: Node, identity: Identity, upstream: str) -> 
     )
 
 
-def guarded(directory: Path, identity: Identity, user_of: dict[str, Path]) -> NatsServer:
-    """With the permissions of `SECURITY.md`."""
-    (block,) = re.findall(r"```\n(authorization .*?)```", SECURITY.read_text(), re.DOTALL)
-    for role, file in user_of.items():
-        block = block.replace(f"${role.upper()}_PASSWORD", f'"{role}-secret"')
-        file.write_text(f"{role}:{role}-secret\n")
+def guarded(directory: Path, identity: Identity) -> NatsServer:
+    """With the users and permissions of the deployed one."""
+    bus_config(default(), directory)
     tls = f'cert_file: "{identity.certificate}", key_file: "{identity.key}", ca_file: "{identity.ca}"'
     config = directory / "nats.conf"
-    config.write_text(f"tls {{ {tls}, verify: true }}\n{block}")
+    config.write_text(f"tls {{ {tls}, verify: true }}\ninclude authorization.conf\n")
     return NatsServer(directory, arguments=["-c", config], scheme="tls")
 
 
@@ -75,10 +75,10 @@ async def secured(
     tmp_path: Path, containerd: ContainerdFactory, upstream: Upstream
 ) -> AsyncIterator[Secured]:
     identity = Authority().issue(tmp_path / "tls")
-    user_of = {role: tmp_path / f"{role}.user" for role in ("indexer", "router", "reader")}
+    user_of = {role: tmp_path / "users" / role for role in ("indexer", "router")}
     shown = Material(identity.certificate.read_bytes(), identity.key.read_bytes(), identity.ca.read_bytes())
     async with (
-        guarded(tmp_path, identity, user_of) as nats,
+        guarded(tmp_path, identity) as nats,
         running_system(
             tmp_path,
             nats,
@@ -146,7 +146,8 @@ async def test_a_mirror_that_is_not_believed_is_passed_over_and_the_command_is_l
         assert await daemon.cri.pull(reference) == image.config.digest
         assert len({request.path for request in upstream.requests()}) > len(image.layers)
 
-    reader = ["--nats", secured.cluster.system.nats.url, "--nats-user-file", str(tmp_path / "reader.user")]
+    user_file = str(tmp_path / "users" / "reader")
+    reader = ["--nats", secured.cluster.system.nats.url, "--nats-user-file", user_file]
     async with started("events", "--json", *reader, environment=secured.identity.environment) as process:
         assert process.stdout is not None
         line = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
@@ -159,6 +160,9 @@ async def test_a_mirror_that_is_not_believed_is_passed_over_and_the_command_is_l
         heliograph("resolve", reference, environment=environment),
         heliograph("pull", reference, "--mirror", f"https://127.0.0.1:{peer.port}", environment=environment),
     )
+    files = TlsFiles(secured.identity.certificate, secured.identity.key, secured.identity.ca)
+    assert not (await examine_router(router, "peer", Tls(files))).findings
+    assert (await examine_router(router, "peer")).findings
     assert [row[0] for row in listed.rows("peer")] == ["peer"]
     assert [row[0] for row in found.rows("peer")] == ["peer"]
     assert (pulled.code, pulled.err) == (0, "")

@@ -221,6 +221,10 @@ def doctor(
     ],
     probe: Annotated[str, typer.Option(help="an image that containerd pulls at the end, and removes")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    tls_ca_file: TlsCaFile = None,
+    tls_cert_file: TlsCertFile = None,
+    tls_key_file: TlsKeyFile = None,
+    tls_server_name: TlsServerName = "",
 ) -> None:
     """Say what is wrong with this machine, how it was seen, and what mends it.
 
@@ -231,6 +235,9 @@ def doctor(
         "HELIOGRAPH_NATS_URL": nats,
         "HELIOGRAPH_CONTAINERD_SOCKET": containerd,
         "HELIOGRAPH_REGISTRY_CONFIG_PATH": certs,
+        "HELIOGRAPH_TLS_CA_FILE": tls_ca_file,
+        "HELIOGRAPH_TLS_CERT_FILE": tls_cert_file,
+        "HELIOGRAPH_TLS_KEY_FILE": tls_key_file,
     }
     options = doctors.Options(
         node=node,
@@ -238,6 +245,7 @@ def doctor(
         ask_bus=nats is not None,
         probe=probe,
         environment={name: str(value) for name, value in told.items() if value is not None},
+        tls=Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name),
     )
     run(_doctor(options, as_json=as_json))
 

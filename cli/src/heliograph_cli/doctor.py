@@ -5,9 +5,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import NotUnderstood, Unreachable
 from heliograph_cli.router import open_router
 from heliograph_shared.findings import (
@@ -47,6 +48,7 @@ class Options:
     ask_bus: bool
     probe: str
     environment: Mapping[str, str]
+    tls: Tls = field(default_factory=Tls)
 
 
 async def doctor(options: Options, *, as_json: bool) -> bool:
@@ -55,7 +57,7 @@ async def doctor(options: Options, *, as_json: bool) -> bool:
     parts = [
         _part(options, "indexer", [*probing, *([] if options.ask_bus else ["--no-ask-bus"])]),
         _part(options, "configurator", []),
-        examine_router(options.router, options.node),
+        examine_router(options.router, options.node, options.tls),
     ]
     report = merged(await asyncio.gather(*parts), _now_ms())
     sys.stdout.write(encode(report).decode() if as_json else as_text(report))
@@ -88,12 +90,12 @@ async def _part(options: Options, service: str, arguments: Sequence[str]) -> Rep
         return _incomplete(service, f"exit code {process.returncode}: {last}")
 
 
-async def examine_router(target: str | None, node: str) -> Report:
+async def examine_router(target: str | None, node: str, tls: Tls | None = None) -> Report:
     """What is wrong with the router at `target`, and with what it knows of `node`; None: not asked."""
     if target is None:
         return Report.of(_now_ms(), (), [Unchecked(Check.ROUTER, "none was named")])
     try:
-        async with open_router(target) as router:
+        async with open_router(target, tls) as router:
             ready, nodes = await router.serving(), await router.nodes()
     except Unreachable as error:
         return Report.of(_now_ms(), [_unreachable(target, error.reason)], ())
