@@ -174,6 +174,22 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+async def test_a_router_that_speaks_no_tls_is_as_one_that_is_down(
+    cluster: Cluster, authority: Authority, tmp_path: Path
+) -> None:
+    port = free_port()
+    async with serve_resolver(cluster.known, port):
+        node = await registry(
+            cluster, "node", authority.issue(tmp_path / "tls"), router_target=f"ipv4:127.0.0.1:{port}"
+        )
+        node.put(BLOB)
+        assert (await node.http.get(BLOB_PATH)).content == BLOB
+        began = time.monotonic()
+        answer = await node.http.get(BIG_PATH)
+        assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "resolver-unavailable")
+        assert time.monotonic() - began < PATIENT["first_byte_timeout_ms"] / 1000 + 2
+
+
 async def test_a_name_can_stand_for_all_addresses(
     cluster: Cluster, authority: Authority, tmp_path: Path
 ) -> None:
