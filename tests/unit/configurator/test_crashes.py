@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from heliograph_configurator.adapters.filesystem import open_certs_folder
-from heliograph_configurator.domain.folder import Standing
+from heliograph_configurator.domain.folder import Folder, Standing
 from heliograph_configurator.domain.hosts_toml import new
 from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, Mirror, Tls
 from tests.unit.configurator.trees import (
@@ -159,8 +159,13 @@ def configured(root: Path) -> dict[str, Entry]:
     return {name: entry for name, entry in harvest(root).items() if not name.startswith(".heliograph")}
 
 
+OPEN, CLOSED = Choice(registries=None), Choice(registries=None, authorization="Basic eDp5")
+MINE = Edit("_default", b"# mine")
+
+
 @thorough
 @given(trees(), st.lists(runs | edits, min_size=2, max_size=6))
+@example({}, [Run(OPEN), MINE, Run(None), Run(CLOSED), MINE])
 def test_what_somebody_has_changed_is_left(tree: dict[str, Entry], history: Sequence[Run | Edit]) -> None:
     with quick_folder() as root:
         plant(root, tree)
@@ -172,6 +177,9 @@ def test_what_somebody_has_changed_is_left(tree: dict[str, Entry], history: Sequ
                 hosts = root / event.folder / "hosts.toml"
                 hosts.write_bytes(event.content)
                 mode = hosts.stat().st_mode & 0o7777
+                original = folder_in(root, event.folder).original
+                if original is not None and original.content == event.content:  # he has put it back
+                    mode = original.mode
                 expected[f"{event.folder}/hosts.toml"] = ("file", event.content, mode)
                 folder = expected.get(event.folder) or ("folder", b"", 0o755)
                 expected[event.folder] = folder
@@ -233,8 +241,12 @@ def damage(root: Path, event: Damage) -> None:
 
 
 def is_ours(root: Path, folder: str) -> bool:
+    return folder_in(root, folder).standing is Standing.OURS
+
+
+def folder_in(root: Path, name: str) -> Folder:
     with open_certs_folder(root, create=False) as config:
-        return config.read()[folder].standing is Standing.OURS
+        return config.read()[name]
 
 
 def assert_nothing_is_lost(tree: dict[str, Entry], root: Path) -> None:
