@@ -9,6 +9,7 @@ from typing import TypeVar
 import grpc
 import pytest
 
+from heliograph_cli.doctor import examine_router
 from heliograph_configurator.app import apply
 from heliograph_configurator.doctor import examine as examine_certs
 from heliograph_configurator.settings import Settings as CertsSettings
@@ -100,6 +101,10 @@ async def test_a_healthy_node_yields_nothing_and_a_probe_leaves_nothing(
     settings = settings_of(daemon, cluster.system.nats, node)
     router = f"127.0.0.1:{cluster.system.routers[0].port}"
 
+    async def told_router() -> bool:
+        return (await examine_router(router, node.name)).healthy
+
+    await eventually(told_router)
     told = await heliograph(
         *("doctor", "--json", "--router", router, "--probe", REFERENCE),
         environment={f"HELIOGRAPH_{name}": str(value) for name, value in settings.items()},
