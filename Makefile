@@ -11,6 +11,8 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 MEMBERS := shared services/indexer services/router services/registry services/configurator cli
 SERVICES := indexer router registry configurator
 SCRATCH := $(CACHE)/scratch
+# Tests wait more than they work.
+PYTEST_IN_PARALLEL := $(BIN)/pytest --numprocesses $(shell expr 2 '*' $$(nproc)) --dist worksteal
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
 .PHONY: help setup demo bench images images-test browser-test screenshots soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
@@ -27,8 +29,9 @@ $(CACHE)/uv/bin/uv:
 
 .venv/.ready: requirements-dev.lock $(MEMBERS:%=%/pyproject.toml) | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --no-python-downloads --python '>=3.11' .venv
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps $(MEMBERS:%=-e ./%)
+	$(BIN)/python -m compileall -q $(MEMBERS)
 	touch $@
 
 # --- pins -----------------------------------------------------------------------------------------
@@ -105,10 +108,10 @@ machines: ## unpack the containerds and the docker-registry that the tests run
 	tests/support/install-machines.sh
 
 unit: setup ## the quick tests: no containerd needed
-	$(BIN)/pytest --numprocesses auto --dist worksteal tests/unit tests/contract tests/integration
+	$(PYTEST_IN_PARALLEL) tests/unit tests/contract tests/integration
 
 test: setup machines lint types contracts lock-check rpc-check asyncapi-check docs-check ## everything that CI runs
-	$(BIN)/pytest --numprocesses auto --dist worksteal
+	$(PYTEST_IN_PARALLEL)
 
 browser-test: setup ## the debug page in Chromium, which is installed if it is missing
 	tests/support/install-browser.sh

@@ -59,8 +59,8 @@ def keep_picture(trace: Trace) -> None:
         Path(PICTURE).write_text(drawn)
 
 
-async def trace_of_the_pull(receiver: OtlpReceiver, requests: int) -> Trace:
-    """Of the last pull of an image: its trace, with so many requests answered by the puller's registry."""
+async def trace_of_the_pull(receiver: OtlpReceiver, **requests: int) -> Trace:
+    """Of the last pull of an image: its trace, with as many requests answered by each registry."""
 
     def so_far() -> Trace:
         ids = [span.trace_id for span in receiver.spans(PULL)]
@@ -69,7 +69,7 @@ async def trace_of_the_pull(receiver: OtlpReceiver, requests: int) -> Trace:
     def is_complete() -> bool:
         trace = so_far()
         whole = all(span.parent_span_id in {"", *trace.by_id} for span in trace.spans)
-        return whole and len(trace.served("puller")) >= requests
+        return whole and all(len(trace.served(node)) >= count for node, count in requests.items())
 
     await eventually(is_complete, 30, lambda: f"the trace of the pull is not complete: {so_far().spans}")
     return so_far()
@@ -85,7 +85,8 @@ async def test_containerds_trace_goes_on_to_the_bytes_of_the_peer(
     _, daemon = await cluster.add("puller", "2", environment=plugin)
     assert await daemon.cri.pull(REFERENCE) == image.config.digest
 
-    trace = await trace_of_the_pull(otlp_receiver, requests=1 + len(image.pulled()))
+    requests = 1 + len(image.pulled())
+    trace = await trace_of_the_pull(otlp_receiver, puller=requests, peer=requests)
     (root,) = [span for span in trace.spans if not span.parent_span_id]
     assert (root.name, root.service_name) == (PULL, "containerd")
     for request in trace.served("puller"):
@@ -137,7 +138,7 @@ async def test_a_transfer_that_goes_on_at_another_peer_says_so_in_its_trace(
     assert await pull == image.config.digest
     (other,) = (peer.name for peer in peers if peer is not killed)
 
-    trace = await trace_of_the_pull(otlp_receiver, requests=1 + len(image.pulled()))
+    trace = await trace_of_the_pull(otlp_receiver, puller=1 + len(image.pulled()))
     (request,) = trace.served("puller", BLOB, layer.digest)
     broken, resumed = request.events
     assert (broken.name, broken.attributes["heliograph.peer"]) == ("peer failed", killed.name)

@@ -62,7 +62,7 @@ def test_an_events_share_is_what_it_adds_to_a_message(event: StoreEvent) -> None
     assert len(full) - len(empty) == encoded_bytes(event) - len(",")
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 2**32), st.booleans())
 def test_the_largest_messages_stay_within_the_limit(seed: int, tags: bool) -> None:  # noqa: FBT001
     """With the longest names, numbers, addresses and headers that the settings admit."""

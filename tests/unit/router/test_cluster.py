@@ -153,9 +153,7 @@ class UnreliableBus(RuleBasedStateMachine):
 
 
 TestAfterQuietAndOneHeartbeatItEqualsTheNodes = UnreliableBus.TestCase
-TestAfterQuietAndOneHeartbeatItEqualsTheNodes.settings = settings(
-    max_examples=200, stateful_step_count=40, deadline=None
-)
+TestAfterQuietAndOneHeartbeatItEqualsTheNodes.settings = settings(max_examples=200, stateful_step_count=40)
 
 
 def test_a_node_that_left_is_withdrawn_at_once_and_its_late_messages_do_not_bring_it_back(
