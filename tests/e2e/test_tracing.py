@@ -85,8 +85,8 @@ async def test_containerds_trace_goes_on_to_the_bytes_of_the_peer(
     _, daemon = await cluster.add("puller", "2", environment=plugin)
     assert await daemon.cri.pull(REFERENCE) == image.config.digest
 
-    requests = 1 + len(image.pulled())
-    trace = await trace_of_the_pull(otlp_receiver, puller=requests, peer=requests)
+    blobs = len(image.pulled())
+    trace = await trace_of_the_pull(otlp_receiver, puller=1 + blobs, peer=blobs)
     (root,) = [span for span in trace.spans if not span.parent_span_id]
     assert (root.name, root.service_name) == (PULL, "containerd")
     for request in trace.served("puller"):
