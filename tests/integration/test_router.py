@@ -353,7 +353,7 @@ async def test_many_nodes_are_spread_and_listed(router: RouterClient, nats_serve
         assert metrics["heliograph_router_tags"] == 1
         assert metrics["heliograph_router_ready"] == 1
         assert metrics['heliograph_router_resolves_total{status="found"}'] > 0
-        assert metrics["heliograph_router_event_lag_seconds_count"] == 10
+        assert 1 <= metrics["heliograph_router_event_lag_seconds_count"] <= 10
         assert 0 < metrics["heliograph_router_event_lag_seconds_sum"] < 10 * 60
         assert metrics["heliograph_router_bus_round_trip_seconds_count"] > 0
 

@@ -12,13 +12,13 @@ _MAX_ADDRESSES = 16
 
 def changed(message: ContentChanged) -> Changed:
     return Changed(
-        node=message.node,
-        incarnation=message.incarnation,
-        sequence=message.sequence,
-        added=message.added,
-        removed=message.removed,
-        tagged=_tags(message.tagged),
-        untagged=message.untagged,
+        message.node,
+        message.incarnation,
+        message.sequence,
+        message.added,
+        message.removed,
+        _tags(message.tagged) if message.tagged else {},
+        message.untagged,
     )
 
 
