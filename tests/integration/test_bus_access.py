@@ -12,7 +12,8 @@ import pytest
 from nats.aio.client import Client
 
 from heliograph_shared import subjects
-from heliograph_shared.bus import Access, connect
+from heliograph_shared.bus import connect
+from heliograph_shared.bus_client import Access
 from heliograph_shared.tls import TlsFiles
 from tests.support.certificates import Authority, Identity
 from tests.support.nats import NatsServer

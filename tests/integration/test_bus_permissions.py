@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from heliograph_indexer.adapters.nats_probe import NatsProbe
 from heliograph_shared import subjects
-from heliograph_shared.bus import Access
+from heliograph_shared.bus_client import Access
 from heliograph_shared.digest import digest_of
 from heliograph_shared.tls import TlsFiles
 from tests.integration.router_support import connect, living_node, router_process, serving_router

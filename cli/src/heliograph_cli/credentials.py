@@ -9,7 +9,7 @@ import grpc
 
 from heliograph_cli.errors import UnusableFile
 from heliograph_shared.accounts import InvalidAccounts, read_accounts
-from heliograph_shared.bus import Access
+from heliograph_shared.bus_client import Access
 from heliograph_shared.rpc.credentials import channel_credentials, channel_materials
 from heliograph_shared.tls import TlsFiles, client_contexts
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import assert_never
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -17,6 +16,7 @@ from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import Unreachable
 from heliograph_cli.render import plain, short, size
 from heliograph_shared import bus, subjects
+from heliograph_shared.bus_client import Client
 from heliograph_shared.events import (
     ContentChanged,
     MalformedMessage,

@@ -6,37 +6,22 @@ error callback ends its read loop while `is_connected` stays true, so nothing he
 
 import math
 import random
-import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import structlog
-from nats.aio.client import Client, Srv
-from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 
-from heliograph_shared.accounts import Account, reloaded_accounts
-from heliograph_shared.reloading import Reloading
+from heliograph_shared.bus_client import CONNECT_TIMEOUT_S, NO_ACCESS, Access, Client
 from heliograph_shared.runtime import StartupError, background
-from heliograph_shared.tls import TlsFiles, client_contexts
 
 log = structlog.get_logger()
 
-_CONNECT_TIMEOUT_S = 2
 _PING_INTERVAL_S = 5
 _PENDING_BYTES = 8 << 20
-_READ_BYTES = 32 << 10
 _CLOSE_TIMEOUT_S = 2
 _REPEAT_S = 60
-_NO_STATUS = b"NATS/1.0\r\n"
-
-_NO_TLS = "the server does not speak TLS"
-_DENIED = "permissions violation"
 
 OnConnect = Callable[[Client], Awaitable[None]]
 OnChange = Callable[[], Awaitable[None]]
@@ -64,122 +49,10 @@ class _Trouble:
             log.warning("bus trouble", servers=self._servers, reason=reason)
 
 
-class _Headers(Mapping[str, str]):
-    """Read when somebody looks: most messages of the index are applied without, and parsing costs as much."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    @cached_property
-    def _all(self) -> dict[str, str]:
-        lines = self._raw.decode("utf-8", "replace").split("\r\n")
-        parts = (line.partition(":") for line in lines)
-        return {name.strip(): value.strip() for name, colon, value in parts if colon}
-
-    def __getitem__(self, name: str) -> str:
-        return self._all[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What the bus is shown, read anew for each connection, and what it is asked to show."""
-
-    account: Reloading[Sequence[Account]] | None = None
-    tls: Reloading[ssl.SSLContext] | None = None
-
-    @classmethod
-    def by_files(cls, servers: Sequence[str], user_file: Path | None, tls: TlsFiles) -> "Access":
-        """TLS where a URL of `servers` or a file asks for it. Raises `StartupError`."""
-        encrypted = bool(tls.paths) or any(server.startswith("tls://") for server in servers)
-        return cls(
-            reloaded_accounts("nats-user", user_file) if user_file else None,
-            client_contexts(tls) if encrypted else None,
-        )
-
-
-NO_ACCESS = Access()
-
-
-class _Transport(TcpTransport):
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    async def connect_tls(self, *args: Any, **kwargs: Any) -> None:
-        """After a failure nothing is left: nats-py would wait without end for the close of what is closed."""
-        try:
-            await super().connect_tls(*args, **kwargs)
-        except BaseException:
-            if self._io_writer is not None:
-                self._io_writer.transport.abort()
-                self._io_writer = None
-            raise
-
-
 class _Silence:
     def info(self, event: str, **_: object) -> None: ...
 
     def warning(self, event: str, **_: object) -> None: ...
-
-
-class _Client(Client):
-    """Takes what anyone may publish: subjects or headers that are not UTF-8 would end nats-py's read loop."""
-
-    def __init__(self, access: Access) -> None:
-        super().__init__()
-        self._access = access
-
-    @property
-    def ssl_context(self) -> ssl.SSLContext:
-        return super().ssl_context if self._access.tls is None else self._access.tls.current()
-
-    async def _connect_to_server(self, s: Srv) -> None:
-        if s.uri.scheme in {"ws", "wss"}:
-            await super()._connect_to_server(s)
-            return
-        s.last_attempt = time.monotonic()
-        self._transport = _Transport()
-        await self._transport.connect(s.uri, _READ_BYTES, _CONNECT_TIMEOUT_S)
-
-    def _connect_command(self) -> bytes:
-        """Carries the password: nats-py would send it in clear where the server offers no TLS."""
-        server = self._current_server
-        if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
-            raise NatsError(_NO_TLS)
-        if self._access.account is not None:
-            account = self._access.account.current()[0]
-            self.options["user"], self.options["password"] = account.user, account.password
-        return super()._connect_command()
-
-    async def _process_err(self, err_msg: str) -> None:
-        """What makes a server hang up, such as a password that was changed; nats-py would close for good."""
-        if _DENIED in err_msg.lower():
-            await super()._process_err(err_msg)
-            return
-        error = NatsError(f"nats: {err_msg}")
-        await self._error_cb(error)
-        await self._process_op_err(error)
-
-    async def _process_headers(self, headers: bytes) -> Any:
-        if headers and headers.startswith(_NO_STATUS):
-            return _Headers(headers[len(_NO_STATUS) :])
-        try:
-            return await super()._process_headers(headers)
-        except (ValueError, IndexError):
-            return None
-
-    def _build_message(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Any:
-        try:
-            return super()._build_message(sid, subject, reply, data, headers)
-        except UnicodeDecodeError:
-            return super()._build_message(sid, _readable(subject), _readable(reply), data, headers)
 
 
 @asynccontextmanager
@@ -204,7 +77,7 @@ async def connect(
     """
     shown = [_without_secrets(server) for server in servers]
     said = log if on_trouble is None else _Silence()
-    client = _Client(access)
+    client = Client(access)
 
     async def disconnected() -> None:
         if not client.is_closed:
@@ -233,7 +106,7 @@ async def connect(
             error_cb=_Trouble(shown, on_trouble).note,
             disconnected_cb=disconnected,
             reconnected_cb=reconnected,
-            connect_timeout=_CONNECT_TIMEOUT_S,
+            connect_timeout=CONNECT_TIMEOUT_S,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_reconnect_wait_s(),  # type: ignore[arg-type]  # typed int, used as seconds
             ping_interval=_PING_INTERVAL_S,
@@ -255,10 +128,6 @@ async def connect(
 def _reconnect_wait_s() -> float:
     """Different in every process, so that a cluster does not come back in one instant."""
     return random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
-
-
-def _readable(subject: bytes) -> bytes:
-    return subject.decode(errors="replace").encode()
 
 
 def _without_secrets(server: str) -> str:

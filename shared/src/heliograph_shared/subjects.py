@@ -30,7 +30,8 @@ def snapshot(node: str) -> str:
 
 def node_of(subject: str) -> str:
     """The node that the last token of `subject` names."""
-    return unquote(subject.rpartition(".")[2])
+    token = subject.rpartition(".")[2]
+    return unquote(token) if "%" in token else token
 
 
 def template_of(subject: str) -> str:

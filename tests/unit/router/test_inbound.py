@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from heliograph_router.adapters.inbound import _age_s
+from heliograph_shared.bus_client import Message
 
 
-def sent_at(text: str | None) -> Msg:
-    return Msg(Client(), headers=None if text is None else {"ce-time": text})
+def sent_at(text: str | None) -> Message:
+    header = "" if text is None else f"ce-time: {text}\r\n"
+    return Message("", b"", f"NATS/1.0\r\n{header}\r\n".encode())
 
 
 @pytest.mark.parametrize(("ago_s", "least", "most"), [(2, 2, 50), (-2, 0, 0), (86_400, 60, 60)])
@@ -27,3 +27,8 @@ def test_a_lag_is_what_two_clocks_tell_within_bounds(ago_s: int, least: float, m
 def test_nothing_that_a_message_says_is_an_error(text: str | None) -> None:
     age_s = _age_s(sent_at(text))
     assert age_s is None or 0 <= age_s <= 60
+
+
+@given(st.binary())
+def test_headers_that_are_none_are_read_as_what_they_are(raw: bytes) -> None:
+    assert isinstance(Message("", b"", raw).headers, dict)

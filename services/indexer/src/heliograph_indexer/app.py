@@ -26,7 +26,7 @@ from heliograph_indexer.service import AdmitsTag, Indexer
 from heliograph_indexer.settings import Settings
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
-from heliograph_shared.bus import Access
+from heliograph_shared.bus_client import Access
 from heliograph_shared.filters import ImageFilter, InvalidFilter
 from heliograph_shared.findings import Finding, Unchecked
 from heliograph_shared.http import serve_http

@@ -14,7 +14,7 @@ from heliograph_router.service import Router
 from heliograph_router.settings import Settings
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
-from heliograph_shared.bus import Access
+from heliograph_shared.bus_client import Access
 from heliograph_shared.http import serve_http
 from heliograph_shared.rpc.credentials import server_credentials
 from heliograph_shared.runtime import background, bind

@@ -54,11 +54,12 @@ class Router:
 
     def heard(self, event: NodeEvent) -> Refusal | None:
         """Take note of what a node says; why it changed nothing, if so."""
-        heard = self._cluster.hear(event, _now())
+        at = _now()
+        heard = self._cluster.hear(event, at)
         if heard.need is not None:
             self._resync.want(heard.need)
         if heard.refusal is None:
-            self._advance_waits(event, time.monotonic())
+            self._advance_waits(event, at.monotonic_s)
         return heard.refusal
 
     def hello_sent(self) -> None:

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry import trace
 from pydantic import BaseModel
@@ -23,6 +22,7 @@ from heliograph_indexer.adapters.messages import Messages
 from heliograph_indexer.domain.publication import Delta, Position, Snapshot
 from heliograph_indexer.errors import BusUnavailable
 from heliograph_shared import bus, events, subjects, telemetry
+from heliograph_shared.bus_client import NO_ACCESS, Access, Client
 from heliograph_shared.digest import Digest
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class NatsBus:
     async def open(
         self,
         servers: Sequence[str],
-        access: bus.Access = bus.NO_ACCESS,
+        access: Access = NO_ACCESS,
         *,
         on_connected: OnMoment,
         on_hello: OnMoment,

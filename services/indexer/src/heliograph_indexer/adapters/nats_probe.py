@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from ipaddress import ip_address
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from heliograph_indexer.domain.surroundings import BusAnswer
 from heliograph_shared import bus
+from heliograph_shared.bus_client import NO_ACCESS, Access, Client
 from heliograph_shared.runtime import StartupError
 
 _TIMEOUT_S, _MOST_S = 5.0, 20.0
@@ -30,7 +30,7 @@ class NatsProbe:
     def __init__(
         self,
         servers: Sequence[str],
-        access: bus.Access = bus.NO_ACCESS,
+        access: Access = NO_ACCESS,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import TypeVar
 
 import structlog
-from nats.aio.msg import Msg
 from opentelemetry import trace
 from opentelemetry.context import Context
 
@@ -20,6 +19,7 @@ from heliograph_router.adapters.metrics import Metrics
 from heliograph_router.domain.cluster import Refusal
 from heliograph_router.domain.events import NodeEvent
 from heliograph_shared import events, subjects, telemetry
+from heliograph_shared.bus_client import Message
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("heliograph_router")
@@ -34,7 +34,7 @@ _NodeMessage = TypeVar("_NodeMessage", events.ContentChanged, events.NodeHeartbe
 
 
 class Inbound:
-    """Callbacks for subscriptions. They never wait, so each runs through all that has arrived."""
+    """Callbacks for subscriptions."""
 
     def __init__(self, on_event: OnEvent, metrics: Metrics) -> None:
         self._on_event, self._metrics = on_event, metrics
@@ -43,7 +43,7 @@ class Inbound:
         self._complaints: set[str] = set()
         self._next_lag_s = 0.0
 
-    async def content(self, message: Msg) -> None:
+    def content(self, message: Message) -> None:
         changed = self._read(events.ContentChanged, message, "content")
         if changed is None:
             return
@@ -53,15 +53,15 @@ class Inbound:
         with _processing(message, changed.node):
             self._apply(changed, message)
 
-    async def node(self, message: Msg) -> None:
-        kind = (message.headers or {}).get("ce-type", "")
+    def node(self, message: Message) -> None:
+        kind = message.headers.get("ce-type", "")
         if kind.endswith(events.NodeLeft.__name__):
             if left := self._read(events.NodeLeft, message, "left"):
                 self._pass_on(messages.left(left))
         elif heartbeat := self._read(events.NodeHeartbeat, message, "heartbeat"):
             self._pass_on(messages.alive(heartbeat))
 
-    def _apply(self, changed: events.ContentChanged, message: Msg) -> None:
+    def _apply(self, changed: events.ContentChanged, message: Message) -> None:
         if self._pass_on(messages.changed(changed)) and (now_s := time.monotonic()) >= self._next_lag_s:
             self._next_lag_s = now_s + _LAG_EVERY_S
             if (lag_s := _age_s(message)) is not None:
@@ -74,7 +74,7 @@ class Inbound:
             self._drop(refusal, node=event.node)
         return refusal is None
 
-    def _read(self, kind: type[_NodeMessage], message: Msg, label: str) -> _NodeMessage | None:
+    def _read(self, kind: type[_NodeMessage], message: Message, label: str) -> _NodeMessage | None:
         self._counted[label].inc()
         try:
             decoded = events.decode(kind, message.data)
@@ -94,17 +94,17 @@ class Inbound:
             log.warning("messages are dropped, this is the first such", reason=reason, **details)
 
 
-def _age_s(message: Msg) -> float | None:
+def _age_s(message: Message) -> float | None:
     """Seconds since it was sent, as far as two clocks can tell; None where it does not say."""
     try:
-        sent = datetime.fromisoformat((message.headers or {})["ce-time"])
+        sent = datetime.fromisoformat(message.headers["ce-time"])
         return min(max(0.0, time.time() - sent.timestamp()), _LONGEST_LAG_S)
     except (KeyError, ValueError, OverflowError):
         return None
 
 
-def _processing(message: Msg, node: str) -> AbstractContextManager[trace.Span]:
-    published = trace.get_current_span(telemetry.extract(message.headers or {})).get_span_context()
+def _processing(message: Message, node: str) -> AbstractContextManager[trace.Span]:
+    published = trace.get_current_span(telemetry.extract(message.headers)).get_span_context()
     template = subjects.template_of(message.subject)
     return tracer.start_as_current_span(
         f"process {template}",

@@ -44,7 +44,7 @@ class Metrics:
         )
         self.lag = Histogram(
             "heliograph_router_event_lag_seconds",
-            "Seconds from when a node sent a change (ce-time, its clock) until it was in this index, 0 to 60, "
+            "Seconds from when a node sent a change (ce-time, its clock) until it was in the index, 0 to 60, "
             "for one change a millisecond at most",
             registry=self.collected,
             buckets=_LAG_S,

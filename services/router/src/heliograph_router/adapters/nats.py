@@ -1,7 +1,7 @@
 """The router's end of bus contract v1 over core NATS: it hears every node, and asks them for snapshots.
 
-Subscriptions use callbacks, which take a quarter of the time per message that iterating does. As these never
-wait, a message that the router sent to itself comes back only after everything before it was heard.
+What nodes say is heard in the order in which it comes, so a message that the router sent to itself comes back
+only after everything before it was heard.
 """
 
 import asyncio
@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from pydantic import BaseModel
 
@@ -25,10 +23,10 @@ from heliograph_router.domain.assembly import Assembly, TooLarge
 from heliograph_router.domain.events import Snapshot
 from heliograph_router.errors import BusUnavailable, SnapshotUnavailable
 from heliograph_shared import bus, events, subjects, telemetry
+from heliograph_shared.bus_client import NO_ACCESS, Access, Client, Message
 
 log = structlog.get_logger()
 
-_PENDING_MESSAGES = 65_536
 _PENDING_BYTES = 32 << 20
 _ECHO_TIMEOUT_S = 2.0
 _SILENCE_S = 2.0
@@ -52,7 +50,7 @@ class NatsBus:
     async def open(
         self,
         servers: Sequence[str],
-        access: bus.Access = bus.NO_ACCESS,
+        access: Access = NO_ACCESS,
         *,
         on_event: OnEvent,
         on_hello_sent: OnMoment,
@@ -68,12 +66,7 @@ class NatsBus:
                 (subjects.ALL_NODES, inbound.node),
                 (self._echo_subject, self._take_echo),
             ):
-                await client.subscribe(
-                    subject,
-                    cb=callback,
-                    pending_msgs_limit=_PENDING_MESSAGES,
-                    pending_bytes_limit=_PENDING_BYTES,
-                )
+                await client.hear(subject, callback)
             await greet()
 
         async def greet() -> None:
@@ -192,6 +185,6 @@ class NatsBus:
             raise BusUnavailable(subject, "not connected")
         return self._client
 
-    async def _take_echo(self, message: Msg) -> None:
+    def _take_echo(self, message: Message) -> None:
         if self._echo is not None and message.data == self._echo[0] and not self._echo[1].done():
             self._echo[1].set_result(None)

@@ -41,6 +41,9 @@ class Heard(NamedTuple):
     need: NeedSnapshot | None = None
 
 
+_NEWS = Heard()
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node that lives, for those who ask about it."""
@@ -101,8 +104,9 @@ class Cluster:
             self._departed.forget(event.node)
         self.leases.renew(event.node, at)
         news = self._tell(replica, event, at)
-        need = None if self._note_sync(replica) else self.need_of(event.node, at)
-        return Heard(None if news else Refusal.REPEATED, need)
+        if self._note_sync(replica) and news:
+            return _NEWS
+        return Heard(None if news else Refusal.REPEATED, self.need_of(event.node, at))
 
     def need_of(self, node: str, at: Moment) -> NeedSnapshot | None:
         """Whether a node has to be asked for a snapshot now."""
