@@ -8,16 +8,17 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$tools"
 
 unpack() { # package, program within it, name
-    [[ ! -x $tools/$3 ]] || return 0
+    [[ ! -e $tools/$3 ]] || return 0
     local work
     work=$(mktemp -d "$tools/.work.XXXXXX")
     (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$1" && dpkg -x ./*.deb files)
-    mv "$work/files/$2" "$tools/$3"
+    cp --dereference "$work/files/$2" "$tools/$3"
     rm -rf "$work"
 }
 
 unpack nginx usr/sbin/nginx nginx
 unpack wrk usr/bin/wrk wrk
+unpack libluajit-5.1-2 "usr/lib/$(uname -m)-linux-gnu/libluajit-5.1.so.2" libluajit-5.1.so.2  # of wrk
 if ! command -v go >/dev/null; then
     apt-get install --yes --quiet golang-go >/dev/null
 fi

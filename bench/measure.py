@@ -122,7 +122,8 @@ def socket_mib(pid: int) -> float:
 def requests_per_second(wrk: Path, port: int, path: str, *, connections: int, seconds: int) -> float:
     url = f"http://127.0.0.1:{port}{path}"
     command = [str(wrk), "-t1", f"-c{connections}", f"-d{seconds}", url]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    libraries = {"LD_LIBRARY_PATH": str(wrk.parent)}
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=libraries).stdout
     if "Non-2xx" in printed:
         raise ConnectionError(printed)
     return float(re.findall(r"Requests/sec:\s+([\d.]+)", printed)[0])
