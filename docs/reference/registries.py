@@ -14,9 +14,11 @@ from prometheus_client.registry import Collector
 from heliograph_router.adapters.metrics import State
 from heliograph_router.domain.cluster import Totals
 from heliograph_shared.admin import OF_ALL_SERVICES
+from heliograph_shared.board import doctor_findings
 
 SERVICES = ("registry", "router", "indexer", "configurator")
 EVERY_SERVICE = "every service"
+EXAMINING = ("indexer", "configurator")
 COUNTING = (*SERVICES, EVERY_SERVICE)
 
 
@@ -52,6 +54,8 @@ def _collectors(service: str) -> Iterator[Collector]:
     name = f"heliograph_{service}.adapters.metrics"
     if find_spec(name) is None:
         return
+    if service in EXAMINING:
+        yield doctor_findings
     module = import_module(name)
     if hasattr(module, "Metrics"):
         yield from _registered(module)

@@ -23,6 +23,7 @@ from tests.e2e.cluster_support import REFERENCE, Cluster, pushed
 from tests.e2e.conftest import ContainerdFactory
 from tests.integration.cli_support import heliograph
 from tests.integration.registry_support import serve_registry
+from tests.support.authority import Authority
 from tests.support.containerd import Containerd
 from tests.support.images import push
 from tests.support.machines import SERIES, absent
@@ -254,7 +255,19 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
         assert await looked() == ({"hosts-broken": "error"}, False)
         (folder / "hosts.toml").write_text(f'[host."{url}"]\n  dial_timeout = 3\n')
         assert await looked() == ({"hosts-broken": "error"}, series != "2")
-        (folder / "hosts.toml").write_text(f'[host."{url}"]\n')
+        for named in (
+            'ca = "ca.crt"',
+            'ca = ["ca.crt"]',
+            'client = "both.pem"',
+            'client = [["a.pem", "b.pem"]]',
+        ):
+            (folder / "hosts.toml").write_text(f'[host."{url}"]\n  {named}\n')
+            assert await looked() == ({"certificate-unusable": "error"}, False), named
+        (folder / "ca.crt").write_text("not PEM\n")
+        (folder / "hosts.toml").write_text(f'server = "https://reg.test"\nca = "ca.crt"\n[host."{url}"]\n')
+        assert await looked() == ({"certificate-unusable": "error"}, False)
+        (folder / "ca.crt").write_bytes(Authority(tmp_path / "authority").certificate.read_bytes())
+        (folder / "hosts.toml").write_text(f'[host."{url}"]\n  ca = "ca.crt"\n')
         assert await looked() == ({}, True)
         shutil.rmtree(folder)
         default.rename(default.with_name("away"))

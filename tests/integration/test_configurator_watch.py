@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,10 @@ async def test_what_other_hands_break_is_mended_and_what_they_edit_is_left(
         assert await watch.answers(
             "/metrics", 200, 'heliograph_configurator_folders_changed_total{change="write"}'
         )
+        found = partial(watch.answers, "/debug/findings", 200, '"mirror-unreachable"')
+        await eventually(found, PATIENCE_S, watch.process.tail)
+        counted = 'heliograph_doctor_findings{check="mirror-unreachable",severity="error"} 1.0'
+        assert await watch.answers("/metrics", 200, counted)
         await watch.process.stop()
     log = [json.loads(line) for line in (tmp_path / "configurator.log").read_text().splitlines()]
     left = [line for line in log if "left as it is" in line["event"]]

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
-from heliograph_indexer.adapters.findings import Board
-from heliograph_indexer.adapters.metrics import doctor_findings
 from heliograph_indexer.adapters.nats_probe import NatsProbe
 from heliograph_indexer.adapters.registry_probe import RegistryProbe
 from heliograph_indexer.app import examination
 from heliograph_indexer.domain.surroundings import examine_bus, examine_clock
 from heliograph_indexer.settings import Settings
-from heliograph_shared.findings import Finding, Report, decode
+from heliograph_shared.findings import decode
 from heliograph_shared.settings import load
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
@@ -143,15 +140,3 @@ def findings_of(program: Program) -> bytes:
 
 def parsed(line: str) -> dict[str, Any]:
     return dict(json.loads(line)) if line.startswith("{") else {}
-
-
-def test_a_finding_is_logged_when_it_comes_and_when_it_goes() -> None:
-    finding = Finding("clock", "warning", "it is slow", "3 s", "wind it")
-    board = Board()
-    with structlog.testing.capture_logs() as lines:
-        board.show(Report.of(1, [finding], []))
-        board.show(Report.of(2, [Finding("clock", "warning", "it is slow", "4 s", "wind it")], []))
-        board.show(Report.of(3, [], []))
-    assert [(line["log_level"], line["check"]) for line in lines] == [("warning", "clock"), ("info", "clock")]
-    assert doctor_findings.labels("clock", "warning")._value.get() == 0
-    assert board.report.examined_at_ms == 3

@@ -1,6 +1,6 @@
 """What the doctors of the services find wrong with a node, as text for people and as JSON for the rest.
 
-The JSON, on standard output with `--json` and at `/debug/findings` of an indexer:
+The JSON, on standard output with `--json` and at `/debug/findings` of indexers and configurators:
 
     {"examined_at_ms": 1764000000000, "omitted": 0,
      "findings": [{"check": "...", "severity": "error", "problem": "...", "seen": "...", "remedy": "..."}],
@@ -24,6 +24,7 @@ MAX_FINDINGS = 100
 MAX_OF_ONE_CHECK = 10
 
 Severity = Literal["error", "warning"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning")
 
 
 class InvalidReport(ValueError):

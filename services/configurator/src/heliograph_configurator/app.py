@@ -12,6 +12,8 @@ from heliograph_configurator.adapters.filesystem import open_certs_folder
 from heliograph_configurator.adapters.inotify import follow
 from heliograph_configurator.adapters.registry_http import RegistryReadyz
 from heliograph_configurator.adapters.secret_files import SecretFiles
+from heliograph_configurator.doctor import examine
+from heliograph_configurator.domain.checks import Check
 from heliograph_configurator.domain.course import Intent
 from heliograph_configurator.domain.mirror import Mirror
 from heliograph_configurator.domain.registry import is_looked_up
@@ -19,6 +21,7 @@ from heliograph_configurator.service import Configurator, Outcome
 from heliograph_configurator.settings import Settings
 from heliograph_configurator.watch import Watch
 from heliograph_shared.admin import admin_app
+from heliograph_shared.board import Board
 from heliograph_shared.http import serve_http
 from heliograph_shared.runtime import background, bind
 
@@ -49,9 +52,13 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
         report=metrics.report,
     )
     folders = partial(_watched_folders, settings.registry_config_path, secrets)
+    board = Board(Check)
+    admin = admin_app(watched.unready_reason)
+    admin.routes.append(board.route())
+    examined = board.keep_examined(partial(asyncio.to_thread, examine, settings))
     async with (
-        serve_http(admin_app(watched.unready_reason), bind(settings.admin_listen)),
-        background(watched.run(), follow(folders, watched.hint)),
+        serve_http(admin, bind(settings.admin_listen)),
+        background(watched.run(), follow(folders, watched.hint), examined),
     ):
         await stop.wait()
     log.info("stopped; certs.d stays as it is")

@@ -5,12 +5,15 @@ It is wired here, not in `app`: it needs nothing of what `apply` and `cleanup` n
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from heliograph_configurator.adapters.certificate_files import unusable_reason
 from heliograph_configurator.adapters.disk import Disk
 from heliograph_configurator.adapters.filesystem import CertsFolder
 from heliograph_configurator.adapters.mirror_http import ask_mirror
+from heliograph_configurator.domain.certificate import unusable
 from heliograph_configurator.domain.diagnosis import Diagnosis, examine_mirror, unreadable
 from heliograph_configurator.errors import ConfiguratorError
 from heliograph_configurator.settings import Settings
@@ -53,9 +56,20 @@ def examine(settings: Settings) -> Report:
     else:
         diagnosis = Diagnosis(str(root), tree, settings.registries, settings.mirror_targets)
         found += diagnosis.findings()
+        found += _unusable_certificates(root, diagnosis)
         asked = diagnosis.asked()
     urls = asked[:_MIRRORS_MOST]
     with ThreadPoolExecutor(len(urls)) as pool:
         for url, answer in zip(urls, pool.map(ask_mirror, urls), strict=True):
             found += examine_mirror(url, answer)
     return Report.of(time.time_ns() // 1_000_000, found, ())
+
+
+def _unusable_certificates(root: Path, diagnosis: Diagnosis) -> Iterator[Finding]:
+    """Of those within `root`: what else of the node is not seen from a container."""
+    for folder, certificate in diagnosis.certificates():
+        paths = [root / folder / file for file in certificate.files]
+        if not all(path.is_relative_to(root) for path in paths):
+            continue
+        if reason := unusable_reason(certificate.use, paths):
+            yield unusable(str(root / folder / "hosts.toml"), certificate, reason)

@@ -10,7 +10,6 @@ from heliograph_indexer.adapters.containerd import ContainerdStore
 from heliograph_indexer.adapters.containerd_config import read_settings
 from heliograph_indexer.adapters.containerd_inspection import open_inspection
 from heliograph_indexer.adapters.content_folder import look_into
-from heliograph_indexer.adapters.findings import Board, findings_route
 from heliograph_indexer.adapters.nats import NatsBus
 from heliograph_indexer.adapters.nats_probe import NatsProbe
 from heliograph_indexer.adapters.oci_layout import OciLayoutStore
@@ -18,7 +17,8 @@ from heliograph_indexer.adapters.registry_http import RegistryReadyz
 from heliograph_indexer.adapters.registry_probe import RegistryProbe
 from heliograph_indexer.adapters.route import RouteToBus
 from heliograph_indexer.adapters.state_file import NodeStateFile
-from heliograph_indexer.examination import Examination, keep_examined
+from heliograph_indexer.domain.checks import Check
+from heliograph_indexer.examination import Examination
 from heliograph_indexer.ports import ContentStore
 from heliograph_indexer.probe import probe
 from heliograph_indexer.reachability import follow_reachability
@@ -26,6 +26,7 @@ from heliograph_indexer.service import AdmitsTag, Indexer
 from heliograph_indexer.settings import Settings
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
+from heliograph_shared.board import Board
 from heliograph_shared.bus_client import Access
 from heliograph_shared.filters import ImageFilter, InvalidFilter
 from heliograph_shared.findings import Finding, Unchecked
@@ -54,9 +55,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         registry=RegistryReadyz(settings.registry_ready_url) if settings.registry_ready_url else None,
         report=indexer.advertise,
     )
-    board = Board()
+    board = Board(Check)
     admin = admin_app(indexer.unready_reason)
-    admin.routes.append(findings_route(board))
+    admin.routes.append(board.route())
     with telemetry.tracing("heliograph-indexer", settings.node_name):
         async with (
             serve_http(admin, bind(settings.admin_listen)),
@@ -68,9 +69,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 on_snapshot=indexer.snapshot,
             ),
         ):
-            async with background(
-                indexer.run(), reachability, keep_examined(examination(settings), board.show)
-            ):
+            examined = board.keep_examined(examination(settings).report)
+            async with background(indexer.run(), reachability, examined):
                 await stop.wait()
             await indexer.leave()
 

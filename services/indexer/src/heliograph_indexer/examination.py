@@ -5,12 +5,10 @@ are looked at side by side, and one that fails or hangs keeps no other from bein
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +27,6 @@ from heliograph_shared.findings import Finding, Report, Unchecked
 log = structlog.get_logger()
 
 _PART_TIMEOUT_S = 60.0
-_FIRST_S, _EVERY_S = (5.0, 60.0), 600.0
 _SAMPLE, _READ_MOST = 20, 20
 _REGISTRY_PORT = 5000
 _CRI_NAMESPACE = "k8s.io"
@@ -214,14 +211,3 @@ class Examination:
             )
         elif reason := await self.registry.unready_reason():
             notes.findings.append(surroundings.registry_not_ready(self.registry.ready_url, reason))
-
-
-async def keep_examined(examination: Examination, show: Callable[[Report], None]) -> None:
-    """Examine once the node has had time to start, again a minute later, then every ten minutes, for ever."""
-    for delay_s in chain(_FIRST_S, repeat(_EVERY_S)):
-        spread = random.uniform(0.8, 1.2)  # noqa: S311 - nodes that start together ask the bus at other times
-        await asyncio.sleep(delay_s * spread)
-        try:
-            show(await examination.report())
-        except Exception:  # whatever a doctor stumbles over, the node is announced all the same
-            log.exception("the doctor could not examine this node")

@@ -6,6 +6,7 @@ from enum import StrEnum
 class Check(StrEnum):
     CERTS = "certs-unreadable"
     HOSTS = "hosts-broken"
+    CERTIFICATE = "certificate-unusable"
     MIRRORED = "not-mirrored"
     SHADOWED = "default-shadowed"
     SERVER = "default-server"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heliograph_configurator.domain import hosts_toml
+from heliograph_configurator.domain.certificate import Certificate, named_in
 from heliograph_configurator.domain.checks import Check
 from heliograph_configurator.domain.folder import Folder, Standing, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
@@ -45,6 +46,13 @@ class Diagnosis:
         yield from self._unmirrored()
         if self.registries is None:
             yield from self._shadowing()
+
+    def certificates(self) -> Iterator[tuple[str, Certificate]]:
+        """What the files name, with the folder that it is relative to."""
+        for folder in self.tree:
+            if folder.hosts is not None and not _is_broken(folder):
+                for certificate in named_in(hosts_toml.parse(folder.hosts.content)):
+                    yield folder.name, certificate
 
     def asked(self) -> tuple[str, ...]:
         """The mirrors that containerd is sent to: those in our files, else those of the settings."""

@@ -42,11 +42,6 @@ bus_connected = Gauge("heliograph_indexer_bus_connected", "1 while this node is 
 bus_reconnects = Counter(
     "heliograph_indexer_bus_reconnects_total", "Times that the lost connection to the bus came back"
 )
-doctor_findings = Gauge(
-    "heliograph_doctor_findings",
-    "What the doctor finds wrong with this node; absent until it has looked",
-    labelnames=["check", "severity"],
-)
 
 _noticed, _published = event_lag.labels("noticed"), event_lag.labels("published")
 
