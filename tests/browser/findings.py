@@ -1,41 +1,40 @@
-"""Stands in for an indexer whose doctor has found something: `/debug/findings` of its admin port."""
+"""Findings for the page: the board that services have, on a port of its own."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import orjson
+from starlette.applications import Starlette
 
-FINDINGS = [
-    {
-        "check": "discard-unpacked-layers",
-        "severity": "error",
-        "problem": "containerd throws layers away once they are unpacked",
-        "seen": "discard_unpacked_layers is true in `containerd config dump`",
-        "remedy": "set `discard_unpacked_layers = false` and restart containerd",
-    },
-    {
-        "check": "clock",
-        "severity": "warning",
-        "problem": "the clock is 90 s behind",
-        "seen": "the router refused a message of this node",
-        "remedy": "run a time service such as chrony",
-    },
-]
+from heliograph_shared.address import Address
+from heliograph_shared.board import Board
+from heliograph_shared.findings import Finding, Report, Unchecked
+from heliograph_shared.http import serve_http
+from heliograph_shared.runtime import bind
+from tests.support.ports import free_port
+
+FINDINGS = (
+    Finding(
+        "discard-unpacked-layers",
+        "error",
+        "containerd throws layers away once they are unpacked",
+        "discard_unpacked_layers is true in `containerd config dump`",
+        "set `discard_unpacked_layers = false` and restart containerd",
+    ),
+    Finding(
+        "clock",
+        "warning",
+        "the clock is 90 s behind",
+        "the router refused a message of this node",
+        "run a time service such as chrony",
+    ),
+)
+UNCHECKED = Unchecked("config-path", "containerd 2 tells nobody")
 
 
 @asynccontextmanager
 async def serve_findings() -> AsyncIterator[str]:
     """Gives the URL of the admin port."""
-    body = orjson.dumps(FINDINGS)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
-        found = path == b"/debug/findings"
-        status, content = (b"200 OK", body) if found else (b"404 Not Found", b"")
-        writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(content), content))
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    board, port = Board([]), free_port()
+    board.report = Report.of(1_764_000_000_000, FINDINGS, [UNCHECKED])
+    async with serve_http(Starlette(routes=[board.route()]), bind(Address("127.0.0.1", port))):
+        yield f"http://127.0.0.1:{port}"

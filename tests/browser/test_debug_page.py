@@ -9,7 +9,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.chromium import DESKTOP, PHONE, Scheme, Seen, opened
-from tests.browser.findings import FINDINGS
+from tests.browser.findings import FINDINGS, UNCHECKED
 from tests.browser.pulled_system import IMAGE, SECRET, Pulled
 from tests.support.line import Line
 
@@ -199,10 +199,11 @@ async def test_it_is_accessible_in_every_dress(
 async def test_what_the_doctor_found_is_shown_with_its_remedy(browser: Browser, pulled: Pulled) -> None:
     async with opened(browser, debug(pulled.third.admin)) as (page, seen):
         for finding in FINDINGS:
-            item = page.get_by_role("listitem").filter(has_text=finding["problem"])
-            await expect(item).to_contain_text(finding["severity"])
-            await expect(item).to_contain_text(finding["seen"].replace("`", ""))
-            await expect(item).to_contain_text(finding["remedy"].replace("`", ""))
+            item = page.get_by_role("listitem").filter(has_text=finding.problem)
+            await expect(item).to_contain_text(finding.severity)
+            await expect(item).to_contain_text(finding.seen.replace("`", ""))
+            await expect(item).to_contain_text(finding.remedy.replace("`", ""))
+        await expect(page.get_by_text(f"Not checked: {UNCHECKED.check}")).to_be_visible()
         results = await Axe().run(page)
         assert results.violations_count == 0, results.generate_report()
         assert_well_behaved(seen, pulled)

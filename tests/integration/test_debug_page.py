@@ -9,14 +9,22 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
+from heliograph_shared.address import Address
+from heliograph_shared.board import Board
 from heliograph_shared.digest import Digest, digest_of
+from heliograph_shared.findings import Finding, Report, Unchecked
+from heliograph_shared.http import serve_http
+from heliograph_shared.runtime import bind
 from tests.integration.registry_support import BLOB, BLOB_DIGEST, BLOB_PATH, Cluster, Registry
+from tests.integration.watch_support import watching
 from tests.support.bad_peer import Exchange
 from tests.support.ports import free_port
 from tests.support.resolver import serve_resolver
 from tests.support.waiting import eventually
+from tests.unit.indexer.program import Program
 
 TAG = "reg.test/team/app:1"
 HOSTILE = "<script>alert(1)</script>"
@@ -216,24 +224,53 @@ async def test_images_are_listed_and_searched(cluster: Cluster) -> None:
     assert "On this node: 1 tag" in await page(a, "/images")
 
 
-async def test_findings_of_the_doctor_are_shown(cluster: Cluster) -> None:
-    findings = [
-        {"check": "x", "severity": "error", "problem": HOSTILE, "seen": "here", "remedy": "set `a = 1`"}
-    ]
-    body = json.dumps(findings).encode()
+async def test_findings_of_both_doctors_are_shown(cluster: Cluster, tmp_path: Path) -> None:
+    """Those of a real indexer that has no bus, and of a real configurator with no mirror."""
+    certs = tmp_path / "certs.d"
+    certs.mkdir()
+    store = {"CONTENT_STORE": "oci-layout", "CONTENT_PATH": str(tmp_path)}
+    indexer = Program(tmp_path, f"nats://127.0.0.1:{free_port()}", **store)
+    mirror = f"http://127.0.0.1:{free_port()}"
+    async with indexer.process, watching(tmp_path, certs, mirror_targets=mirror) as configurator:
+        await configurator.start()
+        registry = await cluster.registry(
+            "n", indexer_url=f"http://{indexer.admin}", configurator_url=configurator.admin
+        )
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        writer.close()
+        async def shown() -> str:
+            text = await page(registry)
+            assert "Check bus-unreachable" in text
+            assert "Check mirror-unreachable" in text
+            return text
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as indexer:
-        port = indexer.sockets[0].getsockname()[1]
-        registry = await cluster.registry("n", indexer_url=f"http://127.0.0.1:{port}")
+        text = await eventually(shown, 30, interval=0.5)
+        assert f"{mirror}: Connection refused" in text
+        assert "Not checked: registry-not-ready" in text
+        assert "Nothing wrong" not in text
+
+        await configurator.process.kill()
+
+        async def silent() -> bool:
+            return "the configurator of this node does not tell" in await page(registry)
+
+        await eventually(silent, 30, interval=0.5)
+        assert "Check bus-unreachable" in await page(registry)
+
+
+async def test_what_a_doctor_says_is_escaped_and_what_is_no_report_is_told(cluster: Cluster) -> None:
+    board, port = Board([]), free_port()
+    board.report = Report.of(
+        1, [Finding("x", "error", HOSTILE, "here", "set `a = 1`")], [Unchecked("y", HOSTILE)]
+    )
+    async with serve_http(Starlette(routes=[board.route()]), bind(Address("127.0.0.1", port))):
+        urls = {"indexer_url": f"http://127.0.0.1:{port}", "configurator_url": ""}
+        registry = await cluster.registry("n", **urls)
         html = (await registry.http.get(f"{registry.admin}/debug/web")).text
         assert HOSTILE not in html
-        assert HOSTILE in text_of(html)
+        assert text_of(html).count(HOSTILE) == 2
         assert "<code>a = 1</code>" in html
+        other = await cluster.registry("o", indexer_url=registry.admin, configurator_url="")
+        assert "the indexer of this node does not tell (answered 404" in await page(other)
 
 
 async def test_what_clients_and_peers_say_is_escaped(cluster: Cluster) -> None:

@@ -117,6 +117,7 @@ class System:
                 "HELIOGRAPH_ROUTER_TARGET": f"ipv4:{routers}",
                 "HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": str(FIRST_BYTE_TIMEOUT_MS),
                 "HELIOGRAPH_INDEXER_URL": f"http://127.0.0.1:{indexer_admin}",
+                "HELIOGRAPH_CONFIGURATOR_URL": "",
                 **(environment or {}),
             },
         )

@@ -119,6 +119,7 @@ def _node_services(
         "HELIOGRAPH_ROUTER_TARGET": f"dns:///{router}",
         "HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": _FIRST_BYTE_TIMEOUT_MS,
         "HELIOGRAPH_INDEXER_URL": f"http://{indexer_admin}",
+        "HELIOGRAPH_CONFIGURATOR_URL": "",
     })  # fmt: skip
     yield _service(f"{node.name} indexer", "indexer", indexer_admin, shared | store | _TIMING | {
         "HELIOGRAPH_NATS_URL": nats_url,

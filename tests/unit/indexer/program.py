@@ -17,7 +17,7 @@ class Program:
 
     def __init__(self, directory: Path, nats_url: str, **environment: str) -> None:
         self.state_path = directory / "state" / "node.json"
-        self._admin = free_port()
+        self.admin = f"127.0.0.1:{free_port()}"
         settings = {
             "NODE_NAME": NODE,
             "NATS_URL": nats_url,
@@ -25,7 +25,7 @@ class Program:
             "ADVERTISE": "127.0.0.1:5000",
             "HEARTBEAT_S": "1",
             "LOG_LEVEL": "debug",
-            "ADMIN_LISTEN": f"127.0.0.1:{self._admin}",
+            "ADMIN_LISTEN": self.admin,
             **environment,
         }
         self.process = Process(
@@ -46,7 +46,7 @@ class Program:
         """Status and body of the admin port; 0 while it does not answer."""
         self.process.check()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._admin}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

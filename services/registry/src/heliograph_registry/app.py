@@ -19,6 +19,7 @@ from heliograph_registry.adapters.basic_auth import BasicAuth
 from heliograph_registry.adapters.connections import PeerTls
 from heliograph_registry.adapters.directory import GrpcDirectory
 from heliograph_registry.adapters.dns import open_dns_peers
+from heliograph_registry.adapters.doctors import DoctorOf
 from heliograph_registry.adapters.filesystem import FileContent, open_readers
 from heliograph_registry.adapters.grpc import GrpcResolver, open_resolver
 from heliograph_registry.adapters.html.guard import Guard
@@ -26,7 +27,6 @@ from heliograph_registry.adapters.html.pages import Pages
 from heliograph_registry.adapters.html.routes import debug_routes
 from heliograph_registry.adapters.html.streams import Streams
 from heliograph_registry.adapters.http1 import open_peers
-from heliograph_registry.adapters.indexer import IndexerFindings
 from heliograph_registry.adapters.loopback import Loopback
 from heliograph_registry.adapters.metrics import Metrics
 from heliograph_registry.adapters.pump import open_pumps
@@ -252,7 +252,7 @@ def _add_debug_page(
         journal=journal,
         facts=parts.facts,
         directory=directory,
-        findings=IndexerFindings(settings.indexer_url),
+        doctors=_doctors(settings),
         remembered=partial(parts.ladder.remembered, _MOST_REMEMBERED),
         asked_last=parts.peering.asked_last,
     )
@@ -288,3 +288,8 @@ def _add_debug_page(
     streams = Streams(overviews, measurements, pages, stop)
     admin.include_router(debug_routes(overviews, why, measurements, pages, streams, guard))
     return measurements.stop
+
+
+def _doctors(settings: Settings) -> list[DoctorOf]:
+    urls = {"indexer": settings.indexer_url, "configurator": settings.configurator_url}
+    return [DoctorOf(service, url) for service, url in urls.items() if url]

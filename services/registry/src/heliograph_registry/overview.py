@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from heliograph_registry.domain.finding import Finding
 from heliograph_registry.domain.journal import Entry, Journal
 from heliograph_registry.domain.neighbour import ClusterTags, Neighbour
 from heliograph_registry.domain.peer import Peer
 from heliograph_registry.domain.verdict import Situation, Verdict, verdict
 from heliograph_registry.errors import FindingsUnavailable, ResolverUnavailable
-from heliograph_registry.ports import Directory, Findings
+from heliograph_registry.ports import Directory, Doctor
 from heliograph_shared.digest import Digest
+from heliograph_shared.findings import Report
 
 _JUDGED = 50
 _SHOWN_REQUESTS = 50
@@ -43,15 +43,23 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Examined:
+    """What the doctor of a service says, or why it does not."""
+
+    service: str
+    report: Report | None
+    silence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What routers and doctor say; each of them, or why they do not."""
+    """What routers and doctors say; each of them, or why they do not."""
 
     neighbours: Sequence[Neighbour]
     no_router: str | None
     remembered: Sequence[Peer]
     asked_last: Mapping[str, float]
-    findings: Sequence[Finding]
-    no_findings: str | None
+    doctors: Sequence[Examined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +93,20 @@ class Overviews:
         journal: Journal,
         facts: OwnTags,
         directory: Directory,
-        findings: Findings,
+        doctors: Sequence[Doctor],
         remembered: Callable[[], Sequence[Peer]],
         asked_last: Callable[[], Mapping[str, float]],
     ) -> None:
         self.identity, self.journal = identity, journal
         self._readiness, self._facts = readiness, facts
-        self._directory, self._findings = directory, findings
+        self._directory, self._doctors = directory, doctors
         self._remembered, self._asked_last = remembered, asked_last
         self._around: Surroundings | None = None
         self._looked_at = 0.0
         self._looking = asyncio.Lock()
 
     async def now(self) -> Overview:
-        """Routers and doctor are asked at most every 2 s, however many look."""
+        """Routers and doctors are asked at most every 2 s, however many look."""
         around = await self._surroundings()
         now = time.time()
         latest = self.journal.latest()
@@ -135,7 +143,7 @@ class Overviews:
             listed=own is not None and bool(own.addresses),
             peers=len(reached) if around.no_router is None else len(around.remembered),
             pulls=pulls,
-            errors=sum(finding.severity == "error" for finding in around.findings),
+            errors=sum(_errors_in(examined.report) for examined in around.doctors),
             now=now,
             uptime_s=now - self.identity.started_at,
         )
@@ -148,10 +156,10 @@ class Overviews:
         return self._around
 
     async def _look_around(self) -> Surroundings:
-        (neighbours, no_router), (findings, no_findings) = await asyncio.gather(self._nodes(), self._found())
-        return Surroundings(
-            neighbours, no_router, self._remembered(), self._asked_last(), findings, no_findings
+        (neighbours, no_router), doctors = await asyncio.gather(
+            self._nodes(), asyncio.gather(*map(self._examined, self._doctors))
         )
+        return Surroundings(neighbours, no_router, self._remembered(), self._asked_last(), doctors)
 
     async def _nodes(self) -> tuple[Sequence[Neighbour], str | None]:
         try:
@@ -159,8 +167,12 @@ class Overviews:
         except ResolverUnavailable as error:
             return (), error.reason
 
-    async def _found(self) -> tuple[Sequence[Finding], str | None]:
+    async def _examined(self, doctor: Doctor) -> Examined:
         try:
-            return await self._findings.latest(), None
+            return Examined(doctor.service, await doctor.report())
         except FindingsUnavailable as error:
-            return (), error.reason
+            return Examined(doctor.service, None, error.reason)
+
+
+def _errors_in(report: Report | None) -> int:
+    return sum(finding.severity == "error" for finding in report.findings) if report else 0

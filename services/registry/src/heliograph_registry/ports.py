@@ -4,13 +4,13 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from heliograph_registry.domain.finding import Finding
 from heliograph_registry.domain.neighbour import ClusterTags, Neighbour
 from heliograph_registry.domain.peer import Peer, Resolution
 from heliograph_registry.domain.ranges import ByteRange, Span
 from heliograph_registry.domain.target import Blob, ManifestByDigest, ManifestByTag
 from heliograph_registry.errors import PeerFailed
 from heliograph_shared.digest import Digest
+from heliograph_shared.findings import Report
 
 
 class LocalBlob(Protocol):
@@ -81,11 +81,14 @@ class Directory(Protocol):
         ...
 
 
-class Findings(Protocol):
-    """What the doctor of this node has found."""
+class Doctor(Protocol):
+    """That of another service of this node."""
 
-    async def latest(self) -> Sequence[Finding]:
-        """Raises `FindingsUnavailable`."""
+    @property
+    def service(self) -> str: ...
+
+    async def report(self) -> Report:
+        """What it has found. Raises `FindingsUnavailable`."""
         ...
 
 

@@ -41,7 +41,13 @@ class Settings(ServiceSettings):
     )
     indexer_url: str = Field(
         "http://127.0.0.1:9091",
-        description="the admin port of this node's indexer, whose findings the debug page shows; empty: none",
+        description="the admin port of this node's indexer; the debug page shows what its doctor found; "
+        "empty: it is not asked",
+    )
+    configurator_url: str = Field(
+        "http://127.0.0.1:9093",
+        description="the admin port of this node's configurator; the debug page shows what its doctor found; "
+        "empty: it is not asked",
     )
     router_target: str = Field("dns:///127.0.0.1:5001", description="the routers, a gRPC target")
     basic_auth_file: OptionalFile = Field(
