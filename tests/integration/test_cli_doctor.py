@@ -86,3 +86,16 @@ async def test_what_a_service_refuses_is_a_usage_error() -> None:
     assert "HELIOGRAPH_NATS_URL" in refused.err
     assert "HELIOGRAPH_PROBE" in refused.err
     assert "Traceback" not in refused.err
+
+
+async def test_a_bus_that_asks_for_a_password_is_shown_the_file(tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("indexer:secret\n")
+    wrong.write_text("indexer:else\n")
+    async with NatsServer(tmp_path, arguments=["--user", "indexer", "--pass", "secret"]) as server:
+        for file, is_let_in in ((right, True), (wrong, False)):
+            flags = ["--nats", server.url, "--nats-user-file", str(file)]
+            told = await heliograph("doctor", "--json", *flags)
+            found = {finding["check"] for finding in json.loads(told.out)["findings"]}
+            assert (IndexerCheck.BUS not in found) is is_let_in
+            assert "secret" not in told.out + told.err

@@ -47,6 +47,10 @@ BasicAuthFile = Annotated[
     ),
 ]
 
+NatsUserFile = Annotated[
+    Path | None,
+    typer.Option(envvar="HELIOGRAPH_NATS_USER_FILE", dir_okay=False, help="one line user:password"),
+]
 TlsCaFile = Annotated[
     Path | None,
     typer.Option(
@@ -183,10 +187,7 @@ def events(
         str, typer.Option(envvar="HELIOGRAPH_NATS_URL", help="the bus, a comma list of URLs")
     ] = "nats://127.0.0.1:4222",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object for each message")] = False,
-    nats_user_file: Annotated[
-        Path | None,
-        typer.Option(envvar="HELIOGRAPH_NATS_USER_FILE", dir_okay=False, help="one line user:password"),
-    ] = None,
+    nats_user_file: NatsUserFile = None,
     tls_ca_file: TlsCaFile = None,
     tls_cert_file: TlsCertFile = None,
     tls_key_file: TlsKeyFile = None,
@@ -219,6 +220,7 @@ def doctor(
             envvar="HELIOGRAPH_NODE_NAME", help="this node's name", default_factory=socket.gethostname
         ),
     ],
+    nats_user_file: NatsUserFile = None,
     probe: Annotated[str, typer.Option(help="an image that containerd pulls at the end, and removes")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
     tls_ca_file: TlsCaFile = None,
@@ -233,6 +235,7 @@ def doctor(
     """
     told = {
         "HELIOGRAPH_NATS_URL": nats,
+        "HELIOGRAPH_NATS_USER_FILE": nats_user_file,
         "HELIOGRAPH_CONTAINERD_SOCKET": containerd,
         "HELIOGRAPH_REGISTRY_CONFIG_PATH": certs,
         "HELIOGRAPH_TLS_CA_FILE": tls_ca_file,
