@@ -1,20 +1,15 @@
 """Addresses are told while the registry answers, and are those of this node, never of none."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
 from heliograph_indexer import reachability
-from heliograph_indexer.adapters.registry_http import RegistryReadyz
 from heliograph_indexer.adapters.route import RouteToBus
 from heliograph_indexer.ports import RegistryProbe
 from heliograph_indexer.reachability import follow_reachability
-from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 
@@ -83,30 +78,17 @@ async def test_addresses_go_and_come_with_the_registry(monkeypatch: pytest.Monke
     assert reports == [(), ("a:1",), (), ("a:1",)]
 
 
-@pytest.mark.parametrize(("status", "ready"), [(200, True), (204, False), (404, False), (503, False)])
-async def test_only_200_means_ready(status: int, ready: bool) -> None:  # noqa: FBT001
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
+async def test_only_a_silence_that_lasts_takes_them_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reachability, "_PROBE_S", 0.0)
+    said = iter([True, None, None, True, None, None, None, None, True])
 
-        def log_message(self, *_: object) -> None: ...
+    class Registry:
+        async def ready(self) -> bool | None:
+            return next(said, True)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        assert await RegistryReadyz(f"http://127.0.0.1:{server.server_port}/readyz").ready() is ready
-        server.shutdown()
-
-
-async def test_a_registry_that_is_not_there_is_not_ready() -> None:
-    assert not await RegistryReadyz(f"http://127.0.0.1:{free_port()}/readyz").ready()
-
-
-async def test_a_registry_that_says_nothing_is_not_ready() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        async with asyncio.timeout(5):
-            port = silent.getsockname()[1]
-            assert not await RegistryReadyz(f"http://127.0.0.1:{port}/readyz").ready()
+    reports = await following(("a:1",), Answers(), Registry(), lambda reports: len(reports) == 3)
+    assert reports == [("a:1",), (), ("a:1",)]
+    assert list(said) == [], "the last word was waited for"
 
 
 async def test_the_own_address_is_that_of_the_route() -> None:

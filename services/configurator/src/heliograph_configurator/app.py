@@ -10,7 +10,6 @@ import structlog
 from heliograph_configurator.adapters import metrics
 from heliograph_configurator.adapters.filesystem import open_certs_folder
 from heliograph_configurator.adapters.inotify import follow
-from heliograph_configurator.adapters.registry_http import RegistryReadyz
 from heliograph_configurator.adapters.secret_files import SecretFiles
 from heliograph_configurator.doctor import examine
 from heliograph_configurator.domain.checks import Check
@@ -23,6 +22,7 @@ from heliograph_configurator.watch import Watch
 from heliograph_shared.admin import admin_app
 from heliograph_shared.board import Board
 from heliograph_shared.http import serve_http
+from heliograph_shared.readyz import Readyz
 from heliograph_shared.runtime import background, bind
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
     secrets = _secrets(settings)
     watched = Watch(
         partial(_look, settings, secrets),
-        RegistryReadyz(settings.registry_ready_url) if settings.registry_ready_url else None,
+        Readyz(settings.registry_ready_url) if settings.registry_ready_url else None,
         withdraw_after_s=settings.withdraw_after_s,
         report=metrics.report,
     )

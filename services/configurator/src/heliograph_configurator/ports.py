@@ -9,8 +9,8 @@ from heliograph_configurator.domain.plan import Step
 class RegistryProbe(Protocol):
     """This node's registry."""
 
-    async def ready(self) -> bool:
-        """Answers within 2 s."""
+    async def ready(self) -> bool | None:
+        """Whether it says so; None where it says nothing within 2 s."""
         ...
 
 

@@ -60,7 +60,7 @@ class Watch:
 
     async def run(self) -> None:
         while True:
-            ready = self._registry is None or await self._registry.ready()
+            ready = self._registry is None or bool(await self._registry.ready())
             before = self._course.intent
             self._course = self._course.probed(time.monotonic(), ready=ready)
             if self._course.intent is not before:

@@ -13,7 +13,6 @@ from heliograph_indexer.adapters.content_folder import look_into
 from heliograph_indexer.adapters.nats import NatsBus
 from heliograph_indexer.adapters.nats_probe import NatsProbe
 from heliograph_indexer.adapters.oci_layout import OciLayoutStore
-from heliograph_indexer.adapters.registry_http import RegistryReadyz
 from heliograph_indexer.adapters.registry_probe import RegistryProbe
 from heliograph_indexer.adapters.route import RouteToBus
 from heliograph_indexer.adapters.state_file import NodeStateFile
@@ -31,6 +30,7 @@ from heliograph_shared.bus_client import Access
 from heliograph_shared.filters import ImageFilter, InvalidFilter
 from heliograph_shared.findings import Finding, Unchecked
 from heliograph_shared.http import serve_http
+from heliograph_shared.readyz import Readyz
 from heliograph_shared.reference import Reference, parse_tag_reference
 from heliograph_shared.runtime import StartupError, background, bind
 from heliograph_shared.tls import TlsFiles
@@ -52,7 +52,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     reachability = follow_reachability(
         settings.advertise,
         route=RouteToBus(settings.nats_url),
-        registry=RegistryReadyz(settings.registry_ready_url) if settings.registry_ready_url else None,
+        registry=Readyz(settings.registry_ready_url) if settings.registry_ready_url else None,
         report=indexer.advertise,
     )
     board = Board(Check)

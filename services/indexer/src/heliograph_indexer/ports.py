@@ -65,8 +65,8 @@ class StateFile(Protocol):
 class RegistryProbe(Protocol):
     """This node's registry."""
 
-    async def ready(self) -> bool:
-        """Whether it says so within a second."""
+    async def ready(self) -> bool | None:
+        """Whether it says so; None where it says nothing within a second."""
         ...
 
 

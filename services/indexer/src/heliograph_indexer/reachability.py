@@ -16,6 +16,7 @@ from heliograph_shared.runtime import backoff
 log = structlog.get_logger()
 
 _PROBE_S = 1.0
+_SILENCES = 3  # in a row: a registry that is busy for a moment is not taken from its peers
 _REGISTRY_PORT = 5000
 
 OnAddresses = Callable[[tuple[str, ...]], None]
@@ -33,13 +34,15 @@ async def follow_reachability(
     if registry is None:
         report(addresses)
         return
-    reported = None
+    reported, silences = None, 0
     while True:
         ready = await registry.ready()
-        if ready is not reported:
+        silences = silences + 1 if ready is None else 0
+        settled = ready is not None or silences == _SILENCES
+        if settled and bool(ready) is not reported:
             log.info("registry is ready" if ready else "registry is not ready", addresses=addresses)
             report(addresses if ready else ())
-            reported = ready
+            reported = bool(ready)
         await asyncio.sleep(_PROBE_S)
 
 
