@@ -77,9 +77,9 @@ async def measured(registry: Registry, name: str) -> str:
 
 
 async def pair(cluster: Cluster, **settings: object) -> tuple[Registry, Registry]:
-    """`a` holds an image under `TAG`, `b` nothing."""
+    """`a` holds an image under `TAG`, `b` nothing; it has time even where the machine is busy."""
     a = await cluster.registry("a")
-    b = await cluster.registry("b", **settings)
+    b = await cluster.registry("b", **{"first_byte_timeout_ms": 20_000, **settings})
     manifest, contents = image(a, b"layer" * 300_000, b"small")
     for content in contents:
         cluster.holds(a, content)
