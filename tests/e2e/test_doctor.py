@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,7 @@ from heliograph_indexer.settings import Settings
 from heliograph_shared.findings import Finding, Report, Unchecked, decode
 from heliograph_shared.reference import parse_reference
 from heliograph_shared.settings import ServiceSettings, load
-from tests.e2e.cluster_support import REFERENCE, Cluster, pushed
+from tests.e2e.cluster_support import MIB, REFERENCE, SCRIPTS, Cluster, pushed
 from tests.e2e.conftest import ContainerdFactory
 from tests.integration.cli_support import heliograph
 from tests.integration.registry_support import serve_registry
@@ -30,6 +31,7 @@ from tests.support.machines import SERIES, absent
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
 from tests.support.system import Node
+from tests.support.uplink import Uplink
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 
@@ -133,6 +135,29 @@ async def test_a_healthy_node_yields_nothing_and_a_probe_leaves_nothing(
     await upstream.stop()
     (failed,) = await probed(settings)
     assert failed.check == "probe-pull"
+
+
+@every_version
+async def test_a_probe_that_is_ended_in_the_middle_of_its_pull_leaves_nothing(
+    series: str, containerd: ContainerdFactory, tmp_path: Path, upstream: Upstream
+) -> None:
+    await pushed(tmp_path, upstream, [16 * MIB])
+    node = await containerd(series)
+    async with Uplink(upstream.port, 2 * MIB).open() as uplink:
+        node.mirror("reg.test", uplink.url)
+        doctor = await asyncio.create_subprocess_exec(
+            SCRIPTS / "heliograph-indexer",
+            *("doctor", "--no-ask-bus", "--probe", REFERENCE, "--containerd-socket", str(node.socket)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        await eventually(lambda: uplink.sent_bytes > MIB, 60)
+        doctor.send_signal(signal.SIGTERM)
+        out, _ = await asyncio.wait_for(doctor.communicate(), 30)
+        assert (doctor.returncode, out) == (128 + signal.SIGTERM, b"")
+        await eventually(lambda: node.blobs() == set(), 30)
+        assert await node.store.images() == {}
+        assert await node.cri.images() == []
+        assert uplink.sent_bytes < 16 * MIB
 
 
 @every_version
