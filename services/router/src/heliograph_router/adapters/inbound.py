@@ -39,7 +39,7 @@ class Inbound:
     def __init__(self, on_event: OnEvent, metrics: Metrics) -> None:
         self._on_event, self._metrics = on_event, metrics
         self._traced = telemetry.enabled()
-        self._counted = {kind: metrics.messages.labels(kind) for kind in ("content", "heartbeat", "left")}
+        self._heard = metrics.heard
         self._complaints: set[str] = set()
         self._next_lag_s = 0.0
 
@@ -75,7 +75,7 @@ class Inbound:
         return refusal is None
 
     def _read(self, kind: type[_NodeMessage], message: Message, label: str) -> _NodeMessage | None:
-        self._counted[label].inc()
+        self._heard[label] += 1
         try:
             decoded = events.decode(kind, message.data)
         except events.MalformedMessage as error:

@@ -1,6 +1,6 @@
 """What the router counts, for Prometheus. Every label set is small and fixed; nodes are not labels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
@@ -30,12 +30,8 @@ class Metrics:
         self.collected = CollectorRegistry()
         ProcessCollector(registry=self.collected)
         PlatformCollector(registry=self.collected)
-        self.messages = Counter(
-            "heliograph_router_messages_total",
-            "Messages that nodes sent",
-            ["kind"],
-            registry=self.collected,
-        )
+        self.heard = dict.fromkeys(("content", "heartbeat", "left", "snapshot"), 0)
+        self.collected.register(_Messages(self.heard))
         self.dropped = Counter(
             "heliograph_router_messages_dropped_total",
             "Messages of nodes that changed nothing",
@@ -73,6 +69,21 @@ class Metrics:
     def follow(self, state: State) -> None:
         """Show what `state` says whenever the metrics are read."""
         self.collected.register(_Index(state))
+
+
+class _Messages(Collector):
+    """Plain numbers: to count each message by a `Counter` costs a router a hundredth of its time."""
+
+    def __init__(self, heard: Mapping[str, int]) -> None:
+        self._heard = heard
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "heliograph_router_messages", "Messages that nodes sent", labels=["kind"]
+        )
+        for kind, count in self._heard.items():
+            family.add_metric([kind], count)
+        yield family
 
 
 class _Index(Collector):

@@ -150,7 +150,7 @@ class NatsBus:
         assembly = Assembly()
         while True:
             message = await subscription.next_msg(timeout=_SILENCE_S)
-            self._metrics.messages.labels("snapshot").inc()
+            self._metrics.heard["snapshot"] += 1
             if not message.data and (message.headers or {}).get("Status") == _NO_RESPONDERS:
                 raise SnapshotUnavailable(node, "nobody answers for it")
             decoded = events.decode(events.NodeSnapshot, message.data)
