@@ -5,12 +5,12 @@ Checked as strictly as containerd will: over a certificate that it cannot use it
 
 import os
 import ssl
-from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 
 from heliograph_configurator.domain.mirror import Tls
 from heliograph_configurator.errors import SecretUnusable
+from heliograph_shared.accounts import InvalidAccounts, read_accounts
 
 MAX_FILE_BYTES = 256 << 10
 
@@ -29,18 +29,15 @@ class SecretFiles:
         return tuple(path for path in (self.accounts, self.ca, self.certificate, self.key) if path)
 
     def authorization(self) -> str:
-        """The header's value for the first `user:password` line (RFC 7617). Raises `SecretUnusable`."""
+        """The header's value by the first account. Raises `SecretUnusable`."""
         if self.accounts is None:
             return ""
         try:
-            lines = _read(self.accounts).decode().splitlines()
-        except UnicodeDecodeError:
-            raise SecretUnusable(self.accounts, "not UTF-8") from None  # the error holds the text
-        number, line = next(((at, text) for at, text in enumerate(lines, 1) if text.strip()), (0, ""))
-        user, _, password = line.partition(":")
-        if not (user and password and line.isprintable()):
-            raise SecretUnusable(self.accounts, f"line {number} is not user:password")
-        return f"Basic {b64encode(line.encode()).decode()}"
+            return read_accounts(self.accounts)[0].authorization
+        except OSError as error:
+            raise SecretUnusable(self.accounts, error.strerror or str(error)) from error
+        except InvalidAccounts as error:
+            raise SecretUnusable(self.accounts, str(error)) from error
 
     def tls(self) -> Tls:
         """Raises `SecretUnusable`."""
