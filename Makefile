@@ -11,8 +11,9 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 MEMBERS := shared services/indexer services/router services/registry services/configurator cli
 SERVICES := indexer router registry configurator
 SCRATCH := $(CACHE)/scratch
-# Tests wait more than they work.
-PYTEST_IN_PARALLEL := $(BIN)/pytest --numprocesses $(shell expr 2 '*' $$(nproc)) --dist worksteal
+# Tests wait more than they work; each worker may come to 1 GB.
+WORKERS ?= $(shell cores=$$(nproc); echo $$((cores > 4 ? 8 : 2 * cores)))
+PYTEST_IN_PARALLEL := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
 .PHONY: help setup demo bench images images-test browser-test screenshots soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
