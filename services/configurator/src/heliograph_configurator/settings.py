@@ -79,7 +79,7 @@ class Settings(ServiceSettings):
         description="watch: seconds without such an answer until what was there before is restored",
     )
     admin_listen: ListenAddress = Field(
-        Address("", 9093), description="watch: host:port of /metrics, /livez and /readyz"
+        Address("", 9093), description="watch: host:port of /metrics, /livez, /readyz and /debug/findings"
     )
 
     @field_validator("mirror_targets", "additional_mirror_targets")
