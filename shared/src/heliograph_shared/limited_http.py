@@ -7,6 +7,8 @@ Private names of uvicorn that this relies on: `connections`, `cycle`, `headers`,
 """
 
 import asyncio
+import socket
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ _EVICTED_SHARE = 20
 
 _GOODBYE_S = 5.0
 """After so long even a slow client has got its last answer."""
+
+_BYTES_ACKED = slice(120, 128)  # of struct tcp_info, include/uapi/linux/tcp.h
 
 limited = Counter(
     "heliograph_http_limited_total",
@@ -56,7 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._made_at = self.loop.time()
         self._head_bytes = 0  # of a head that is not complete yet
         self._head_since: float | None = None
-        self._unsent_bytes, self._unsent_at = 0, 0.0
+        self._unsent, self._unsent_at = (0, 0), 0.0
         self._ending = False
 
     @property
@@ -149,9 +153,23 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _is_stalled(self, now: float) -> bool:
         unsent_bytes = self.transport.get_write_buffer_size()
-        if unsent_bytes != self._unsent_bytes:
-            self._unsent_bytes, self._unsent_at = unsent_bytes, now
+        unsent = (unsent_bytes, self._taken_bytes() if unsent_bytes else 0)
+        if unsent != self._unsent:
+            self._unsent, self._unsent_at = unsent, now
         return bool(unsent_bytes) and now - self._unsent_at >= self._limits.stall_s
+
+    def _taken_bytes(self) -> int:
+        """What the client has acknowledged so far, 0 where the kernel does not say.
+
+        Over TLS the transport's own count stays the same for as long as pieces of one size wait behind each
+        other, however fast the client takes them.
+        """
+        connected = self.transport.get_extra_info("socket")
+        try:
+            info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)
+        except OSError:
+            return 0
+        return int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
 
     def _size_bytes(self) -> int:
         """Of the head that is complete: what came with it may be a body, or the next one."""

@@ -20,11 +20,18 @@ from tests.support.waiting import eventually
 
 QUICK = Limits(connections=4, head_bytes=2000, headers=10, head_s=0.4, idle_s=0.4, stall_s=0.4)
 BODY = bytes(64 << 20)
+PIECE, PIECES = bytes(256 << 10), 160
 
 Connect = Callable[..., Any]
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] == "/pieces":
+        length = [(b"content-length", str(len(PIECE) * PIECES).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        for left in reversed(range(PIECES)):
+            await send({"type": "http.response.body", "body": PIECE, "more_body": left > 0})
+        return
     body = BODY if scope["path"] == "/large" else b"hello"
     length = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": length})
@@ -192,6 +199,23 @@ async def test_who_takes_it_slowly_gets_it_all() -> None:
             received += len(piece)
             await asyncio.sleep(max(0.0, began + received / (40 << 20) - time.monotonic()))
         assert received > len(BODY)
+
+
+async def test_who_takes_it_slowly_over_tls_gets_it_all(tmp_path: Path) -> None:
+    """There the transport's own count of what is unsent leaves out all but the last piece."""
+    identity = Authority().issue(tmp_path)
+    files = TlsFiles(identity.certificate, identity.key, identity.ca)
+    tls: dict[str, Any] = {"ssl": client_contexts(files).current(), "server_hostname": "localhost"}
+    async with serving(QUICK, tls=http_server_context(files, verify_clients=False)) as connect:
+        reader, writer = await connect(**tls)
+        writer.write(b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        received, began = 0, time.monotonic()
+        while received < len(PIECE) * PIECES:
+            piece = await reader.read(1 << 16)
+            assert piece, f"cut off after {received} bytes"
+            received += len(piece)
+            await asyncio.sleep(max(0.0, began + received / (12 << 20) - time.monotonic()))
 
 
 async def test_the_longest_idle_makes_room() -> None:
