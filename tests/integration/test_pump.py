@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import resource
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +214,55 @@ async def test_an_error_nobody_foresaw_ends_its_transfer_and_no_other(pumps: Pum
         transfer = FileTransfer(server.fileno(), file.fileno(), 0, 1000)
         await pumps.move(transfer)
         assert await receive(client, 1000) == DATA[:1000]
+
+
+@contextmanager
+def few_descriptors(spare: int) -> Iterator[None]:
+    """Only `spare` more can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.eventfd(0))
+        for _ in range(spare):
+            os.close(taken.pop())
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("kind", ["file", "splice"])
+async def test_what_cannot_begin_for_want_of_descriptors_keeps_none(blob: Path, kind: str) -> None:
+    """Or they would be missing for ever."""
+    with connected() as (server, _), connected() as (near, _), blob.open("rb") as file:
+        begin: Callable[[], Transfer] = partial(FileTransfer, server.fileno(), file.fileno(), 0, 1)
+        if kind == "splice":
+            begin = partial(SpliceTransfer, server.fileno(), near.fileno(), 1, stall_s=1.0)
+        before = open_descriptors()
+        for spare in range(4 if kind == "splice" else 2):
+            with few_descriptors(spare), pytest.raises(OSError, match="Too many open files"):
+                begin()
+            assert open_descriptors() == before
+
+
+async def test_a_connection_may_queue_again_what_it_might_before_many_shared(blob: Path) -> None:
+    """A client uses it for one answer after the other: the next one may be sent alone."""
+    with connected() as (server, client), blob.open("rb") as file:
+        readers = ThreadPoolExecutor(1)
+        with open_pumps(readers) as pumps, readers, ExitStack() as stack:
+            crowd = []
+            for _ in range(60):
+                far, _near = stack.enter_context(connected())
+                transfer = FileTransfer(far.fileno(), file.fileno(), 0, LENGTH)
+                crowd.append(asyncio.create_task(pumps.move(transfer)))
+            moving = pumps.move(FileTransfer(server.fileno(), file.fileno(), 0, LENGTH))
+            received, _ = await asyncio.gather(receive(client, LENGTH), moving)
+            for one in crowd:
+                one.cancel()
+            await asyncio.gather(*crowd, return_exceptions=True)
+        assert received == DATA
+        assert server.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > 256 << 10  # more than a share

@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from heliograph_registry.adapters.filesystem import is_cached
 from heliograph_registry.domain.pace import Pace, Side
@@ -40,6 +40,7 @@ class Transfer:
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.client = socket.socket(fileno=os.dup(client))
+        self._owned: list[int] = []
         self.count, self.moved = count, 0
         self.waiting_for: Side | None = None
         self.queued = self.ended = self.reading = False
@@ -100,14 +101,28 @@ class Transfer:
         with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nobody
             self._loop.call_soon_threadsafe(tell)
 
+    def own(self, opened: Callable[[], Iterable[int]]) -> Iterable[int]:
+        """Descriptors that are closed with it; without them all is closed at once. Raises `OSError`."""
+        try:
+            descriptors = tuple(opened())
+        except OSError:
+            self.close()
+            raise
+        self._owned += descriptors
+        return descriptors
+
     def close(self) -> None:
+        self.may_queue(_MOST_QUEUED_BYTES)  # the connection's next answer may be sent alone
         self.client.close()
+        for descriptor in self._owned:
+            os.close(descriptor)
 
 
 class FileTransfer(Transfer):
     def __init__(self, client: int, file: int, offset: int, count: int) -> None:
         super().__init__(client, count, stall_s=_DISK_STALL_S)
-        self._file, self._offset = os.dup(file), offset
+        (self._file,) = self.own(lambda: [os.dup(file)])
+        self._offset = offset
 
     def turn(self) -> bool:
         position, want = self._offset + self.moved, min(TURN_BYTES, self.count - self.moved)
@@ -132,18 +147,14 @@ class FileTransfer(Transfer):
         while position < end and (piece := os.pread(self._file, min(TURN_BYTES, end - position), position)):
             position += len(piece)
 
-    def close(self) -> None:
-        super().close()
-        os.close(self._file)
-
 
 class SpliceTransfer(Transfer):
     """From socket to socket by way of a pipe, which is empty whenever the source is asked for more."""
 
     def __init__(self, client: int, source: int, count: int, *, stall_s: float) -> None:
         super().__init__(client, count, stall_s=stall_s)
-        self._source = os.dup(source)
-        self._out, self._in = os.pipe()
+        (self._source,) = self.own(lambda: [os.dup(source)])
+        self._out, self._in = self.own(os.pipe)
         self._piped = 0
         with contextlib.suppress(OSError):  # a user's pipes have a limit: a small one works, too
             fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -176,8 +187,3 @@ class SpliceTransfer(Transfer):
         if not self._piped:
             raise SourceFailed(f"ended with {self.count - self.moved} bytes missing")
         return True
-
-    def close(self) -> None:
-        super().close()
-        for descriptor in (self._source, self._out, self._in):
-            os.close(descriptor)
