@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,6 +52,26 @@ async def test_a_manifest_comes_with_its_own_media_type(cluster: Cluster) -> Non
         assert answer.headers["heliograph-source"] == "local"
         assert "content-encoding" not in answer.headers
         assert answer.content == (MANIFEST if method == "GET" else b"")
+
+
+async def test_long_paths_are_not_remembered(cluster: Cluster) -> None:
+    """Of thousands that a client may send in a second each takes up as much as a head may."""
+    node = await cluster.registry("a")
+    host, port = node.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    tracemalloc.start()
+    before = 0
+    try:
+        for number in range(200):
+            writer.write(b"GET /v2/%d%s HTTP/1.1\r\nHost: x\r\n\r\n" % (number, b"a" * 30_000))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 404 ")
+            await reader.readuntil(b"]}")
+            before = before or tracemalloc.get_traced_memory()[0]
+        assert tracemalloc.get_traced_memory()[0] - before < 2 << 20
+    finally:
+        tracemalloc.stop()
+        writer.close()
 
 
 async def test_a_blob_is_served_whole_and_in_ranges(cluster: Cluster) -> None:

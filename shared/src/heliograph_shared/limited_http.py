@@ -91,6 +91,11 @@ class LimitedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._head_bytes > self._limits.head_bytes:
             self._too_large()
+        elif not (self.busy or self._head_bytes or self.timeout_keep_alive_task or self._ending):
+            # a body that came after its answer, which uvicorn takes for a next request
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_headers_complete(self) -> None:
         came_bytes, self._head_bytes, self._head_since = self._head_bytes, 0, None

@@ -179,6 +179,19 @@ async def test_who_asks_nothing_is_let_go_and_who_asked_is_kept() -> None:
         assert await get(reader, writer) == 200
 
 
+@pytest.mark.parametrize("late", [b"x", b"hello"], ids=["a part", "all"])
+async def test_who_is_silent_after_a_body_that_came_late_is_let_go(late: bytes) -> None:
+    """The answer is out before it, and the time until the next request begins then."""
+    async with serving(QUICK, keep_alive_s=1) as connect:
+        reader, writer = await connect()
+        for _ in range(2):
+            assert await get(reader, writer, b"Content-Length: 5\r\n") == 200
+            writer.write(b"later")
+        assert await get(reader, writer, b"Content-Length: 5\r\n") == 200
+        writer.write(late)
+        assert await ended(reader) == b""
+
+
 async def test_who_takes_nothing_of_an_answer_is_dropped() -> None:
     before = count("stalled")
     async with serving(QUICK) as connect:

@@ -30,6 +30,7 @@ Headers = list[tuple[bytes, bytes]]
 PEER, TRACE = b"heliograph-peer", b"traceparent"
 _KINDS = {Ping: "ping", ManifestByTag: "manifest", ManifestByDigest: "manifest", Blob: "blob"}
 _MOST_NOTED = 200  # characters of a header, within a span
+_MOST_REMEMBERED = 1024  # characters of a request's target: clients may send ever new ones
 _NOTED = {b"user-agent": "user_agent.original", b"heliograph-peer": "heliograph.peer"}
 _ROUTES = {
     Ping: "/v2/",
@@ -206,8 +207,12 @@ class Request:
             self.sent_bytes += message["moved"]
 
 
-@lru_cache(4096)
 def _target(path: str, query: bytes) -> Target | InvalidTarget:
+    usual = len(path) + len(query) <= _MOST_REMEMBERED
+    return _remembered(path, query) if usual else _read(path, query)
+
+
+def _read(path: str, query: bytes) -> Target | InvalidTarget:
     namespace = None
     try:
         if query:
@@ -219,6 +224,9 @@ def _target(path: str, query: bytes) -> Target | InvalidTarget:
         return parse_target(path, namespace)
     except InvalidTarget as error:
         return error.with_traceback(None)
+
+
+_remembered = lru_cache(4096)(_read)
 
 
 def node_named(header: bytes) -> str:
