@@ -70,7 +70,8 @@ def configure_logging(level: str) -> None:
     if sys.stderr.isatty():
         renderer = structlog.dev.ConsoleRenderer()
     else:
-        shared.append(structlog.processors.dict_tracebacks)
+        told = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # they may be secret
+        shared.append(structlog.processors.ExceptionRenderer(told))
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -30,6 +30,7 @@ async def test_a_form_of_the_page_is_read() -> None:
         ({"host": "node:9090", "sec_fetch_site": "same-site"}, "another site"),
         ({"host": "node:9090", "origin": "http://evil.test"}, "another site"),
         ({"host": "node:9090", "origin": "null"}, "another site"),
+        ({"host": "node:9090", "origin": "http://["}, "another site"),
     ],
 )
 async def test_a_form_of_another_site_is_refused(headers: dict[str, str], reason: str) -> None:

@@ -168,3 +168,24 @@ async def test_a_signal_ends_the_process_in_order(number: signal.Signals, tmp_pa
     process.send(number)
     assert await process.ended() == 0
     assert process.tail().split() == ["ready", "stopped"]
+
+
+def test_a_failure_is_logged_without_what_its_functions_held() -> None:
+    """Passwords among them: whoever reads logs need not know those."""
+    program = """
+import logging
+from heliograph_shared.runtime import configure_logging
+
+def fail(password):
+    raise ValueError("no use")
+
+configure_logging("info")
+try:
+    fail("hunter2")
+except ValueError:
+    logging.exception("failed")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    (line,) = ran.stderr.splitlines()
+    assert json.loads(line)["exception"][0]["exc_value"] == "no use"
+    assert "hunter2" not in line
