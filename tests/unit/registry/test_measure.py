@@ -1,10 +1,12 @@
 """A measured pull against a data port that behaves as it is told."""
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
 
 from heliograph_registry.domain.measured import Measurement, State
 from heliograph_registry.errors import AskedInVain, MeasurementRefused
@@ -154,6 +156,29 @@ async def test_a_port_that_breaks_off_fails_the_measurement() -> None:
     port.changes["1"] = broken
     result = await measured(port)
     assert (result.state, result.note) == (State.FAILED, "Connection refused")
+
+
+async def test_what_fails_unforeseen_leaves_the_event_loop_running() -> None:
+    """The other threads read what this very loop sends: to wait for them here would be for ever."""
+    served = threading.Event()
+    in_time: list[bool] = []
+
+    def unforeseen(_: Mapping[str, str]) -> Answer:
+        raise RuntimeError("can't start new thread")
+
+    def waits(_: Mapping[str, str]) -> Answer:
+        in_time.append(served.wait(10))
+        return Answer(200, CONFIG)
+
+    port = holding(MANIFEST)
+    port.changes |= {digest_of(CONFIG): waits, digest_of(LAYER): unforeseen}
+    with structlog.testing.capture_logs() as logged:
+        result = await measured(port)
+        served.set()
+        await eventually(lambda: bool(in_time), 20)
+    assert in_time == [True]
+    assert (result.state, result.note) == (State.FAILED, "it could not be carried out, see the log")
+    assert [line["reason"] for line in logged if line["log_level"] == "error"] == ["can't start new thread"]
 
 
 async def test_one_at_a_time_and_it_can_be_stopped() -> None:

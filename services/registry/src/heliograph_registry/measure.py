@@ -77,15 +77,19 @@ class Measurements:
     async def _follow(self, run: "_Run") -> None:
         note = "it took 5 minutes, which is the longest that is measured"
         timer = asyncio.get_running_loop().call_later(_MOST_S, run.stop, note)
+        threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="measure")
         try:
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="measure") as threads:
-                await asyncio.wrap_future(threads.submit(run.first))
-                takers = [threads.submit(run.take_parts) for _ in range(_AT_ONCE)]
-                await asyncio.gather(*map(asyncio.wrap_future, takers))
+            await asyncio.wrap_future(threads.submit(run.first))
+            takers = [threads.submit(run.take_parts) for _ in range(_AT_ONCE)]
+            await asyncio.gather(*map(asyncio.wrap_future, takers))
             run.completed = True
+        except Exception as error:
+            log.exception("cannot measure a pull", reason=str(error))
+            run.stop("another part failed")
         finally:
             timer.cancel()
             run.end()
+            threads.shutdown(wait=False)  # a wait would keep this loop from serving what they read
         self._proven(part.part.digest for part in run.measurement.parts if part.state is State.DONE)
         log.info(
             "measured a pull",
