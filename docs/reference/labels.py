@@ -10,7 +10,7 @@ ANYWHERE = {
     "check": "what was looked at, as [doctor.md](doctor.md) calls it",
     "kind": "`manifest`, `blob`, `ping` (`/v2/`), `invalid` (no request that a registry knows)",
     "limit": (
-        "`connections` (too many), `head` (too large), `slow-head`, `idle` (nothing asked), "
+        "`connections` (too many), `head` (too large), `slow-head`, `slow-body`, `idle` (nothing asked), "
         "`stalled` (nothing taken)"
     ),
     "registry": (

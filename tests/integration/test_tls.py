@@ -13,11 +13,14 @@ import httpx
 import pytest
 
 from heliograph_registry import app
+from heliograph_registry.adapters.connections import Connections, PeerTls
+from heliograph_registry.domain.peer import Peer
+from heliograph_registry.errors import PeerFailed
 from heliograph_registry.settings import Settings
 from heliograph_shared.digest import digest_of, hex_of
 from heliograph_shared.rpc.credentials import server_credentials
 from heliograph_shared.runtime import StartupError
-from heliograph_shared.tls import TlsFiles
+from heliograph_shared.tls import TlsFiles, client_contexts
 from tests.integration.registry_support import BLOB, BLOB_PATH, MANIFEST, MANIFEST_PATH, Cluster, Registry
 from tests.support.certificates import Authority, Identity
 from tests.support.ports import free_port
@@ -312,3 +315,14 @@ async def test_it_does_not_start_with_a_key_of_another_certificate(
     )
     with pytest.raises(StartupError, match=r"tls-server cannot be used: .*KEY_VALUES_MISMATCH"):
         await app.serve(settings, asyncio.Event())
+
+
+async def test_an_address_that_tls_cannot_name_is_a_peer_that_failed(
+    tmp_path: Path, authority: Authority
+) -> None:
+    identity = authority.issue(tmp_path)
+    tls = PeerTls(client_contexts(TlsFiles(ca=identity.ca)))
+    async with await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(PeerFailed, match="odd"):
+            await Connections(tls).take(Peer("odd", (f":{port}",)))

@@ -1,6 +1,7 @@
 """Serving and relaying under load: places, slow and vanished clients, files cut short, and TLS."""
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -78,6 +79,40 @@ async def test_above_the_limit_it_is_busy_for_peers_and_for_others_apart(cluster
             return (await node.http.get(path, headers=headers)).content == BIG  # noqa: B023 - within the round
 
         await eventually(free_again)
+
+
+async def test_a_part_of_what_has_begun_is_not_refused_when_all_places_are_taken(cluster: Cluster) -> None:
+    """Or containerd 2.1 fails the pull. After an early end it asks once more, and then goes on elsewhere."""
+    node = await cluster.registry("node", max_transfers=1)
+    path = f"/v2/app/blobs/{node.put(BIG)}"
+    assert (await node.http.get(path, headers={"range": "bytes=0-9"})).status_code == 206
+    client = await begun(node, path)
+    with pytest.raises(httpx.RemoteProtocolError, match="received 0 bytes, expected 10"):
+        await node.http.get(path, headers={"range": "bytes=10-19"})
+    for wanted in ("bytes=10-19", None):
+        headers = {"range": wanted} if wanted else {}
+        assert (await node.http.get(path, headers=headers)).headers["heliograph-reason"] == "busy"
+    client.transport.abort()
+
+
+async def test_an_answer_that_no_descriptor_is_left_for_ends_early(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a FIN, after which containerd resumes; an error of the server would end by an RST."""
+    node = await cluster.registry("node")
+    path = f"/v2/app/blobs/{node.put(BIG)}"
+    reader, writer = await connect(node)
+    with monkeypatch.context() as patched:
+        patched.setattr("heliograph_registry.adapters.transfer.os.dup", no_descriptor)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read() == b""
+    writer.close()
+    assert (await node.http.get(path)).content == BIG
+
+
+def no_descriptor(_: int) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 async def test_a_busy_peer_is_passed_over(cluster: Cluster) -> None:

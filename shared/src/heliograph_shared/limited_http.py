@@ -25,7 +25,7 @@ _BYTES_ACKED = slice(120, 128)  # of struct tcp_info, include/uapi/linux/tcp.h
 
 limited = Counter(
     "heliograph_http_limited_total",
-    "Connections ended at a limit: too many, a head too large or too slow, nothing asked, nothing taken",
+    "Connections ended at a limit: too many, a head too large, head or body too slow, nothing asked or taken",
     ["limit"],
     registry=None,  # see `admin`
 )
@@ -39,7 +39,7 @@ class Limits:
     head_bytes: int = 32 << 10
     headers: int = 100
     head_s: float = 10.0
-    """From the first byte of a head to its last."""
+    """From the first byte of a head to its last, and as long again for a body that is waited for."""
     idle_s: float = 75.0
     """Until the first byte of a first request; between requests uvicorn's keep-alive holds."""
     stall_s: float = 120.0
@@ -60,6 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._made_at = self.loop.time()
         self._head_bytes = 0  # of a head that is not complete yet
         self._head_since: float | None = None
+        self._body_since: float | None = None  # of a request whose body has not come yet
         self._unsent, self._unsent_at = (0, 0), 0.0
         self._ending = False
 
@@ -68,6 +69,11 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whether an answer is under way."""
         cycle: Any = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
+
+    @property
+    def _waits_for_body(self) -> bool:
+        """Whether an answer has not even begun because the request is not complete."""
+        return self.busy and self._body_since is not None and not self.cycle.response_started
 
     @property
     def _never_asked(self) -> bool:
@@ -105,6 +111,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if large or len(self.headers) > self._limits.headers:
             self._too_large()
             return
+        self._body_since = self.loop.time()
         self.answer()
 
     def answer(self) -> None:
@@ -117,7 +124,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._head_bytes = 0
+        self._head_bytes, self._body_since = 0, None
         if self.cycle is not None:
             super().on_message_complete()
 
@@ -143,6 +150,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """End it if it is beyond its time; called every `Limits.look_s`."""
         if self._is_stalled(now):
             limited.labels("stalled").inc()
+            self.transport.abort()
+        elif self._waits_for_body and now - (self._body_since or now) >= self._limits.head_s:
+            limited.labels("slow-body").inc()
             self.transport.abort()
         elif self.transport.is_closing() or self._ending:
             return

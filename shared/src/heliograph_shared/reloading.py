@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 _LOOK_EVERY_S = 1.0
 
+_Version = tuple[int, int, int, int]
+
 reloads: Counter[tuple[str, str]] = Counter()
 """How often files were read again in this process, by (what, "ok" or "failed"); see `admin`."""
 
@@ -68,16 +70,16 @@ class Reloading(Generic[T]):
             reloads[self._what, "ok"] += 1
             log.info("read again", what=self._what, files=[str(path) for path in self._paths])
 
-    def _seen(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def _seen(self) -> tuple[_Version | None, ...]:
         return tuple(_version_of(path) for path in self._paths)
 
 
-def _version_of(path: Path) -> tuple[int, int, int] | None:
+def _version_of(path: Path) -> _Version | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return (status.st_ino, status.st_mtime_ns, status.st_size)
+    return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
 
 
 def _told(error: Exception, paths: Sequence[Path]) -> str:

@@ -26,6 +26,9 @@ Connect = Callable[..., Any]
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] == "/form":
+        while (await receive()).get("more_body"):
+            pass
     if scope["path"] == "/pieces":
         length = [(b"content-length", str(len(PIECE) * PIECES).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": length})
@@ -190,6 +193,18 @@ async def test_who_is_silent_after_a_body_that_came_late_is_let_go(late: bytes) 
         assert await get(reader, writer, b"Content-Length: 5\r\n") == 200
         writer.write(late)
         assert await ended(reader) == b""
+
+
+async def test_who_never_ends_a_body_that_is_waited_for_is_let_go() -> None:
+    before = count("slow-body")
+    async with serving(QUICK) as connect:
+        forms = [await connect() for _ in range(QUICK.connections)]
+        for _reader, writer in forms:
+            writer.write(b"POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nx")
+        for reader, _writer in forms:
+            assert await ended(reader) == b""
+        assert count("slow-body") == before + len(forms)
+        assert await get(*await connect()) == 200
 
 
 async def test_who_takes_nothing_of_an_answer_is_dropped() -> None:

@@ -17,7 +17,7 @@ from heliograph_registry.domain.places import Places
 from heliograph_registry.domain.ranges import ByteRange, Span
 from heliograph_registry.domain.relayed import Promises, Relayed
 from heliograph_registry.domain.target import Blob
-from heliograph_registry.errors import NotServed, RangeNotSatisfiable, Reason
+from heliograph_registry.errors import Busy, NotServed, RangeNotSatisfiable, Reason
 from heliograph_registry.parts import Part, Parts
 from heliograph_registry.peering import Peering, may_have
 from heliograph_registry.ports import Content, LocalBlob, Spool
@@ -111,7 +111,12 @@ class Blobs:
     async def get(self, target: Blob, wanted: ByteRange | None, *, from_peer: bool) -> BlobAnswer:
         """Raises `NotServed`, `RangeNotSatisfiable` or `Busy`."""
         places = self._for_peers if from_peer else self._for_clients
-        places.take()
+        try:
+            places.take()
+        except Busy:
+            if from_peer or (nothing := self._owed(target, wanted)) is None:
+                raise
+            return nothing
         try:
             if from_peer:
                 answer = await self._from_here(target, wanted)
@@ -133,15 +138,22 @@ class Blobs:
         try:
             answer = await self._find(target, wanted)
         except NotServed:
-            size_bytes = self._promises.owed(target.digest, wanted) if wanted else None
-            if size_bytes is None:
+            if (nothing := self._owed(target, wanted)) is None:
                 raise
-            span = _span(wanted, size_bytes)
-            answer = BlobAnswer(span, partial=True, source=NOBODY, body=Nothing(span))
+            return nothing
         if answer.body is None or not answer.partial:
             return answer
         self._promises.made(target.digest, answer.span.size_bytes)
         return replace(answer, body=Part(answer.body, self._parts, target.digest, answer.span.first))
+
+    def _owed(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer | None:
+        """A part without a byte, where its blob has begun and so must not be refused; see `Promises`."""
+        size_bytes = self._promises.owed(target.digest, wanted) if wanted else None
+        if size_bytes is None:
+            return None
+        span = _span(wanted, size_bytes)
+        body = Part(Nothing(span), self._parts, target.digest, span.first)
+        return BlobAnswer(span, partial=True, source=NOBODY, body=body)
 
     async def _find(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
         async with deadline(self._first_byte_s) as bound:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from heliograph_registry.domain.peer import Peer
 from heliograph_registry.errors import PeerFailed
 from heliograph_registry.racing import race
-from heliograph_shared.address import Address, InvalidAddress
+from heliograph_shared.address import Address
 from heliograph_shared.reloading import Reloading
 
 _CONNECT_TIMEOUT_S = 0.2
@@ -164,7 +164,7 @@ async def _connect(peer: Peer, text: str, tls: PeerTls | None) -> Connection:
                 failures=(OSError,),
             )
         return PlainConnection(address, connected) if tls is None else await _secured(address, connected, tls)
-    except (OSError, InvalidAddress, UnicodeError) as error:
+    except (OSError, ValueError) as error:  # ssl, too, has its own ideas of what names a host
         raise PeerFailed(peer.node, f"{text}: {str(error) or 'no connection in time'}") from error
 
 

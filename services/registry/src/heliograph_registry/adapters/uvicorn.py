@@ -23,7 +23,7 @@ import structlog
 
 from heliograph_registry.adapters.pump import Pumps
 from heliograph_registry.adapters.transfer import FileTransfer, SpliceTransfer, Transfer
-from heliograph_registry.errors import ClientGone, StreamBroken
+from heliograph_registry.errors import ClientGone, SourceFailed, StreamBroken
 from heliograph_shared.limited_http import LimitedProtocol
 
 log = structlog.get_logger()
@@ -125,20 +125,24 @@ class MirrorProtocol(LimitedProtocol):
         client = await self._drained(cycle)
         file, offset, count = message["file"].fileno(), message["offset"], message["count"]
         self._expect(cycle, count)
-        await self._move(FileTransfer(client, file, offset, count), message)
+        await self._move(lambda: FileTransfer(client, file, offset, count), message)
         cycle.expected_content_length -= count
 
     async def _splice(self, cycle: Any, message: Any) -> None:
         client = await self._drained(cycle)
         count = message["count"]
         self._expect(cycle, count)
-        transfer = SpliceTransfer(client, message["socket"].fileno(), count, stall_s=message["stall_s"])
+        source, stall_s = message["socket"].fileno(), message["stall_s"]
         try:
-            await self._move(transfer, message)
+            await self._move(lambda: SpliceTransfer(client, source, count, stall_s=stall_s), message)
         finally:
             cycle.expected_content_length -= message["moved"]
 
-    async def _move(self, transfer: Transfer, message: Any) -> None:
+    async def _move(self, begin: Callable[[], Transfer], message: Any) -> None:
+        try:
+            transfer = begin()
+        except OSError as error:
+            raise SourceFailed(str(error)) from error
         try:
             await self._pumps.move(transfer)
         finally:
