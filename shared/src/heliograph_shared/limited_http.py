@@ -180,6 +180,8 @@ class LimitedProtocol(HttpToolsProtocol):
         other, however fast the client takes them.
         """
         connected = self.transport.get_extra_info("socket")
+        if connected is None:  # lost a moment ago
+            return 0
         try:
             info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)
         except OSError:
