@@ -67,7 +67,7 @@ def _labels(metrics: list[Family]) -> str:
         for label in one.labels:
             used.setdefault((label, values(one.name, label)), []).append(f"`{one.name}`")
     rows = [
-        f"| `{label}` | {', '.join(names)} | {described} |"
+        f"| `{label}` | {', '.join(dict.fromkeys(names))} | {described} |"
         for (label, described), names in sorted(used.items())
     ]
     return "\n".join(["## Labels\n", "| label | of | values |", "|---|---|---|", *rows, ""])
