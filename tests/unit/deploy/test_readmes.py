@@ -1,6 +1,7 @@
 """What the documents show to operators works: overlays render, commands do what is said, files are made."""
 
 import json
+import os
 import shlex
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 from tests.unit.deploy.manifests import (
     DEPLOY,
     KUBECTL,
+    MIXES,
     ROOT,
     Manifest,
     containers,
@@ -106,30 +108,43 @@ def test_the_certificates_that_are_shown_are_those_that_are_mounted() -> None:
         assert name.removeprefix("*.") in services
 
 
-def test_the_uninstalls_first_command_turns_the_configurator(tmp_path: Path) -> None:
-    """By the real kubectl, on what was applied; only that it is told to work on a file."""
+@pytest.mark.parametrize("mix", [*MIXES, ("k3s", "jaeger"), ("talos", "jaeger", "tls")], ids="+".join)
+def test_the_uninstalls_first_command_turns_the_configurator(mix: tuple[str, ...], tmp_path: Path) -> None:
+    """By the real kubectl, on whatever was applied; only that it works on a file, in place of a cluster."""
     first, second = commands("Taking it away")
-    patch, _, wait = first.partition(" && ")
-    words = shlex.split(patch)
-    assert words[:6] == ["kubectl", "--namespace", "heliograph", "patch", "daemonset", "heliograph-node"]
-    assert wait == "kubectl --namespace heliograph rollout status daemonset heliograph-node"
     assert second == "kubectl delete -k deploy/overlays/default"
+    applied, kubectl = tmp_path / "applied.json", tmp_path / "kubectl"
+    applied.write_text(json.dumps(of_kind("DaemonSet", mixed(*without(mix, "cleanup")))["heliograph-node"]))
+    kubectl.write_text(f"""#!/bin/sh
+set -eu
+echo "$1 $2 $3" >>{tmp_path}/calls
+[ "$1" = patch ] || exit 0
+shift 3
+{KUBECTL} patch --local -f {applied} -o json "$@" >{tmp_path}/patched && mv {tmp_path}/patched {applied}
+""")
+    kubectl.chmod(0o755)
+    environment = {**os.environ, "KUBECTL": str(kubectl)}
+    subprocess.run(shlex.split(first), cwd=ROOT, env=environment, check=True, timeout=60)
 
-    applied = tmp_path / "applied.json"
-    applied.write_text(json.dumps(of_kind("DaemonSet", default())["heliograph-node"]))
-    patched = subprocess.run(
-        [KUBECTL, "patch", "--local", "-f", applied, *words[6:], "-o", "json"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    result = json.loads(patched.stdout)
-    assert result["spec"] == of_kind("DaemonSet", mixed("default", "cleanup"))["heliograph-node"]["spec"]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == [*["patch daemonset heliograph-node"] * 2, "rollout status daemonset"]
+    result = json.loads(applied.read_text())
+    by_component = of_kind("DaemonSet", mixed(*without(mix, "cleanup"), "cleanup"))["heliograph-node"]
+    assert in_order(result["spec"]) == in_order(by_component["spec"])
     (first_of_all,) = result["spec"]["template"]["spec"]["initContainers"]
     assert (first_of_all["name"], first_of_all["args"]) == ("configurator", ["cleanup"])
     assert not [key for key in first_of_all if key.endswith("Probe")], "Kubernetes refuses those here"
+
+
+def in_order(spec: dict[str, Any]) -> dict[str, Any]:
+    """Containers by name: of those that stay the order means nothing."""
+    ordered = json.loads(json.dumps(spec))
+    ordered["template"]["spec"]["containers"].sort(key=lambda container: container["name"])
+    return dict(ordered)
+
+
+def without(mix: tuple[str, ...], component: str) -> tuple[str, ...]:
+    return tuple(name for name in mix if name != component)
 
 
 @pytest.mark.parametrize("mix", [("default", "cleanup"), ("gke", "tls", "cleanup")], ids="+".join)
