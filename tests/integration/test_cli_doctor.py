@@ -1,5 +1,6 @@
 """`heliograph doctor` on a machine: both doctors in one report, and what a real router says of the node."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -99,3 +100,10 @@ async def test_a_bus_that_asks_for_a_password_is_shown_the_file(tmp_path: Path) 
             found = {finding["check"] for finding in json.loads(told.out)["findings"]}
             assert (IndexerCheck.BUS not in found) is is_let_in
             assert "secret" not in told.out + told.err
+
+
+async def test_a_certificate_that_cannot_be_used_ends_it_at_once(tmp_path: Path) -> None:
+    flags = ["--router", "127.0.0.1:1", "--tls-ca-file", str(tmp_path / "none")]
+    told = await asyncio.wait_for(heliograph("doctor", *flags), 30)
+    assert (told.code, told.out) == (1, "")
+    assert f"{tmp_path / 'none'}: No such file or directory" in told.err

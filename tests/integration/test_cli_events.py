@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import nats
 import pytest
@@ -95,3 +96,39 @@ async def test_a_bus_that_does_not_answer_is_a_line_and_an_exit_code(url: str, r
     assert reason.format(port=port) in done.err
     assert "secret" not in done.err
     assert len(done.err.splitlines()) == 1
+
+
+RESTRICTED = """authorization { users: [
+  { user: reader, password: right, permissions: { subscribe: ["heliograph.v1.>"] } }
+  { user: indexer, password: right, permissions: { subscribe: ["heliograph.v1.hello"] } }
+] }"""
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    config = tmp_path / "users.conf"
+    config.write_text(RESTRICTED)
+    async with NatsServer(tmp_path, arguments=["--config", str(config)]) as server:
+        yield server
+
+
+async def test_a_bus_that_refuses_says_why(guarded: NatsServer, tmp_path: Path) -> None:
+    user = tmp_path / "user"
+    user.write_text("reader:wrong\n")
+    for flags in ([], ["--nats-user-file", str(user)]):
+        told = await heliograph("events", "--nats", guarded.url, *flags)
+        assert (told.code, told.out) == (1, "")
+        assert "authorization violation" in told.err.lower()
+        assert "wrong" not in told.err
+
+
+async def test_a_user_that_may_not_hear_it_is_told_so(guarded: NatsServer, tmp_path: Path) -> None:
+    user = tmp_path / "user"
+    user.write_text("indexer:right\n")
+    flags = ["--nats", guarded.url, "--nats-user-file", str(user)]
+    async with started("events", *flags) as process:
+        async with asyncio.timeout(20):
+            line = await process.stderr.readline()  # type: ignore[union-attr]
+        assert b"permissions violation for subscription" in line.lower()
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 10) == 0

@@ -217,7 +217,10 @@ def doctor(
     node: Annotated[
         str,
         typer.Option(
-            envvar="HELIOGRAPH_NODE_NAME", help="this node's name", default_factory=socket.gethostname
+            envvar="HELIOGRAPH_NODE_NAME",
+            help="this node's name",
+            default_factory=socket.gethostname,
+            show_default="the host's name",
         ),
     ],
     nats_user_file: NatsUserFile = None,

@@ -52,7 +52,12 @@ class Options:
 
 
 async def doctor(options: Options, *, as_json: bool) -> bool:
-    """Print what is wrong with this machine; whether nothing was. Raises `NotUnderstood`."""
+    """Print what is wrong with this machine; whether nothing was.
+
+    Raises `NotUnderstood`, and `StartupError` where files for TLS cannot be used.
+    """
+    if options.router is not None:
+        options.tls.credentials()  # before anything is begun that would have to be ended
     probing = [f"--probe={options.probe}"] if options.probe else []
     parts = [
         _part(options, "indexer", [*probing, *([] if options.ask_bus else ["--no-ask-bus"])]),

@@ -5,6 +5,7 @@ What does not fit the contract is shown as what it is; it never ends the stream.
 
 import asyncio
 import json
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import assert_never
@@ -29,13 +30,18 @@ from heliograph_shared.events import (
 )
 
 _CONNECT_TIMEOUT_S = 5.0
-_SHOWN_TAGS = 3
+_SHOWN_TAGS, _SHOWN_TROUBLES = 3, 3
+_TROUBLES = 100
 
 Message = ContentChanged | NodeHeartbeat | NodeLeft | SnapshotRequest | RouterStarted
 
 
 async def events(urls: list[str], user_file: Path | None, tls: Tls, *, as_json: bool) -> None:
-    """Print every message until cancelled. Raises `Unreachable` when no server answers at first."""
+    """Print every message until cancelled, and on standard error what keeps messages away.
+
+    Raises `Unreachable` when no server lets it in at first.
+    """
+    troubles: dict[str, None] = {}
     subscribed: asyncio.Future[Subscription] = asyncio.get_running_loop().create_future()
 
     async def subscribe(client: Client) -> None:
@@ -43,13 +49,22 @@ async def events(urls: list[str], user_file: Path | None, tls: Tls, *, as_json: 
         if not subscribed.done():  # else it was given up just now
             subscribed.set_result(subscription)
 
+    def note(trouble: str) -> None:
+        if subscribed.done() and trouble not in troubles:
+            print(f"heliograph: {plain(trouble)}", file=sys.stderr)  # noqa: T201 - the answer to a person
+        if len(troubles) < _TROUBLES:
+            troubles[trouble] = None
+
     access = tls.access(urls, user_file)
-    async with bus.connect(urls, name="heliograph events", on_connect=subscribe, access=access):
+    async with bus.connect(
+        urls, name="heliograph events", on_connect=subscribe, access=access, on_trouble=note
+    ):
         try:
             subscription = await asyncio.wait_for(subscribed, _CONNECT_TIMEOUT_S)
         except TimeoutError as error:
             where = ", ".join(url.rpartition("@")[2] for url in urls)
-            raise Unreachable("NATS server", where, f"not within {_CONNECT_TIMEOUT_S:g} s") from error
+            reason = "; ".join(list(troubles)[:_SHOWN_TROUBLES]) or f"not within {_CONNECT_TIMEOUT_S:g} s"
+            raise Unreachable("NATS server", where, reason) from error
         async for message in subscription.messages:
             line = as_json_line(message) if as_json else as_text(message, datetime.now().astimezone())
             print(line, flush=True)  # noqa: T201 - this is what was asked for
