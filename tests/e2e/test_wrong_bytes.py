@@ -44,7 +44,7 @@ async def pullers(cluster: Cluster, image: Image, tmp_path: Path) -> list[tuple[
 async def discarded(daemon: Containerd) -> None:
     """Wait until containerd has cleaned up: before, a pull takes the bytes that it has and asks nobody."""
     ingest = daemon.content_path / "ingest"
-    await eventually(lambda: not list(ingest.glob("*")), 20, "the wrong bytes are kept")
+    await eventually(lambda: not list(ingest.glob("*")), 60, "the wrong bytes are kept")
 
 
 async def second_pull(puller: Node, daemon: Containerd, image: Image) -> None:

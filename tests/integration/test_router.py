@@ -295,6 +295,7 @@ def future_heartbeat(node: BusNode) -> str:
 async def test_a_node_that_answers_nonsense_for_a_snapshot_is_asked_again(
     router: RouterClient, nats_server: NatsServer
 ) -> None:
+    await router.ready()  # else it may not hear yet
     async with connect(nats_server.url) as client:
         node = BusNode(client, "odd", sequence=5, content={A: 100})
         replies = iter([b"", b"junk", b"{}"])

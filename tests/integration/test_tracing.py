@@ -30,9 +30,9 @@ def image(tmp_path: Path) -> Image:
 
 
 async def cluster(system: System, directory: Path, image: Image) -> None:
+    await system.start_router()  # first: who finds none looks for it again only after a while
     await system.add_node("seed", directory / "seed-layout")
     await system.add_node("node", directory / "node-layout")
-    await system.start_router()
     await system.announced("seed", REFERENCE, image.manifest.digest, image.layers[0].digest)
 
 
