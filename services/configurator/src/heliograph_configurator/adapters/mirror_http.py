@@ -21,6 +21,8 @@ def ask_mirror(url: str) -> MirrorAnswer:
         connection.connect()
     except ssl.SSLError:
         return MirrorAnswer()
+    except UnicodeError as error:  # a name that no resolver can be asked for, such as `a..b`
+        return MirrorAnswer(str(error))
     except OSError as error:
         return MirrorAnswer(error.strerror or str(error))
     try:
