@@ -89,8 +89,9 @@ async def system(tmp_path: Path, nats_server: NatsServer, image: Image) -> Async
         blobs.mkdir(parents=True, exist_ok=True)
         (blobs / hex_of(digest_of(BIG))).write_bytes(BIG)
     async with running_system(tmp_path, nats_server) as running:
+        await running.start_router()
         nodes = (running.add_node(f"node-{number}", tmp_path / str(number)) for number in (1, 2, 3))
-        await asyncio.gather(running.start_router(), *nodes)
+        await asyncio.gather(*nodes)
         await running.announced("node-1", REFERENCE, *(blob.digest for blob in image.blobs()), digest_of(BIG))
         await running.announced("node-3", digest_of(BIG))
         yield running

@@ -91,8 +91,13 @@ class Client(nats.aio.client.Client):
         nats-py's way, by a queue and a task, costs a router a tenth of its time. It is held up by a callback
         just as well: as long as that runs, nothing more is read, and the server keeps what comes.
         """
-        self._heard[self._sid + 1] = on_message  # the number that the subscription is about to get
-        await self.subscribe(subject, cb=_unused)
+        number = self._sid + 1  # that the subscription is about to get
+        self._heard[number] = on_message
+        try:
+            await self.subscribe(subject, cb=_unused)
+        except BaseException:
+            del self._heard[number]
+            raise
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
