@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from heliograph_cli.errors import Failure, ProcessEnded
 from heliograph_cli.render import plain
 from heliograph_shared import telemetry
-from heliograph_shared.runtime import StartupError, configure_logging
+from heliograph_shared.runtime import StartupError, configure_logging, interruptible
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -24,23 +24,11 @@ def run(command: Coroutine[None, None, None], *, endless: bool = False) -> None:
     signals: list[int] = []
     try:
         with telemetry.tracing("heliograph-cli"):
-            asyncio.run(_until_signalled(command, signals))
+            asyncio.run(interruptible(command, _SIGNALS, signals))
     except asyncio.CancelledError:
         sys.exit(0 if endless or not signals else 128 + signals[0])
     except (Failure, StartupError, BrokenPipeError, ExceptionGroup) as error:
         sys.exit(_explained(error))
-
-
-async def _until_signalled(command: Coroutine[None, None, None], signals: list[int]) -> None:
-    task = asyncio.ensure_future(command)
-
-    def interrupt(number: int) -> None:
-        signals.append(number)
-        task.cancel()
-
-    for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-    await task
 
 
 def _explained(error: Exception) -> int:

@@ -8,13 +8,15 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from heliograph_shared.address import Address
+
+T = TypeVar("T")
 
 
 class StartupError(Exception):
@@ -57,6 +59,19 @@ async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[None, None,
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await main(stop)
+
+
+async def interruptible(work: Awaitable[T], numbers: Iterable[int], received: list[int]) -> T:
+    """The result of `work`, which each of these signals cancels; their numbers go into `received`."""
+    task = asyncio.ensure_future(work)
+
+    def interrupt(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
+    for number in numbers:
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    return await task
 
 
 def configure_logging(level: str) -> None:

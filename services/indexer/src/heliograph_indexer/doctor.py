@@ -15,7 +15,7 @@ from heliograph_indexer.settings import Settings
 from heliograph_shared import findings
 from heliograph_shared.findings import Finding, Report, Unchecked
 from heliograph_shared.reference import InvalidReference, parse_reference
-from heliograph_shared.runtime import StartupError, configure_logging
+from heliograph_shared.runtime import StartupError, configure_logging, interruptible
 from heliograph_shared.settings import load
 
 PROG = "heliograph-indexer doctor"
@@ -37,11 +37,17 @@ class DoctorSettings(Settings, findings.DoctorSettings):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when nothing is wrong, 1 when something is; exits with 2 when it was not understood."""
+    """0 when nothing is wrong, 1 when something is; exits with 2 when it was not understood.
+
+    A signal cancels it, so that what was pulled is taken out: then 128 and the signal's number.
+    """
     settings = load(DoctorSettings, PROG, findings.spelled(arguments))
     configure_logging("error")
+    signals: list[int] = []
     try:
-        report = asyncio.run(_until_signalled(settings))
+        report = asyncio.run(interruptible(_examined(settings), (signal.SIGINT, signal.SIGTERM), signals))
+    except asyncio.CancelledError:
+        return 128 + signals[0]
     except StartupError as error:
         sys.stderr.write(f"{PROG}: {error}\n")
         return 2
@@ -49,22 +55,6 @@ def main(arguments: Sequence[str]) -> int:
         findings.encode(report).decode() if settings.output == "json" else findings.as_text(report)
     )
     return 0 if report.healthy else 1
-
-
-async def _until_signalled(settings: DoctorSettings) -> Report:
-    """A signal cancels it, so that what was pulled is taken out; exits with 128 and the signal's number."""
-    task, signals = asyncio.ensure_future(_examined(settings)), list[int]()
-
-    def interrupt(number: int) -> None:
-        signals.append(number)
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        sys.exit(128 + signals[0])
 
 
 async def _examined(settings: DoctorSettings) -> Report:
