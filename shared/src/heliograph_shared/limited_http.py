@@ -71,11 +71,6 @@ class LimitedProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     @property
-    def _waits_for_body(self) -> bool:
-        """Whether an answer has not even begun because the request is not complete."""
-        return self.busy and self._body_since is not None and not self.cycle.response_started
-
-    @property
     def _never_asked(self) -> bool:
         cycle: Any = self.cycle
         return cycle is None and self.timeout_keep_alive_task is None
@@ -151,7 +146,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._is_stalled(now):
             limited.labels("stalled").inc()
             self.transport.abort()
-        elif self._waits_for_body and now - (self._body_since or now) >= self._limits.head_s:
+        elif self._body_is_late(now):
             limited.labels("slow-body").inc()
             self.transport.abort()
         elif self.transport.is_closing() or self._ending:
@@ -172,6 +167,13 @@ class LimitedProtocol(HttpToolsProtocol):
         if unsent != self._unsent:
             self._unsent, self._unsent_at = unsent, now
         return bool(unsent_bytes) and now - self._unsent_at >= self._limits.stall_s
+
+    def _body_is_late(self, now: float) -> bool:
+        """Whether an answer has not even begun because the request is not complete, for too long."""
+        since = self._body_since
+        if since is None or not self.busy or self.cycle.response_started:
+            return False
+        return now - since >= self._limits.head_s
 
     def _taken_bytes(self) -> int:
         """What the client has acknowledged so far, 0 where the kernel does not say.

@@ -50,9 +50,8 @@ class Diagnosis:
     def certificates(self) -> Iterator[tuple[str, Certificate]]:
         """What the files name, with the folder that it is relative to."""
         for folder in self.tree:
-            if folder.hosts is not None and not _is_broken(folder):
-                for certificate in named_in(hosts_toml.parse(folder.hosts.content)):
-                    yield folder.name, certificate
+            for certificate in named_in(_document(folder) or {}):
+                yield folder.name, certificate
 
     def asked(self) -> tuple[str, ...]:
         """The mirrors that containerd is sent to: those in our files, else those of the settings."""
@@ -171,18 +170,21 @@ def _traps(path: str, document: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _hosts_of(folder: Folder) -> Iterator[str]:
     """The URLs of the file's hosts, in order; none where it is broken."""
-    if folder.hosts is not None and not _is_broken(folder):
-        yield from hosts_toml.parse(folder.hosts.content).get("host", {})
+    yield from (_document(folder) or {}).get("host", {})
 
 
 def _is_broken(folder: Folder) -> bool:
+    return folder.hosts is not None and _document(folder) is None
+
+
+def _document(folder: Folder) -> Mapping[str, Any] | None:
+    """What the file says; None where there is none, or where it is broken."""
     if folder.hosts is None:
-        return False
+        return None
     try:
-        hosts_toml.parse(folder.hosts.content)
+        return hosts_toml.parse(folder.hosts.content)
     except BrokenHosts:
-        return True
-    return False
+        return None
 
 
 def _plain(url: str) -> str:
