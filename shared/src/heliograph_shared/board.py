@@ -11,11 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from heliograph_shared.findings import SEVERITIES, Finding, Report, encode, fields
+from heliograph_shared.findings import PATH, SEVERITIES, Finding, Report, encode, fields
 
 log = structlog.get_logger()
 
-FINDINGS_PATH = "/debug/findings"
 _FIRST_S, _EVERY_S = (5.0, 60.0), 600.0
 
 doctor_findings = Gauge(
@@ -56,7 +55,7 @@ class Board:
         async def findings(_: Request) -> Response:
             return Response(encode(self.report), media_type="application/json")
 
-        return Route(FINDINGS_PATH, findings)
+        return Route(PATH, findings)
 
     async def keep_examined(self, examine: Examine) -> None:
         """Once the node has had time to start, again a minute later, then every ten minutes, for ever."""

@@ -19,6 +19,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from heliograph_shared.settings import ServiceSettings
 
+PATH = "/debug/findings"
+
 MAX_TEXT = 600
 MAX_FINDINGS = 100
 MAX_OF_ONE_CHECK = 10

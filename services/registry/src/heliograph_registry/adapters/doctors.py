@@ -5,9 +5,8 @@ import http.client
 from urllib.parse import urlsplit
 
 from heliograph_registry.errors import FindingsUnavailable
-from heliograph_shared.findings import InvalidReport, Report, decode
+from heliograph_shared.findings import PATH, InvalidReport, Report, decode
 
-_PATH = "/debug/findings"
 _TIMEOUT_S = 0.5
 _MOST_BYTES = 2 << 20  # as many findings as there may be, of the longest texts
 
@@ -31,10 +30,10 @@ def _get(url: str) -> bytes:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET", _PATH)
+        connection.request("GET", PATH)
         answer = connection.getresponse()
         if answer.status != http.client.OK:
-            raise http.client.HTTPException(f"answered {answer.status} to {_PATH}")
+            raise http.client.HTTPException(f"answered {answer.status} to {PATH}")
         return answer.read(_MOST_BYTES)
     finally:
         connection.close()
