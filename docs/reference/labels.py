@@ -1,6 +1,6 @@
 """The values that labels take: those in backquotes and no others, unless it says what bounds them."""
 
-from heliograph_registry.errors import Reason
+from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_router.domain.cluster import Refusal
 from heliograph_router.domain.resolution import Status
 
