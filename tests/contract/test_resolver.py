@@ -106,7 +106,7 @@ async def test_many_keys_are_answered_in_their_order(world: World) -> None:
 async def test_people_are_told_of_nodes_and_tags(world: World) -> None:
     await world.holds("a", "127.0.0.1:1000", TAGGED, TAG)
     await world.holds("b", "127.0.0.1:2000", HELD, "reg.test/other:2")
-    await world.directory.answers()
+    await world.directory.ping()
     nodes = {node.node: node for node in await world.directory.nodes()}
     assert (nodes["a"].addresses, nodes["a"].digests) == (("127.0.0.1:1000",), 1)
     assert nodes["a"].lease_left_s > 0
@@ -129,7 +129,7 @@ async def test_nobody_listening_tells_people_nothing() -> None:
     )
     async with opened as resolver:
         with pytest.raises(ResolverUnavailable, match=r"UNAVAILABLE|DEADLINE"):
-            await GrpcRouterQueries(lambda: resolver.channel).answers()
+            await GrpcRouterQueries(lambda: resolver.channel).ping()
 
 
 async def test_nobody_listening_is_unavailable_and_then_left_alone() -> None:
