@@ -93,7 +93,7 @@ async def pull_test(browser: Browser, scene: Scene, target: Path) -> None:
     """In the middle of a pull test, with the bandwidth of every node limited."""
     for one in scene.system.nodes.values():
         Line(one.registry, one.port).limit(10 * MIB)
-    async with opened(browser, f"{scene.fresh.admin}/debug/web/pull-test", size=(1280, 640)) as (page, _):
+    async with opened(browser, f"{scene.fresh.admin}/debug/web/pull-test", size=(1280, 680)) as (page, _):
         await page.get_by_label("Image").fill("docker.io/library/nginx:1.27")
         await page.keyboard.press("Enter")
         await page.wait_for_url("**/pull-test")

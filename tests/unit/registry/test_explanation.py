@@ -88,7 +88,7 @@ def test_the_answer_says_where_the_parts_come_from(
 @pytest.mark.parametrize(
     ("exclusion", "remedy"),
     [
-        (Exclusion("HELIOGRAPH_REGISTRY_FILTERS", ":dev$"), "change the expression"),
+        (Exclusion("HELIOGRAPH_REGISTRY_FILTERS", ":dev$"), "Change the expression"),
         (Exclusion("HELIOGRAPH_MIRRORED_REGISTRIES", "reg.test"), "Add reg.test"),
     ],
 )

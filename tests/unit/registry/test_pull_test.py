@@ -126,7 +126,7 @@ async def test_an_image_that_no_node_has_would_go_upstream() -> None:
     assert result.state is PullState.UPSTREAM
     assert result.parts == []
     assert "(not-found)" in result.note
-    assert f"all of it from upstream: {result.note}" in result.sentence
+    assert f"all of it from upstream, because {result.note}" in result.sentence
 
 
 async def test_a_layer_that_no_node_has_would_alone_go_upstream() -> None:

@@ -235,13 +235,13 @@ def _settings(lookup: ImageLookup) -> Step:
         fix = f"Add {exclusion.entry} to it, or empty it to mirror all registries"
     else:
         text = f"The expression `{exclusion.entry}` of {exclusion.setting} matches its name."
-        fix = "If the image should be mirrored, change the expression"
+        fix = "Change the expression to mirror the image"
     code = StepCode.IMAGE_EXCLUDED
     if lookup.by_digest is None:
         code = StepCode.TAG_EXCLUDED
         text += " It excludes only the tag: requests by digest are served."
     text += " Excluded requests are answered 404 (filtered)."
-    return Step(title, code, Tone.BAD, text, f"{fix}; do so for indexer, registry and configurator.")
+    return Step(title, code, Tone.BAD, text, f"{fix}, for indexer, registry and configurator alike.")
 
 
 def _tag(tag: TagLookup | None) -> list[Step]:
@@ -252,7 +252,7 @@ def _tag(tag: TagLookup | None) -> list[Step]:
 
 
 def _routed_tag(tag: TagLookup, routed: Digest) -> tuple[StepCode, Tone, str, str]:
-    text = f"The router says that it points to {short(routed)}."
+    text = f"In the cluster it points to {short(routed)}."
     if tag.own is None:
         return StepCode.TAG_ELSEWHERE, Tone.GOOD, f"{text} This node does not have the tag.", ""
     if tag.own == routed:

@@ -95,10 +95,10 @@ class PullResult:
                 parts, rest = count(len(done), "part"), len(self.parts) - len(done)
                 return (
                     f"{parts} came from the cluster ({received}, {sources(done)}); containerd would pull the "
-                    f"other {rest} from upstream: {self.note}."
+                    f"other {rest} from upstream, because {self.note}."
                 )
             case PullState.UPSTREAM:
-                return f"containerd would pull all of it from upstream: {self.note}."
+                return f"Not served: containerd would pull all of it from upstream, because {self.note}."
             case PullState.STOPPED:
                 return f"Stopped after {received}: {self.note}."
             case _:
