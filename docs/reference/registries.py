@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from heliograph_router.adapters.metrics import State
+from heliograph_router.adapters.metrics import MetricSources, RouterMetrics
 from heliograph_router.domain.cluster import Totals
 from heliograph_shared.admin import OF_ALL_SERVICES
 from heliograph_shared.board import doctor_findings
@@ -57,18 +57,20 @@ def _collectors(service: str) -> Iterator[Collector]:
     if service in EXAMINING:
         yield doctor_findings
     module = import_module(name)
-    if hasattr(module, "Metrics"):
+    if service == "router" or hasattr(module, "Metrics"):
         yield from _registered(module)
     else:  # those of prometheus_client's own registry, which is one for all in this process
         yield from (value for value in vars(module).values() if isinstance(value, MetricWrapperBase))
 
 
 def _registered(module: ModuleType) -> Iterator[Collector]:
-    metrics = module.Metrics()
-    if hasattr(metrics, "follow") and module.__name__.startswith("heliograph_router."):
-        nothing = Totals(*(0 for _ in fields(Totals)))
-        metrics.follow(State(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
-    registry: CollectorRegistry = metrics.collected
+    registry: CollectorRegistry
+    if module.__name__.startswith("heliograph_router."):
+        router, nothing = RouterMetrics(), Totals(*(0 for _ in fields(Totals)))
+        router.read_from(MetricSources(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
+        registry = router.collected
+    else:
+        registry = module.Metrics().collected
     yield from registry._collector_to_names  # noqa: SLF001 - no public name for what is registered
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from heliograph_router.domain.cluster import Cluster
-from heliograph_router.domain.events import Alive, Changed, Left, Moment, Snapshot, Tag
+from heliograph_router.domain.events import Alive, Changed, Left, Moment, ReceivedSnapshot, TagClaim
 from heliograph_router.domain.index import Index
 from heliograph_shared.digest import Digest, digest_of
 from heliograph_shared.inventory import Inventory, RunningInventory
@@ -17,7 +17,7 @@ def moment(seconds: float) -> Moment:
     return Moment(monotonic_s=1000 + seconds, unix_ms=NOW_MS + int(seconds * 1000))
 
 
-def inventory_of(content: dict[Digest, int], tags: dict[str, Tag]) -> Inventory:
+def inventory_of(content: dict[Digest, int], tags: dict[str, TagClaim]) -> Inventory:
     running = RunningInventory()
     for digest in content:
         running.add_digest(digest)
@@ -34,7 +34,7 @@ class SimulatedNode:
     incarnation: int = NOW_MS * 1_000_000
     sequence: int = 0
     content: dict[Digest, int] = field(default_factory=dict)
-    tags: dict[str, Tag] = field(default_factory=dict)
+    tags: dict[str, TagClaim] = field(default_factory=dict)
     zone: str = ""
     reachable: bool = True
 
@@ -51,7 +51,7 @@ class SimulatedNode:
         *,
         add: tuple[Digest, ...] = (),
         remove: tuple[Digest, ...] = (),
-        tag: dict[str, Tag] | None = None,
+        tag: dict[str, TagClaim] | None = None,
         untag: tuple[str, ...] = (),
     ) -> Changed:
         for digest in remove:
@@ -86,8 +86,8 @@ class SimulatedNode:
     def left(self) -> Left:
         return Left(self.name, self.incarnation)
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(
+    def snapshot(self) -> ReceivedSnapshot:
+        return ReceivedSnapshot(
             self.name,
             self.incarnation,
             self.sequence,
@@ -101,8 +101,8 @@ class SimulatedNode:
 
 def introduce(cluster: Cluster, node: SimulatedNode, at: Moment) -> None:
     """Bring the cluster's copy of a node to where the node is."""
-    cluster.hear(node.heartbeat(), at)
-    cluster.hear(node.snapshot(), at)
+    cluster.apply(node.heartbeat(), at)
+    cluster.apply(node.snapshot(), at)
     assert cluster.need_of(node.name, at) is None
 
 
@@ -114,7 +114,7 @@ def assert_consistent(index: Index) -> None:
     """Forward and reverse maps, counts and inventories all tell the same, before and after the sweep."""
     postings = index._postings
     forward = {(slot, n) for n in postings.numbers.values() for slot in postings.slots(n)}
-    backward = {(slot, number) for slot, row in enumerate(index._rows) for number in row.held}
+    backward = {(slot, number) for slot, row in enumerate(index._rows) for number in row.digest_numbers}
     assert forward == backward
     seen = {slot for slot, row in enumerate(index._rows) if not row.gone}
     assert seen == set(index._slots.values())
@@ -130,5 +130,5 @@ def assert_consistent(index: Index) -> None:
     assert claimed == stated
     for node, slot in index._slots.items():
         row = index._rows[slot]
-        digests = {postings.digest(number): 0 for number in row.held}
+        digests = {postings.digest(number): 0 for number in row.digest_numbers}
         assert index.inventory(node) == inventory_of(digests, row.tags)

@@ -8,22 +8,22 @@ from hypothesis import strategies as st
 
 from heliograph_router.domain import assembly
 from heliograph_router.domain.assembly import Assembly, Chunk, TooLarge
-from heliograph_router.domain.events import Snapshot, Tag
+from heliograph_router.domain.events import ReceivedSnapshot, TagClaim
 from tests.unit.router.simulated import DIGESTS, REFERENCES, inventory_of
 
-WHOLE = Snapshot(
+WHOLE = ReceivedSnapshot(
     "node",
     5,
     9,
     dict.fromkeys(DIGESTS, 1),
-    {REFERENCES[0]: Tag(DIGESTS[0], 1)},
+    {REFERENCES[0]: TagClaim(DIGESTS[0], 1)},
     ("node:5000",),
     "zone",
     inventory_of({}, {}),
 )
 
 
-def chunks(whole: Snapshot, count: int) -> list[Chunk]:
+def chunks(whole: ReceivedSnapshot, count: int) -> list[Chunk]:
     digests = list(whole.content)
     return [
         Chunk(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_router.domain.events import Tag
+from heliograph_router.domain.events import TagClaim
 from heliograph_router.domain.index import Index
 from heliograph_shared.digest import Digest
 from tests.unit.router.simulated import DIGESTS, REFERENCES, assert_consistent, inventory_of
@@ -15,7 +15,7 @@ NODES = ["a", "b", "c"]
 
 contents = st.dictionaries(st.sampled_from(DIGESTS), st.integers(0, 5))
 tags = st.dictionaries(
-    st.sampled_from(REFERENCES), st.builds(Tag, st.sampled_from(DIGESTS[:3]), st.integers(0, 3))
+    st.sampled_from(REFERENCES), st.builds(TagClaim, st.sampled_from(DIGESTS[:3]), st.integers(0, 3))
 )
 steps = st.lists(
     st.tuples(
@@ -30,7 +30,7 @@ steps = st.lists(
 )
 
 
-def winner(claims: list[Tag]) -> Digest | None:
+def winner(claims: list[TagClaim]) -> Digest | None:
     """The rule of the contract, word by word."""
     digests = {tag.digest for tag in claims}
     return max(
@@ -43,7 +43,7 @@ def winner(claims: list[Tag]) -> Digest | None:
 @given(steps)
 def test_it_holds_what_the_nodes_hold(history: list[tuple[str, str, dict, dict, list, list]]) -> None:  # type: ignore[type-arg]
     index = Index()
-    model: dict[str, tuple[dict[Digest, int], dict[str, Tag]]] = {}
+    model: dict[str, tuple[dict[Digest, int], dict[str, TagClaim]]] = {}
     for kind, node, content, tagged, gone, untagged in history:
         held, named = model.setdefault(node, ({}, {}))
         match kind:
@@ -82,17 +82,17 @@ def test_it_holds_what_the_nodes_hold(history: list[tuple[str, str, dict, dict, 
 def test_a_late_repull_of_an_old_digest_does_not_move_the_tag() -> None:
     index, (old, new) = Index(), DIGESTS[:2]
     reference = REFERENCES[0]
-    index.replace("first", {}, {reference: Tag(old, 10)})
-    index.replace("second", {}, {reference: Tag(new, 20)})
-    index.replace("late", {}, {reference: Tag(old, 30)})
+    index.replace("first", {}, {reference: TagClaim(old, 10)})
+    index.replace("second", {}, {reference: TagClaim(new, 20)})
+    index.replace("late", {}, {reference: TagClaim(old, 30)})
     assert index.digest_of(reference) == new
 
 
 def test_when_the_newest_digest_has_no_holder_left_the_tag_moves_back() -> None:
     index, (old, new) = Index(), DIGESTS[:2]
     reference = REFERENCES[0]
-    index.replace("first", {}, {reference: Tag(old, 10)})
-    index.replace("second", {}, {reference: Tag(new, 20)})
+    index.replace("first", {}, {reference: TagClaim(old, 10)})
+    index.replace("second", {}, {reference: TagClaim(new, 20)})
     assert index.digest_of(reference) == new
     index.remove("second")
     assert index.digest_of(reference) == old
@@ -102,7 +102,7 @@ def test_when_the_newest_digest_has_no_holder_left_the_tag_moves_back() -> None:
 def test_of_tags_set_at_the_same_moment_the_higher_digest_wins(order: tuple[int, int]) -> None:
     index = Index()
     for place in order:
-        index.replace(f"node-{place}", {}, {REFERENCES[0]: Tag(DIGESTS[place], 10)})
+        index.replace(f"node-{place}", {}, {REFERENCES[0]: TagClaim(DIGESTS[place], 10)})
     assert index.digest_of(REFERENCES[0]) == max(DIGESTS[:2])
 
 
@@ -125,7 +125,7 @@ def test_a_size_is_known_while_somebody_holds_it() -> None:
 def test_a_node_that_is_gone_is_out_of_sight_before_it_is_swept() -> None:
     index = Index()
     for node in "ab":
-        index.replace(node, {DIGESTS[0]: 7}, {REFERENCES[0]: Tag(DIGESTS[0], 1)})
+        index.replace(node, {DIGESTS[0]: 7}, {REFERENCES[0]: TagClaim(DIGESTS[0], 1)})
     index.remove("a")
     assert index.holders(DIGESTS[0]) == ["b"]
     index.replace("a", {DIGESTS[1]: 7}, {})

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliograph_router.domain.cluster import Cluster
-from heliograph_router.domain.doubt import HOLD_S, Doubt
+from heliograph_router.domain.mass_silence import KEEP_S, MassSilence
 from tests.unit.router.simulated import DIGESTS, SimulatedNode, introduce, moment
 
 LEASE_S = 30.0
@@ -26,7 +26,7 @@ def live_on(cluster: Cluster, nodes: list[SimulatedNode], start_s: int, end_s: i
     for second in range(start_s, end_s):
         if second % 10 == 0:
             for node in nodes:
-                cluster.hear(node.heartbeat(), moment(second))
+                cluster.apply(node.heartbeat(), moment(second))
         lost += cluster.expire(moment(second))
     return lost
 
@@ -42,7 +42,7 @@ def test_many_that_fall_silent_are_kept_for_five_minutes_to_a_node() -> None:
     stale = {node.name for node in nodes[:7]}
     assert set(cluster.stale) == {node.name for node in cluster.nodes(moment(300)) if node.stale} == stale
     assert cluster.totals.nodes_stale == 7
-    assert set(live_on(cluster, nodes[7:], 300, 45 + int(HOLD_S))) == stale
+    assert set(live_on(cluster, nodes[7:], 300, 45 + int(KEEP_S))) == stale
     assert not cluster.stale
 
 
@@ -62,8 +62,8 @@ def test_of_few_nodes_most_may_be_lost() -> None:
 def test_nothing_is_both_lost_and_kept_and_nothing_is_forgotten(
     over: set[str], more_silent: int, others: int
 ) -> None:
-    doubt, silent = Doubt(), len(over) + more_silent
-    lost = doubt.let_go(over, silent=silent, nodes=silent + others, now_s=0)
-    assert {*lost, *doubt.stale} == over
-    assert not set(lost) & set(doubt.stale)
-    assert set(doubt.let_go(over, silent=silent, nodes=silent + others, now_s=HOLD_S)) == over
+    silence, silent = MassSilence(), len(over) + more_silent
+    lost = silence.lost(over, silent=silent, nodes=silent + others, now_s=0)
+    assert {*lost, *silence.stale} == over
+    assert not set(lost) & set(silence.stale)
+    assert set(silence.lost(over, silent=silent, nodes=silent + others, now_s=KEEP_S)) == over
