@@ -1,4 +1,4 @@
-"""Nodes in miniature, which say of themselves what the contract wants, in the router's own terms."""
+"""Simulated nodes that produce the events of bus contract v1, in the router's own types."""
 
 from dataclasses import dataclass, field
 
@@ -28,7 +28,7 @@ def inventory_of(content: dict[Digest, int], tags: dict[str, TagClaim]) -> Inven
 
 @dataclass
 class SimulatedNode:
-    """Everything that it holds is published at once, so `content` and `tags` are what routers should know."""
+    """Publishes every change at once, so `content` and `tags` are what a router should know."""
 
     name: str
     incarnation: int = NOW_MS * 1_000_000
@@ -66,7 +66,7 @@ class SimulatedNode:
         )
 
     def restart(self, content: dict[Digest, int] | None = None) -> Changed:
-        """Come back as a new incarnation; the first delta tells all that it holds."""
+        """Start a new incarnation, whose first delta lists everything the node holds."""
         self.incarnation += 1
         self.sequence = 1
         self.content = dict(self.content if content is None else content)
@@ -100,25 +100,25 @@ class SimulatedNode:
 
 
 def introduce(cluster: Cluster, node: SimulatedNode, at: Moment) -> None:
-    """Bring the cluster's copy of a node to where the node is."""
+    """Bring the cluster's copy of a node in sync with it."""
     cluster.apply(node.heartbeat(), at)
     cluster.apply(node.snapshot(), at)
     assert cluster.need_of(node.name, at) is None
 
 
-def held_by(index: Index, node: str) -> set[Digest]:
+def digests_of(index: Index, node: str) -> set[Digest]:
     return {digest for digest in DIGESTS if node in index.holders(digest)}
 
 
 def assert_consistent(index: Index) -> None:
-    """Forward and reverse maps, counts and inventories all tell the same, before and after the sweep."""
+    """Forward and reverse maps, counts and inventories agree, before and after the sweep."""
     postings = index._postings
     forward = {(slot, n) for n in postings.numbers.values() for slot in postings.slots(n)}
     backward = {(slot, number) for slot, row in enumerate(index._rows) for number in row.digest_numbers}
     assert forward == backward
-    seen = {slot for slot, row in enumerate(index._rows) if not row.gone}
-    assert seen == set(index._slots.values())
-    assert index.pairs == len([slot for slot, _ in forward if slot in seen])
+    live = {slot for slot, row in enumerate(index._rows) if not row.gone}
+    assert live == set(index._slots.values())
+    assert index.pairs == len([slot for slot, _ in forward if slot in live])
     for digest, number in postings.numbers.items():
         assert postings.digest(number) == digest
         assert list(postings.slots(number)) == sorted(set(postings.slots(number))) != []

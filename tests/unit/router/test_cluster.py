@@ -1,4 +1,4 @@
-"""The cluster as a whole: whatever the bus does to messages, it ends up equal to the nodes."""
+"""The cluster as a whole: whatever the bus does to messages, the index ends up equal to the nodes."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from tests.unit.router.simulated import (
     REFERENCES,
     SimulatedNode,
     assert_consistent,
-    held_by,
+    digests_of,
     introduce,
     moment,
 )
@@ -38,10 +38,10 @@ def cluster() -> Cluster:
 
 
 class UnreliableBus(RuleBasedStateMachine):
-    """Nodes that change, come and go, over a bus that loses, repeats and reorders what they say.
+    """Nodes change, start and stop, over a bus that loses, repeats and reorders messages.
 
-    At the end of each history everything still under way arrives, then there is quiet: one heartbeat of
-    each node that lives, and the snapshots that are asked for.
+    At the end of each history all messages still under way are delivered, then one heartbeat of each live
+    node, then the snapshots that are needed.
     """
 
     def __init__(self) -> None:
@@ -84,10 +84,10 @@ class UnreliableBus(RuleBasedStateMachine):
         self.under_way.append(self.pick(number).snapshot())
 
     @precondition(lambda self: self.living)
-    @rule(number=numbers, told=st.booleans())
-    def stop(self, number: int, *, told: bool) -> None:
+    @rule(number=numbers, announced=st.booleans())
+    def stop(self, number: int, *, announced: bool) -> None:
         node = self.pick(number)
-        if told:
+        if announced:
             self.under_way.append(node.left())
         self.dead[node.name] = self.living.pop(node.name)
 
@@ -120,12 +120,12 @@ class UnreliableBus(RuleBasedStateMachine):
         self.cluster.index.sweep()
 
     @invariant()
-    def the_maps_agree(self) -> None:
+    def the_index_is_consistent(self) -> None:
         assert_consistent(self.cluster.index)
         assert self.cluster.index._slots.keys() <= {node.name for node in self.known()}
 
     @invariant()
-    def only_what_is_still_to_come_is_held(self) -> None:
+    def only_later_deltas_are_pending(self) -> None:
         for replica in self.cluster._replicas.values():
             assert all(sequence > replica.sequence for sequence in replica._progress.pending._deltas)
 
@@ -142,21 +142,21 @@ class UnreliableBus(RuleBasedStateMachine):
         for need in self.cluster.needs(moment(self.now_s)):
             self.cluster.apply(self.living[need.node].snapshot(), moment(self.now_s))
 
-        self.the_maps_agree()
+        self.the_index_is_consistent()
         assert self.cluster.needs(moment(self.now_s)) == []
         assert {node.name for node in self.known()} == self.living.keys()
         assert all(node.in_sync for node in self.known())
         for name, node in self.living.items():
-            assert held_by(self.cluster.index, name) == set(node.content)
+            assert digests_of(self.cluster.index, name) == set(node.content)
             assert self.cluster.index.inventory(name) == node.inventory
         assert self.cluster.totals.pairs == sum(len(node.content) for node in self.living.values())
 
 
-TestAfterQuietAndOneHeartbeatItEqualsTheNodes = UnreliableBus.TestCase
-TestAfterQuietAndOneHeartbeatItEqualsTheNodes.settings = settings(max_examples=200, stateful_step_count=40)
+TestAfterOneMoreHeartbeatTheIndexEqualsTheNodes = UnreliableBus.TestCase
+TestAfterOneMoreHeartbeatTheIndexEqualsTheNodes.settings = settings(max_examples=200, stateful_step_count=40)
 
 
-def test_a_node_that_left_is_withdrawn_at_once_and_its_late_messages_do_not_bring_it_back(
+def test_a_node_that_left_is_removed_at_once_and_late_messages_do_not_bring_it_back(
     cluster: Cluster,
 ) -> None:
     node = SimulatedNode("node")
@@ -169,17 +169,17 @@ def test_a_node_that_left_is_withdrawn_at_once_and_its_late_messages_do_not_brin
     assert cluster.apply(node.snapshot(), moment(1)).refusal is Refusal.STALE
     assert not cluster.index.holders(A)
     cluster.apply(node.restart(), moment(2))
-    assert held_by(cluster.index, "node") == {A}
+    assert digests_of(cluster.index, "node") == {A}
 
 
-def test_a_node_whose_lease_ended_may_come_back_as_it_was(cluster: Cluster) -> None:
+def test_a_node_whose_lease_expired_may_come_back_with_the_same_incarnation(cluster: Cluster) -> None:
     node = SimulatedNode("node")
     node.change(add=(A,))
     introduce(cluster, node, moment(0))
     assert cluster.expire(moment(LEASE_S)) == ["node"]
     assert not cluster.index.holders(A)
     introduce(cluster, node, moment(LEASE_S + 1))
-    assert held_by(cluster.index, "node") == {A}
+    assert digests_of(cluster.index, "node") == {A}
 
 
 def test_a_lost_node_is_remembered_for_24_hours(cluster: Cluster) -> None:
@@ -195,7 +195,7 @@ def test_a_lost_node_is_remembered_for_24_hours(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["alive", "gone"])
-def test_a_node_whose_clock_was_set_back_is_asked_so_that_it_learns_what_to_outbid(
+def test_a_node_whose_clock_was_set_back_is_told_the_incarnation_to_exceed(
     cluster: Cluster, *, gone: bool
 ) -> None:
     node = SimulatedNode("node")
@@ -203,15 +203,15 @@ def test_a_node_whose_clock_was_set_back_is_asked_so_that_it_learns_what_to_outb
     if gone:
         cluster.apply(node.left(), moment(1))
     slow = SimulatedNode("node", incarnation=node.incarnation - 1)
-    heard = cluster.apply(slow.heartbeat(), moment(2))
-    assert heard.refusal is Refusal.STALE
-    assert heard.need == NeedSnapshot("node", node.incarnation)
-    slow.incarnation = heard.need.incarnation + 1
+    result = cluster.apply(slow.heartbeat(), moment(2))
+    assert result.refusal is Refusal.STALE
+    assert result.need == NeedSnapshot("node", node.incarnation)
+    slow.incarnation = result.need.incarnation + 1
     introduce(cluster, slow, moment(3))
     assert cluster.totals.nodes_in_sync == 1
 
 
-def test_an_incarnation_far_ahead_of_our_clock_is_refused(cluster: Cluster) -> None:
+def test_an_incarnation_far_in_the_future_is_refused(cluster: Cluster) -> None:
     minutes = 60_000_000_000
     node = SimulatedNode("node", incarnation=(NOW_MS * 1_000_000) + 6 * minutes)
     for event in (node.heartbeat(), node.change(add=(A,)), node.snapshot(), node.left()):
@@ -231,13 +231,13 @@ def test_a_tag_set_in_the_future_counts_as_set_in_a_minute(cluster: Cluster) -> 
     assert cluster.index.digest_of(reference) == C
 
 
-def test_a_snapshot_clamps_tags_too(cluster: Cluster) -> None:
+def test_tag_times_in_a_snapshot_are_capped_too(cluster: Cluster) -> None:
     node = SimulatedNode("node", tags={REFERENCES[0]: TagClaim(A, NOW_MS + 10**9)})
     introduce(cluster, node, moment(0))
     assert cluster.index._claims._claims[REFERENCES[0]][0].tagged_at_ms == NOW_MS + 60_000
 
 
-def test_any_current_message_is_a_sign_of_life_and_a_stale_one_is_none(cluster: Cluster) -> None:
+def test_any_message_of_the_current_incarnation_renews_the_lease(cluster: Cluster) -> None:
     node = SimulatedNode("node")
     introduce(cluster, node, moment(0))
     cluster.apply(node.change(add=(A,)), moment(20))
@@ -246,7 +246,7 @@ def test_any_current_message_is_a_sign_of_life_and_a_stale_one_is_none(cluster: 
     assert cluster.expire(moment(50)) == ["node"]
 
 
-def test_a_node_without_end_of_names_is_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_nodes_is_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heliograph_router.domain.cluster._MAX_NODES", 2)
-    heard = [cluster.apply(SimulatedNode(f"node-{n}").heartbeat(), moment(0)).refusal for n in range(3)]
-    assert heard == [None, None, Refusal.TOO_MANY_NODES]
+    refusals = [cluster.apply(SimulatedNode(f"node-{n}").heartbeat(), moment(0)).refusal for n in range(3)]
+    assert refusals == [None, None, Refusal.TOO_MANY_NODES]

@@ -1,4 +1,4 @@
-"""The index, against the plainest model there is: a dictionary of what each node holds."""
+"""The index, compared with a simple model: a dictionary of what each node holds."""
 
 from random import Random, randrange
 
@@ -31,7 +31,7 @@ steps = st.lists(
 
 
 def winner(claims: list[TagClaim]) -> Digest | None:
-    """The rule of the contract, word by word."""
+    """The rule of the contract, literally."""
     digests = {tag.digest for tag in claims}
     return max(
         digests,
@@ -41,7 +41,7 @@ def winner(claims: list[TagClaim]) -> Digest | None:
 
 
 @given(steps)
-def test_it_holds_what_the_nodes_hold(history: list[tuple[str, str, dict, dict, list, list]]) -> None:  # type: ignore[type-arg]
+def test_it_equals_the_model(history: list[tuple[str, str, dict, dict, list, list]]) -> None:  # type: ignore[type-arg]
     index = Index()
     model: dict[str, tuple[dict[Digest, int], dict[str, TagClaim]]] = {}
     for kind, node, content, tagged, gone, untagged in history:
@@ -88,7 +88,7 @@ def test_a_late_repull_of_an_old_digest_does_not_move_the_tag() -> None:
     assert index.digest_of(reference) == new
 
 
-def test_when_the_newest_digest_has_no_holder_left_the_tag_moves_back() -> None:
+def test_without_a_node_that_has_the_newest_digest_the_tag_moves_back() -> None:
     index, (old, new) = Index(), DIGESTS[:2]
     reference = REFERENCES[0]
     index.replace("first", {}, {reference: TagClaim(old, 10)})
@@ -99,7 +99,7 @@ def test_when_the_newest_digest_has_no_holder_left_the_tag_moves_back() -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_of_tags_set_at_the_same_moment_the_higher_digest_wins(order: tuple[int, int]) -> None:
+def test_of_tags_set_at_the_same_time_the_higher_digest_wins(order: tuple[int, int]) -> None:
     index = Index()
     for place in order:
         index.replace(f"node-{place}", {}, {REFERENCES[0]: TagClaim(DIGESTS[place], 10)})
@@ -122,7 +122,7 @@ def test_a_size_is_known_while_somebody_holds_it() -> None:
     assert index.size_bytes(DIGESTS[0]) == 0
 
 
-def test_a_node_that_is_gone_is_out_of_sight_before_it_is_swept() -> None:
+def test_a_removed_node_is_hidden_before_it_is_swept() -> None:
     index = Index()
     for node in "ab":
         index.replace(node, {DIGESTS[0]: 7}, {REFERENCES[0]: TagClaim(DIGESTS[0], 1)})
@@ -138,7 +138,7 @@ def test_a_node_that_is_gone_is_out_of_sight_before_it_is_swept() -> None:
     assert (index.digests, index.tags, index.pairs) == (1, 0, 1)
 
 
-def test_of_many_holders_some_are_drawn() -> None:
+def test_of_many_holders_a_random_sample_is_drawn() -> None:
     index, random = Index(), Random(1)
     for number in range(1000):
         index.replace(f"node-{number}", {DIGESTS[0]: 7}, {})
@@ -149,7 +149,7 @@ def test_of_many_holders_some_are_drawn() -> None:
     }
 
 
-def test_more_nodes_than_slots_need_those_that_are_gone() -> None:
+def test_when_all_slots_are_used_those_of_removed_nodes_are_reused() -> None:
     index = Index()
     for number in range(1 << 16):
         index.replace(f"node-{number}", {}, {})

@@ -1,4 +1,4 @@
-"""Very many nodes that fall silent at one moment."""
+"""Very many nodes fall silent at the same time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ LEASE_S = 30.0
 
 
 def cluster_of(count: int) -> tuple[Cluster, list[SimulatedNode]]:
-    """Nodes whose heartbeats come every 10 s, not together."""
+    """Nodes that send heartbeats every 10 s, at different times."""
     cluster = Cluster(LEASE_S)
     cluster.leases.link_works(moment(-LEASE_S))
     nodes = [SimulatedNode(f"n{number}", content={DIGESTS[0]: 1}) for number in range(count)]
@@ -20,8 +20,8 @@ def cluster_of(count: int) -> tuple[Cluster, list[SimulatedNode]]:
     return cluster, nodes
 
 
-def live_on(cluster: Cluster, nodes: list[SimulatedNode], start_s: int, end_s: int) -> list[str]:
-    """Time passes, in which these nodes send heartbeats; who was lost."""
+def pass_time(cluster: Cluster, nodes: list[SimulatedNode], start_s: int, end_s: int) -> list[str]:
+    """Let time pass while these nodes send heartbeats; returns the nodes that were lost."""
     lost = []
     for second in range(start_s, end_s):
         if second % 10 == 0:
@@ -31,39 +31,37 @@ def live_on(cluster: Cluster, nodes: list[SimulatedNode], start_s: int, end_s: i
     return lost
 
 
-def test_few_that_fall_silent_are_lost_with_their_leases() -> None:
+def test_few_silent_nodes_are_lost_when_their_leases_expire() -> None:
     cluster, nodes = cluster_of(20)
-    assert sorted(live_on(cluster, nodes[6:], 10, 45)) == sorted(node.name for node in nodes[:6])
+    assert sorted(pass_time(cluster, nodes[6:], 10, 45)) == sorted(node.name for node in nodes[:6])
 
 
-def test_many_that_fall_silent_are_kept_for_five_minutes_to_a_node() -> None:
+def test_many_silent_nodes_are_all_kept_for_five_minutes() -> None:
     cluster, nodes = cluster_of(20)
-    assert live_on(cluster, nodes[7:], 10, 300) == []
+    assert pass_time(cluster, nodes[7:], 10, 300) == []
     stale = {node.name for node in nodes[:7]}
     assert set(cluster.stale) == {node.name for node in cluster.nodes(moment(300)) if node.stale} == stale
     assert cluster.totals.nodes_stale == 7
-    assert set(live_on(cluster, nodes[7:], 300, 45 + int(KEEP_S))) == stale
+    assert set(pass_time(cluster, nodes[7:], 300, 45 + int(KEEP_S))) == stale
     assert not cluster.stale
 
 
-def test_who_comes_back_is_no_longer_in_doubt_and_then_nor_is_the_rest() -> None:
+def test_when_enough_nodes_come_back_no_node_is_stale_any_more() -> None:
     cluster, nodes = cluster_of(20)
-    live_on(cluster, nodes[10:], 10, 100)
-    assert set(live_on(cluster, nodes[2:], 100, 140)) == {"n0", "n1"}
+    pass_time(cluster, nodes[10:], 10, 100)
+    assert set(pass_time(cluster, nodes[2:], 100, 140)) == {"n0", "n1"}
     assert not cluster.stale
 
 
-def test_of_few_nodes_most_may_be_lost() -> None:
+def test_in_a_small_cluster_most_nodes_may_be_lost() -> None:
     cluster, nodes = cluster_of(5)
-    assert len(live_on(cluster, nodes[4:], 10, 45)) == 4
+    assert len(pass_time(cluster, nodes[4:], 10, 45)) == 4
 
 
 @given(st.sets(st.sampled_from("abcdefghij")), st.integers(0, 10), st.integers(1, 10))
-def test_nothing_is_both_lost_and_kept_and_nothing_is_forgotten(
-    over: set[str], more_silent: int, others: int
-) -> None:
-    silence, silent = MassSilence(), len(over) + more_silent
-    lost = silence.lost(over, silent=silent, nodes=silent + others, now_s=0)
-    assert {*lost, *silence.stale} == over
+def test_every_expired_node_is_either_lost_or_stale(expired: set[str], more_silent: int, others: int) -> None:
+    silence, silent = MassSilence(), len(expired) + more_silent
+    lost = silence.lost(expired, silent=silent, nodes=silent + others, now_s=0)
+    assert {*lost, *silence.stale} == expired
     assert not set(lost) & set(silence.stale)
-    assert set(silence.lost(over, silent=silent, nodes=silent + others, now_s=KEEP_S)) == over
+    assert set(silence.lost(expired, silent=silent, nodes=silent + others, now_s=KEEP_S)) == expired

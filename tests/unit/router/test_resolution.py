@@ -1,4 +1,4 @@
-"""What is answered to one that asks."""
+"""The answers to queries."""
 
 import random
 
@@ -46,11 +46,11 @@ def test_keys_are_answered_in_order(cluster: Cluster) -> None:
     assert untagged == KeyAnswer(Status.NOT_FOUND)
     assert found == tagged
     assert (found.status, found.digest, found.size_bytes) == (Status.FOUND, A, 7)
-    (peer,) = found.holders
-    assert (peer.node, peer.addresses, peer.zone) == ("a", ("a:5000",), "z")
+    (holder,) = found.holders
+    assert (holder.node, holder.addresses, holder.zone) == ("a", ("a:5000",), "z")
 
 
-def test_who_asks_is_never_named(cluster: Cluster) -> None:
+def test_the_asker_is_never_named(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("asker", content={A: 7}))
     assert ask(cluster, ByDigest(A)) == [KeyAnswer(Status.NOT_FOUND)]
     assert ask(cluster, ByDigest(A), node="other")[0].status is Status.FOUND
@@ -61,12 +61,12 @@ def test_a_tag_is_found_even_when_only_the_asker_has_it(cluster: Cluster) -> Non
     assert ask(cluster, ByTag(REFERENCES[0])) == [KeyAnswer(Status.FOUND, A, 7)]
 
 
-def test_a_node_whose_registry_is_not_reached_is_not_named(cluster: Cluster) -> None:
+def test_a_node_without_addresses_is_not_named(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("a", content={A: 7}, reachable=False))
     assert ask(cluster, ByDigest(A)) == [KeyAnswer(Status.NOT_FOUND)]
 
 
-def test_while_the_index_is_rebuilt_what_is_found_is_found_and_the_rest_is_not_known(
+def test_while_the_index_is_incomplete_a_miss_is_not_synced(
     cluster: Cluster,
 ) -> None:
     join(cluster, SimulatedNode("a", content={A: 7}))
@@ -78,11 +78,11 @@ def test_while_the_index_is_rebuilt_what_is_found_is_found_and_the_rest_is_not_k
     assert invalid.status is Status.INVALID_KEY
 
 
-def test_of_many_holders_one_that_can_be_reached_is_found(cluster: Cluster) -> None:
+def test_of_many_holders_the_only_one_with_an_address_is_found(cluster: Cluster) -> None:
     for number in range(300):
         join(cluster, SimulatedNode(f"n{number}", content={A: 7}, reachable=number == 150))
     (found,) = ask(cluster, ByDigest(A))
-    assert [peer.node for peer in found.holders] == ["n150"]
+    assert [holder.node for holder in found.holders] == ["n150"]
 
 
 def first_named(resolver: KeyResolver, now_s: float, *, node: str = "asker", failed: str = "") -> str:
@@ -101,14 +101,14 @@ def test_a_node_that_failed_one_asker_is_named_last_to_all_for_ten_seconds(clust
     assert "bad" in {first_named(resolver, 10.1, node=f"other{number}") for number in range(20)}
 
 
-def test_the_only_holder_is_named_whatever_was_said_of_it(cluster: Cluster) -> None:
+def test_the_only_holder_is_named_even_if_it_was_reported(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("bad", content={A: 7}))
     random_below = random.Random(1).randrange
     resolver = KeyResolver(cluster, Selector(random_below), random_below)
     assert first_named(resolver, 0, failed="bad") == "bad"
 
 
-def test_what_a_node_says_of_itself_counts_for_nothing(cluster: Cluster) -> None:
+def test_a_report_about_the_asker_itself_is_ignored(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("a", content={A: 7}))
     join(cluster, SimulatedNode("b", content={A: 7}))
     random_below = random.Random(1).randrange
@@ -117,7 +117,7 @@ def test_what_a_node_says_of_itself_counts_for_nothing(cluster: Cluster) -> None
     assert {first_named(resolver, 1, node=f"other{number}") for number in range(20)} == {"a", "b"}
 
 
-def test_nodes_that_may_be_lost_are_named_last() -> None:
+def test_stale_nodes_are_named_last() -> None:
     cluster = Cluster(30)
     cluster.leases.link_works(moment(-30))
     for number in range(10):

@@ -1,4 +1,4 @@
-"""Pulling snapshots: a window, one at a time of each node, again until it is right."""
+"""Pulling snapshots: at most 64 at once, one at a time from each node, until none is needed."""
 
 import asyncio
 from collections import Counter
@@ -16,8 +16,8 @@ from tests.support.waiting import eventually
 from tests.unit.router.simulated import SimulatedNode
 
 
-class Nodes:
-    """Answers for every node once it may; the first `failures` answers of each node do not come."""
+class FakeSnapshots:
+    """Answers for every node once `may_answer` is set; the first `failures` pulls of each node fail."""
 
     def __init__(self, failures: int = 0) -> None:
         self.may_answer = asyncio.Event()
@@ -47,7 +47,7 @@ class Nodes:
 
 
 @asynccontextmanager
-async def resyncing(nodes: Nodes) -> AsyncIterator[Resync]:
+async def resyncing(nodes: FakeSnapshots) -> AsyncIterator[Resync]:
     resync = Resync(nodes, on_snapshot=nodes.take, still_needed=nodes.still_needed)
     async with background(resync.run()):
         await asyncio.sleep(0)
@@ -55,11 +55,11 @@ async def resyncing(nodes: Nodes) -> AsyncIterator[Resync]:
 
 
 @pytest.fixture
-def nodes() -> Nodes:
-    return Nodes()
+def nodes() -> FakeSnapshots:
+    return FakeSnapshots()
 
 
-async def test_at_most_64_are_asked_at_a_time_and_all_in_the_end(nodes: Nodes) -> None:
+async def test_at_most_64_are_pulled_at_a_time_and_all_in_the_end(nodes: FakeSnapshots) -> None:
     async with resyncing(nodes) as resync:
         for number in range(200):
             resync.request(NeedSnapshot(f"node-{number}", 1))
@@ -69,7 +69,7 @@ async def test_at_most_64_are_asked_at_a_time_and_all_in_the_end(nodes: Nodes) -
         assert nodes.most_in_flight == 64
 
 
-async def test_a_node_is_asked_once_at_a_time(nodes: Nodes) -> None:
+async def test_a_node_is_asked_once_at_a_time(nodes: FakeSnapshots) -> None:
     async with resyncing(nodes) as resync:
         for _ in range(5):
             resync.request(NeedSnapshot("node", 1))
@@ -80,7 +80,7 @@ async def test_a_node_is_asked_once_at_a_time(nodes: Nodes) -> None:
 
 
 async def test_a_node_is_asked_until_it_answers() -> None:
-    nodes = Nodes(failures=2)
+    nodes = FakeSnapshots(failures=2)
     nodes.may_answer.set()
     async with resyncing(nodes) as resync:
         resync.request(NeedSnapshot("node", 1))
@@ -88,8 +88,8 @@ async def test_a_node_is_asked_until_it_answers() -> None:
         assert nodes.asked["node"] == 3
 
 
-async def test_a_node_that_is_no_longer_needed_is_left_alone() -> None:
-    nodes = Nodes(failures=1)
+async def test_a_snapshot_that_is_no_longer_needed_is_not_asked_for_again() -> None:
+    nodes = FakeSnapshots(failures=1)
     nodes.may_answer.set()
     async with resyncing(nodes) as resync:
         resync.request(NeedSnapshot("node", 1))
@@ -99,7 +99,7 @@ async def test_a_node_that_is_no_longer_needed_is_left_alone() -> None:
         assert nodes.asked["node"] == 1
 
 
-async def test_when_it_ends_nothing_is_left_running(nodes: Nodes) -> None:
+async def test_when_it_ends_nothing_is_left_running(nodes: FakeSnapshots) -> None:
     async with resyncing(nodes) as resync:
         resync.request(NeedSnapshot("node", 1))
         await eventually(lambda: nodes.in_flight.total() == 1)

@@ -1,4 +1,4 @@
-"""Whom the router names, and in which order."""
+"""Which holders the router names, and in which order."""
 
 import random
 from collections import Counter
@@ -25,7 +25,7 @@ def selector(seed: int = 1) -> Selector:
 
 
 @given(st.integers(0, 1000))
-def test_the_own_zone_comes_first_and_those_that_failed_last(seed: int) -> None:
+def test_the_own_zone_comes_first_and_suspects_last(seed: int) -> None:
     nodes = holders(near1="z", near2="z", far1="y", far2="x", bad="z")
     chosen = [
         node.node for node in selector(seed).choose(nodes, 9, zone="z", is_suspect={"bad"}.__contains__)
@@ -36,13 +36,13 @@ def test_the_own_zone_comes_first_and_those_that_failed_last(seed: int) -> None:
 
 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.sampled_from("yz")), st.integers(0, 9))
-def test_it_names_as_many_as_are_wanted_and_there_each_once(zones: dict[str, str], count: int) -> None:
+def test_it_names_as_many_as_wanted_and_each_once(zones: dict[str, str], count: int) -> None:
     chosen = selector().choose(holders(**zones), count, zone="z", is_suspect=().__contains__)
     assert len(chosen) == min(count, len(zones))
     assert len({node.node for node in chosen}) == len(chosen)
 
 
-def test_one_without_a_zone_prefers_none() -> None:
+def test_an_asker_without_a_zone_prefers_none() -> None:
     nodes = holders(**{"nowhere": "", **{f"node{number}": "z" for number in range(9)}})
     chosen = selector()
     firsts = {chosen.choose(list(nodes), 1, zone="", is_suspect=().__contains__)[0].node for _ in range(100)}
@@ -55,7 +55,7 @@ def test_the_load_is_spread_evenly() -> None:
     assert max(first.values()) <= 14, "10 each would be even, drawing at random gives some 20"
 
 
-def test_between_two_it_alternates() -> None:
+def test_two_holders_alternate() -> None:
     nodes, chosen = holders(a="", b=""), selector()
     assert Counter(
         chosen.choose(nodes, 1, zone="", is_suspect=().__contains__)[0].node for _ in range(100)
@@ -65,7 +65,7 @@ def test_between_two_it_alternates() -> None:
     }
 
 
-def test_what_was_long_ago_counts_less() -> None:
+def test_old_choices_count_less() -> None:
     nodes, chosen = holders(a="", b=""), selector()
     for _ in range(64):
         chosen.choose(nodes[:1], 1, zone="", is_suspect=().__contains__)
@@ -85,7 +85,7 @@ def test_a_report_ends_ten_seconds_after_the_last_one(reports: list[tuple[int, s
         assert set(reported.suspects(now_s)) == {node for node, at_s in last.items() if now_s - at_s < 10}
 
 
-def test_reports_are_bounded_and_the_oldest_go_first() -> None:
+def test_reports_are_bounded_and_the_oldest_are_dropped() -> None:
     reported = FailureReports()
     reported.report((f"n{number}" for number in range(1_500)), 0)
     assert set(reported.suspects(0)) == {f"n{number}" for number in range(500, 1_500)}
