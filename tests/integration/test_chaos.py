@@ -73,7 +73,7 @@ async def test_all_nodes_restart_at_once(world: Chaos) -> None:
 
 
 async def test_clocks_are_set(world: Chaos) -> None:
-    """Two minutes ahead, then back: the second start has the lower time, and has to outbid the first."""
+    """Two minutes ahead, then back: the second start has the lower time, and has to exceed the first."""
     for number in range(4):
         await world.restart(number, ahead_s=120)
     await world.converges(BOUND_S)

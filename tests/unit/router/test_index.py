@@ -45,12 +45,12 @@ def test_it_equals_the_model(history: list[tuple[str, str, dict, dict, list, lis
     index = Index()
     model: dict[str, tuple[dict[Digest, int], dict[str, TagClaim]]] = {}
     for kind, node, content, tagged, gone, untagged in history:
-        held, named = model.setdefault(node, ({}, {}))
+        digests, named = model.setdefault(node, ({}, {}))
         match kind:
             case "change":
                 index.change(node, added=content, removed=gone, tagged=tagged, untagged=untagged)
                 model[node] = (
-                    {digest: 0 for digest in held if digest not in gone} | content,
+                    {digest: 0 for digest in digests if digest not in gone} | content,
                     {reference: tag for reference, tag in named.items() if reference not in untagged}
                     | tagged,
                 )
@@ -67,16 +67,16 @@ def test_it_equals_the_model(history: list[tuple[str, str, dict, dict, list, lis
             assert (
                 set(index.holders(digest))
                 == set(index.some_holders(digest, 99, randrange))
-                == {name for name, (held, _) in model.items() if digest in held}
+                == {name for name, (digests, _) in model.items() if digest in digests}
             )
         for reference in REFERENCES:
             claims = [named[reference] for _, named in model.values() if reference in named]
             assert index.digest_of(reference) == winner(claims)
             assert index.tagged_on(reference) == len(claims)
             assert not claims or reference in index.references()
-        for name, (held, named) in model.items():
-            assert index.inventory(name) == inventory_of(held, named)
-            assert index.count_of(name) == (len(held), len(named))
+        for name, (digests, named) in model.items():
+            assert index.inventory(name) == inventory_of(digests, named)
+            assert index.count_of(name) == (len(digests), len(named))
 
 
 def test_a_late_repull_of_an_old_digest_does_not_move_the_tag() -> None:
