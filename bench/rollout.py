@@ -90,7 +90,7 @@ class Rollout:
     def _holder(self, router: int) -> str:
         named = self._index.some_holders(BLOB, _DRAWN, self._chance.randrange)
         holders = [self._replicas[node] for node in named]
-        return self._selectors[router].choose(holders, 1, zone="", in_doubt=lambda _: False)[0].node
+        return self._selectors[router].choose(holders, 1, zone="", is_suspect=lambda _: False)[0].node
 
     def _send(self, source: str, receiver: str) -> None:
         line = self._lines[source]

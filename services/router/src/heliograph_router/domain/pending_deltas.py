@@ -1,4 +1,4 @@
-"""Deltas of one node that cannot be applied yet."""
+"""Deltas of one node that cannot be applied yet, because an earlier one is missing."""
 
 from heliograph_router.domain.events import Changed
 
@@ -6,8 +6,8 @@ _MAX_DELTAS = 256
 _MAX_CHANGES = 20_000
 
 
-class HeldDeltas:
-    """Bounded: the lowest go first, for a snapshot is more likely to be past them."""
+class PendingDeltas:
+    """Bounded. When full, the lowest sequence numbers are dropped: a snapshot most likely covers them."""
 
     def __init__(self) -> None:
         self._deltas: dict[int, Changed] = {}
@@ -26,11 +26,13 @@ class HeldDeltas:
             self.take(min(self._deltas))
 
     def take(self, sequence: int) -> Changed | None:
+        """Remove and return the delta with that sequence number, if it is here."""
         delta = self._deltas.pop(sequence, None)
         if delta is not None:
             self._changes -= delta.size
         return delta
 
-    def forget(self, up_to: int) -> None:
-        for sequence in [held for held in self._deltas if held <= up_to]:
-            self.take(sequence)
+    def drop_through(self, sequence: int) -> None:
+        """Drop all deltas up to and including `sequence`."""
+        for pending in [pending for pending in self._deltas if pending <= sequence]:
+            self.take(pending)
