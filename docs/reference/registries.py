@@ -57,14 +57,15 @@ def _collectors(service: str) -> Iterator[Collector]:
     if service in EXAMINING:
         yield doctor_findings
     module = import_module(name)
-    if hasattr(module, "Metrics"):
-        yield from _registered(module)
+    if hasattr(module, "Metrics") or hasattr(module, f"{service.capitalize()}Metrics"):
+        yield from _registered(service, module)
     else:  # those of prometheus_client's own registry, which is one for all in this process
         yield from (value for value in vars(module).values() if isinstance(value, MetricWrapperBase))
 
 
-def _registered(module: ModuleType) -> Iterator[Collector]:
-    metrics = module.Metrics()
+def _registered(service: str, module: ModuleType) -> Iterator[Collector]:
+    named = getattr(module, f"{service.capitalize()}Metrics", None) or module.Metrics
+    metrics = named()
     if hasattr(metrics, "follow") and module.__name__.startswith("heliograph_router."):
         nothing = Totals(*(0 for _ in fields(Totals)))
         metrics.follow(State(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
