@@ -72,7 +72,7 @@ class ClaimRecord:
 
     @property
     def created(self) -> tuple[Path, ...]:
-        """The folders above certs.d that were created for it, certs.d included, outermost first."""
+        """The folders that were created for certs.d, down to itself, outermost first."""
         return tuple(map(Path, self._recorded.made))
 
     def claim_of(self, folder: str) -> Claim | None:

@@ -19,7 +19,7 @@ MAX_FOLDERS = 256
 
 _DEBOUNCE_MS = 200
 _STEP_MS = 25
-_REVIEW_MS = 1000
+_RECHECK_MS = 1000
 _RETRY_S = 30.0
 
 
@@ -33,7 +33,7 @@ async def follow(folders: Callable[[], Iterable[Path]], on_change: Callable[[], 
                 await _follow(present, folders, on_change)
                 warned = False
             else:
-                await asyncio.sleep(_REVIEW_MS / 1000)
+                await asyncio.sleep(_RECHECK_MS / 1000)
         except (OSError, RuntimeError) as error:
             if not warned:
                 log.warning("cannot watch for changes, checking periodically only", reason=str(error))
@@ -51,7 +51,7 @@ async def _follow(
         watch_filter=None,
         debounce=_DEBOUNCE_MS,
         step=_STEP_MS,
-        rust_timeout=_REVIEW_MS,
+        rust_timeout=_RECHECK_MS,
         yield_on_timeout=True,
     )
     started = False

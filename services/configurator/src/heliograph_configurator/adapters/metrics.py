@@ -18,7 +18,7 @@ class ConfiguratorMetrics:
         self.collected.register(doctor_findings)
         self._mirrors_written = Gauge(
             "heliograph_configurator_mirrors_written",
-            "1 while certs.d names the mirrors everywhere that the settings ask for",
+            "1 while the mirrors are written to certs.d, without problems",
             registry=self.collected,
         )
         self._problems = Gauge(

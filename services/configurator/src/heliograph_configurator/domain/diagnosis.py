@@ -65,7 +65,7 @@ class Diagnosis:
     def _in_folder(self, folder: Folder) -> Iterator[Finding]:
         path = f"{self.root}/{folder.name}"
         if folder.obstacle:
-            problem = f"the folder {folder.name} cannot be read"
+            problem = f"the folder {folder.name} cannot be used"
             remedy = f"make {path} a folder that root can read, or remove it, then `{_APPLY}`"
             yield Finding(ConfiguratorCheck.CERTS, "warning", problem, f"{path}: {folder.obstacle}", remedy)
         if folder.hosts is None or not folder.hosts.content.strip():
@@ -80,9 +80,7 @@ class Diagnosis:
             return
         yield from _pitfalls(path, document)
         if folder.name == DEFAULT and "server" in document:
-            problem = (
-                "_default names a server: containerd asks it for whatever no mirror has, of every registry"
-            )
+            problem = "_default names a server: containerd asks it for images of every registry"
             seen = f"{path}: server = {document['server']!r}"
             yield Finding(ConfiguratorCheck.SERVER, "warning", problem, seen, f"remove `server` from {path}")
 
