@@ -36,7 +36,7 @@ class FakeCerts:
 
 
 @dataclass
-class FakeRegistry:
+class FakeReadiness:
     is_ready: bool = False
 
     async def ready(self) -> bool:
@@ -96,7 +96,7 @@ async def test_many_problems_are_summed_up() -> None:
 
 
 async def test_the_registry_is_followed_and_each_result_reported() -> None:
-    certs, registry, reported = FakeCerts(), FakeRegistry(), list[Intent]()
+    certs, registry, reported = FakeCerts(), FakeReadiness(), list[Intent]()
     watch = Watch(
         certs.reconcile, registry, withdraw_after_s=0.5, on_result=lambda intent, _: reported.append(intent)
     )

@@ -58,14 +58,14 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
         on_result=metrics.count,
     )
     folders = partial(_watched_folders, settings.registry_config_path, secrets)
-    board = Board(ConfiguratorCheck)
-    admin = Starlette(routes=[*admin_routes(watched.unready_reason, metrics.collected), board.route()])
+    publisher = Board(ConfiguratorCheck)
+    admin = Starlette(routes=[*admin_routes(watched.unready_reason, metrics.collected), publisher.route()])
     async with (
         serve_http(admin, bind(settings.admin_listen)),
         background(
             watched.run(),
             follow(folders, watched.hint),
-            board.keep_examined(examination(settings).report),
+            publisher.keep_examined(examination(settings).report),
         ),
     ):
         await stop.wait()

@@ -193,7 +193,7 @@ def _configure(
 
 
 def _damage(hosts: HostsFile | None) -> str:
-    """What is wrong with a file that nobody can want as it is, for a person; empty if nothing is."""
+    """Says that a file of ours is missing, empty or broken, for a person; empty if it is none of these."""
     if hosts is None or not hosts.content.strip():
         return "it is empty"
     try:
