@@ -12,7 +12,7 @@ import pytest
 
 from heliograph_cli.doctor import examine_router
 from heliograph_configurator.app import apply
-from heliograph_configurator.doctor import examine as examine_certs
+from heliograph_configurator.app import examination as certs_examination
 from heliograph_configurator.settings import Settings as CertsSettings
 from heliograph_indexer import app
 from heliograph_indexer.adapters.registry_probe import RegistryProbe
@@ -267,7 +267,7 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
 
         async def looked() -> tuple[dict[str, str], bool]:
             """What the doctor says, and whether a pull asks the mirror."""
-            report = await asyncio.to_thread(examine_certs, certs)
+            report = await certs_examination(certs).report()
             before = await counting.requests()
             with pytest.raises(grpc.aio.AioRpcError):
                 await node.cri.pull("reg.test/team/absent:v1")
@@ -299,7 +299,7 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
         assert await looked() == ({"not-mirrored": "error"}, False)
         default.with_name("away").rename(default)
 
-    assert severities(await asyncio.to_thread(examine_certs, certs)) == {"mirror-unreachable": "error"}
+    assert severities(await certs_examination(certs).report()) == {"mirror-unreachable": "error"}
     gone = {"ADVERTISE": mirror.address, "REGISTRY_READY_URL": f"{mirror.admin}/readyz"}
     report = await examined(settings_of(node, nats_server) | gone)
     assert severities(report) == {"registry-not-ready": "error", "registry-unreachable": "error"}

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from heliograph_cli.doctor import examine_router
-from heliograph_configurator.domain.checks import Check as ConfiguratorCheck
+from heliograph_configurator.domain.checks import ConfiguratorCheck
 from heliograph_indexer.domain.checks import Check as IndexerCheck
 from heliograph_shared.findings import Report
 from tests.integration.cli_support import heliograph
