@@ -57,15 +57,21 @@ def _collectors(service: str) -> Iterator[Collector]:
     if service in EXAMINING:
         yield doctor_findings
     module = import_module(name)
-    if hasattr(module, "Metrics"):
-        yield from _registered(module)
+    if own := _own_metrics(service, module):
+        yield from _registered(own)
     else:  # those of prometheus_client's own registry, which is one for all in this process
         yield from (value for value in vars(module).values() if isinstance(value, MetricWrapperBase))
 
 
-def _registered(module: ModuleType) -> Iterator[Collector]:
-    metrics = module.Metrics()
-    if hasattr(metrics, "follow") and module.__name__.startswith("heliograph_router."):
+def _own_metrics(service: str, module: ModuleType) -> Any:
+    """The class that owns the service's metrics, None if they are globals of the module."""
+    names = (f"{service.capitalize()}Metrics", "Metrics")
+    return next((getattr(module, name) for name in names if hasattr(module, name)), None)
+
+
+def _registered(own_metrics: Any) -> Iterator[Collector]:
+    metrics = own_metrics()
+    if hasattr(metrics, "follow") and own_metrics.__module__.startswith("heliograph_router."):
         nothing = Totals(*(0 for _ in fields(Totals)))
         metrics.follow(State(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
     registry: CollectorRegistry = metrics.collected

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heliograph_indexer.domain.content import Content, Holdings, StoreEvent
+from heliograph_indexer.domain.content import Holdings, StoreContent, StoreEvent
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_indexer.ports import ContentStore
 from heliograph_shared.digest import digest_of
@@ -32,7 +32,7 @@ async def outside(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 class Follower:
     """Applies what a watch tells to what it began with."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: StoreContent) -> None:
         self.holdings = Holdings(dict(content.blobs), dict(content.tags))
         self.events: list[StoreEvent] = []
         self.ended: StoreUnavailable | None = None

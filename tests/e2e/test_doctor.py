@@ -15,7 +15,7 @@ from heliograph_configurator.app import apply
 from heliograph_configurator.doctor import examine as examine_certs
 from heliograph_configurator.settings import Settings as CertsSettings
 from heliograph_indexer import app
-from heliograph_indexer.adapters.registry_probe import RegistryProbe
+from heliograph_indexer.adapters.registry_http import RegistryHttp
 from heliograph_indexer.settings import Settings
 from heliograph_shared.findings import Finding, Report, Unchecked, decode
 from heliograph_shared.reference import parse_reference
@@ -213,20 +213,19 @@ async def test_an_unset_config_path_missing_layers_and_a_foreign_folder_are_name
     }
     assert "is not set" in finding(report, "config-path").problem
     assert layer[:19] in finding(report, "layers-missing").seen
-    foreign = "the content directory is not that of this containerd"
-    assert finding(report, "content-path").problem == foreign
+    assert "none" in finding(report, "content-path").seen
 
     remedy = finding(report, "layers-missing").remedy.split()
     assert remedy[0] == "ctr"
-    mended = await asyncio.create_subprocess_exec(
+    fixed = await asyncio.create_subprocess_exec(
         node.release.ctr,
         *("--address", str(node.socket), *remedy[1:-1], "--hosts-dir", str(node.certs_path), remedy[-1]),
         stdout=asyncio.subprocess.DEVNULL,
     )
-    assert await mended.wait() == 0
+    assert await fixed.wait() == 0
     again = await examined(settings | {"CONTENT_PATH": node.content_path / "nothing"})
     assert severities(again) == {"config-path": "error", "content-path": "error"}
-    assert finding(again, "content-path").problem == "the content directory cannot be read"
+    assert "No such file" in finding(again, "content-path").seen
 
 
 @every_version
@@ -259,7 +258,7 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
     node = await containerd(series)
     folder, default = node.certs_path / "reg.test", node.certs_path / "_default" / "hosts.toml"
     async with serve_registry(tmp_path / "registry", "node-1", free_port()) as mirror:
-        url, counting = f"http://{mirror.address}", RegistryProbe(f"{mirror.admin}/readyz")
+        url, counting = f"http://{mirror.address}", RegistryHttp(f"{mirror.admin}/readyz")
         certs = load(
             CertsSettings, "test", [f"--registry-config-path={node.certs_path}", f"--mirror-targets={url}"]
         )

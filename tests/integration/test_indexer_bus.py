@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from heliograph_indexer.adapters.nats import NatsBus
+from heliograph_indexer.adapters.metrics import IndexerMetrics
+from heliograph_indexer.adapters.nats import NatsAnnouncer
 from heliograph_indexer.adapters.state_file import NodeStateFile
 from heliograph_indexer.domain.content import BlobAdded, BlobRemoved, StoreEvent, TagRemoved, TagSet
 from heliograph_indexer.service import Indexer
@@ -37,7 +38,7 @@ class Node:
 
     def __init__(self, directory: Path, incarnation: int | None = None) -> None:
         self.store = MemoryStore()
-        self.bus = NatsBus(NODE, "zone-a")
+        self.bus = NatsAnnouncer(NODE, "zone-a", IndexerMetrics())
         self.state_path = directory / "state" / "node.json"
         self.indexer = Indexer(
             store=self.store,

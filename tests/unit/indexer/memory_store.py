@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from heliograph_indexer.domain.content import Content, Holdings, StoreEvent
+from heliograph_indexer.domain.content import Holdings, StoreContent, StoreEvent
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_shared.digest import Digest
 
@@ -40,7 +40,7 @@ class MemoryStore:
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["MemoryWatch"]:
         self._check()
-        self._watch = MemoryWatch(Content(dict(self.holdings.blobs), dict(self.holdings.tags)))
+        self._watch = MemoryWatch(StoreContent(dict(self.holdings.blobs), dict(self.holdings.tags)))
         try:
             yield self._watch
         finally:
@@ -56,7 +56,7 @@ class MemoryStore:
 
 
 class MemoryWatch:
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: StoreContent) -> None:
         self.content = content
         self.events: asyncio.Queue[StoreEvent | None] = asyncio.Queue()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from heliograph_indexer.domain.content import Content, Tag
+from heliograph_indexer.domain.content import StoreContent, TagTarget
 from heliograph_shared.digest import Digest
 from heliograph_shared.events import ContentChanged, NodeSnapshot, Tagged
 from heliograph_shared.inventory import Inventory, RunningInventory
@@ -44,12 +44,15 @@ class Replica:
         assert message.inventory == inventory_of(self.blobs, self.tags)
 
     @property
-    def content(self) -> Content:
-        tags = {reference: Tag(tagged.digest, tagged.tagged_at_ms) for reference, tagged in self.tags.items()}
-        return Content(self.blobs, tags)
+    def content(self) -> StoreContent:
+        tags = {
+            reference: TagTarget(tagged.digest, tagged.tagged_at_ms)
+            for reference, tagged in self.tags.items()
+        }
+        return StoreContent(self.blobs, tags)
 
 
-def content_of(chunks: list[NodeSnapshot]) -> Content:
+def content_of(chunks: list[NodeSnapshot]) -> StoreContent:
     """Put a snapshot together, asserting that its chunks are one state."""
     ordered = sorted(chunks, key=lambda chunk: chunk.chunk)
     assert [chunk.chunk for chunk in ordered] == list(range(ordered[0].chunks))
