@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -57,21 +56,14 @@ def _collectors(service: str) -> Iterator[Collector]:
     if service in EXAMINING:
         yield doctor_findings
     module = import_module(name)
-    if own := _own_metrics(service, module):
-        yield from _registered(own)
+    if made := getattr(module, f"{service.title()}Metrics", None) or getattr(module, "Metrics", None):
+        yield from _registered(service, made())
     else:  # those of prometheus_client's own registry, which is one for all in this process
         yield from (value for value in vars(module).values() if isinstance(value, MetricWrapperBase))
 
 
-def _own_metrics(service: str, module: ModuleType) -> Any:
-    """The class that owns the service's metrics, None if they are globals of the module."""
-    names = (f"{service.capitalize()}Metrics", "Metrics")
-    return next((getattr(module, name) for name in names if hasattr(module, name)), None)
-
-
-def _registered(own_metrics: Any) -> Iterator[Collector]:
-    metrics = own_metrics()
-    if hasattr(metrics, "follow") and own_metrics.__module__.startswith("heliograph_router."):
+def _registered(service: str, metrics: Any) -> Iterator[Collector]:
+    if service == "router":
         nothing = Totals(*(0 for _ in fields(Totals)))
         metrics.follow(State(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
     registry: CollectorRegistry = metrics.collected

@@ -2,7 +2,7 @@
 
 IndexerError
 ├── StoreUnavailable   the content store does not answer; the indexer tries again
-├── MessageNotSent     a message was dropped; the next heartbeat lets routers find out
+├── PublishFailed      a message was dropped; the next heartbeat lets routers find out
 ├── StateUnwritable    the state file for this node's registry was not written; the indexer tries again
 ├── ConfigUnreadable   containerd's config.toml cannot be read; the doctor goes on without it
 └── CallRefused        containerd answered a call of the doctor with an error
@@ -21,7 +21,7 @@ class StoreUnavailable(IndexerError):
         self.store, self.reason = store, reason
 
 
-class MessageNotSent(IndexerError):
+class PublishFailed(IndexerError):
     def __init__(self, subject: str, reason: str) -> None:
         super().__init__(f"{subject}: {reason}")
         self.subject, self.reason = subject, reason

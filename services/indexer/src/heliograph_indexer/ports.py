@@ -42,7 +42,7 @@ class ContentStore(Protocol):
 
 
 class Announcer(Protocol):
-    """Publishes on the bus. A message that cannot be sent is dropped, and `MessageNotSent` is raised."""
+    """Publishes on the bus. A message that cannot be sent is dropped, and `PublishFailed` is raised."""
 
     @property
     def connected(self) -> bool: ...

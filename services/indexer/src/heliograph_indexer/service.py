@@ -19,7 +19,7 @@ from heliograph_indexer.domain.content import StoreContent, StoreEvent, TagRemov
 from heliograph_indexer.domain.publication import AdvertisedCounts, Publication, PublishedSnapshot
 from heliograph_indexer.domain.publish_rate import PublishRate
 from heliograph_indexer.due_queue import DueQueue
-from heliograph_indexer.errors import MessageNotSent, StateUnwritable, StoreUnavailable
+from heliograph_indexer.errors import PublishFailed, StateUnwritable, StoreUnavailable
 from heliograph_indexer.ports import Announcer, ContentStore, NodeStateWriter
 from heliograph_shared.digest import Digest
 from heliograph_shared.runtime import backoff
@@ -80,7 +80,7 @@ class Indexer:
             return
         try:
             await self._bus.left(self._publication.position)
-        except MessageNotSent as error:
+        except PublishFailed as error:
             log.warning("departure not announced, the lease will expire", reason=error.reason)
 
     def unready_reason(self) -> str | None:
@@ -217,7 +217,7 @@ class Indexer:
         try:
             for delta in deltas:
                 await self._bus.changed(delta, noted_s)
-        except MessageNotSent as error:
+        except PublishFailed as error:
             log.warning("changes not sent, routers will ask for a snapshot", reason=error.reason)
             self._bus_due.add(_Action.HEARTBEAT)
 
@@ -226,7 +226,7 @@ class Indexer:
             self._announced_at = time.monotonic()
         try:
             await self._bus.alive(self._publication.position, self._addresses, downloading)
-        except MessageNotSent as error:
+        except PublishFailed as error:
             log.warning("heartbeat not sent", reason=error.reason)
 
     async def _downloading(self) -> Sequence[Digest]:

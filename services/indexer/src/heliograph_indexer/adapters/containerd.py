@@ -140,7 +140,7 @@ class ContainerdWatch:
         return [event] if event else []
 
     async def _list_everything(self, reason: _Listing) -> list[StoreEvent]:
-        if reason is _Listing.OVERFLOW:  # it replaces any hints
+        if reason is _Listing.OVERFLOW:  # it stands for dropped hints of any kind
             self._hints.add(_Listing.SOON, _SOON_S)
             self._hints.add(_Listing.LATER, _LATER_S)
         self._hints.add(_Listing.PERIODIC, _LIST_EVERY_S)

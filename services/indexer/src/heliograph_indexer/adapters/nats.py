@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from heliograph_indexer.adapters.bus_messages import BusMessages
 from heliograph_indexer.adapters.metrics import IndexerMetrics
 from heliograph_indexer.domain.publication import Delta, Position, PublishedSnapshot
-from heliograph_indexer.errors import MessageNotSent
+from heliograph_indexer.errors import PublishFailed
 from heliograph_shared import bus, events, subjects, telemetry
 from heliograph_shared.bus_client import NO_ACCESS, Access, Client
 from heliograph_shared.digest import Digest
@@ -37,7 +37,7 @@ OnSnapshot = Callable[[int], Awaitable[PublishedSnapshot | None]]
 
 
 class NatsAnnouncer:
-    """Sends while it is open and connected; otherwise `MessageNotSent` is raised."""
+    """Sends while it is open and connected; otherwise `PublishFailed` is raised."""
 
     def __init__(self, node: str, zone: str, metrics: IndexerMetrics) -> None:
         self._node, self._metrics = node, metrics
@@ -122,13 +122,13 @@ class NatsAnnouncer:
         try:
             for message in self._messages.snapshot(snapshot):
                 await self._publish(subject, message)
-        except MessageNotSent as error:
+        except PublishFailed as error:
             log.warning("snapshot not sent, the router will ask again", reason=error.reason)
 
     async def _publish(self, subject: str, message: BaseModel) -> None:
         if self._client is None or not self._client.is_connected:
             self._metrics.unsent.inc()
-            raise MessageNotSent(subject, "not connected")
+            raise PublishFailed(subject, "not connected")
         kind = type(message)
         headers = events.headers(
             kind, source=self._source, event_id=uuid.uuid4().hex, trace=telemetry.inject()
@@ -137,7 +137,7 @@ class NatsAnnouncer:
             await self._client.publish(subject, events.encode(message), headers=headers)
         except nats.errors.Error as error:
             self._metrics.unsent.inc()
-            raise MessageNotSent(subject, str(error) or type(error).__name__) from error
+            raise PublishFailed(subject, str(error) or type(error).__name__) from error
         self._metrics.published_messages.labels(kind.__name__).inc()
 
     def _read(self, kind: type[events.M], message: Msg) -> events.M | None:

@@ -28,7 +28,7 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageManifest:
+class HeldManifest:
     """A manifest in the content store, with the layers that it needs.
 
     `image` is a name that led to it, `target` the digest of that name. `has_layer_labels` is whether its
@@ -42,23 +42,23 @@ class ImageManifest:
     has_layer_labels: bool
 
 
-def held_manifests(images: Sequence[ImageRecord], blobs: Mapping[str, Labels]) -> list[ImageManifest]:
+def held_manifests(images: Sequence[ImageRecord], blobs: Mapping[str, Labels]) -> list[HeldManifest]:
     """The manifests in the store, each once, those of the most recently updated image first.
 
     `blobs` are all digests of the store with their labels.
     """
-    held, names = dict[str, ImageManifest](), _best_names(images)
+    held, names = dict[str, HeldManifest](), _best_names(images)
     for image in sorted(images, key=lambda one: -one.updated_at_ms):
         for digest in _manifest_digests(image.target, blobs):
             labels = blobs[digest]
             if digest not in held and f"{REFERENCE_PREFIX}config" in labels:
                 layers = tuple(value for key, value in sorted(labels.items()) if _refers_to_layer(key))
                 name = names[image.target]
-                held[digest] = ImageManifest(name, image.target, digest, layers, bool(layers))
+                held[digest] = HeldManifest(name, image.target, digest, layers, bool(layers))
     return list(held.values())
 
 
-def of_this_platform(held: Sequence[ImageManifest], blobs: Mapping[str, Labels]) -> list[ImageManifest]:
+def of_this_platform(held: Sequence[HeldManifest], blobs: Mapping[str, Labels]) -> list[HeldManifest]:
     """Without other platforms' manifests: containerd 2 fetches those too, but not their layers.
 
     Of an index's manifests, those with at least one layer in the store are kept, or all if none has one.
@@ -68,16 +68,14 @@ def of_this_platform(held: Sequence[ImageManifest], blobs: Mapping[str, Labels])
 
 
 def incomplete_manifests(
-    held: Sequence[ImageManifest], blobs: Mapping[str, Labels]
-) -> list[tuple[ImageManifest, list[str]]]:
+    held: Sequence[HeldManifest], blobs: Mapping[str, Labels]
+) -> list[tuple[HeldManifest, list[str]]]:
     """Manifests with layers that are not in the store, and those layers."""
     missing = ((one, [layer for layer in one.layers if layer not in blobs]) for one in held)
     return [(one, layers) for one, layers in missing if layers]
 
 
-def examine_layers(
-    incomplete: Sequence[tuple[ImageManifest, list[str]]], namespace: str
-) -> Iterator[Finding]:
+def examine_layers(incomplete: Sequence[tuple[HeldManifest, list[str]]], namespace: str) -> Iterator[Finding]:
     """One finding for all of them."""
     if not incomplete:
         return
@@ -96,7 +94,7 @@ def examine_layers(
     )
 
 
-def _has_any_layer(manifest: ImageManifest, blobs: Mapping[str, Labels]) -> bool:
+def _has_any_layer(manifest: HeldManifest, blobs: Mapping[str, Labels]) -> bool:
     return any(layer in blobs for layer in manifest.layers)
 
 
