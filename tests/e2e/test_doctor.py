@@ -104,17 +104,17 @@ async def test_a_healthy_node_yields_nothing_and_a_probe_leaves_nothing(
     settings = settings_of(daemon, cluster.system.nats, node)
     router = f"127.0.0.1:{cluster.system.routers[0].port}"
 
-    async def told_router() -> bool:
+    async def is_known_to_router() -> bool:
         return (await examine_router(router, node.name)).healthy
 
-    await eventually(told_router)
-    told = await heliograph(
+    await eventually(is_known_to_router)
+    result = await heliograph(
         *("doctor", "--json", "--router", router, "--probe", REFERENCE),
         environment={f"HELIOGRAPH_{name}": str(value) for name, value in settings.items()},
     )
 
-    report = decode(told.out.encode())
-    assert (report.findings, report.unchecked, told.code) == ((), (), 0), told.err
+    report = decode(result.out.encode())
+    assert (report.findings, report.unchecked, result.code) == ((), (), 0), result.err
     assert upstream.requests(), "the probe went by containerd's own way"
     assert await daemon.store.images() == {}
     assert await daemon.cri.images() == []
@@ -161,7 +161,7 @@ async def test_a_probe_that_is_ended_in_the_middle_of_its_pull_leaves_nothing(
 
 
 @every_version
-async def test_what_a_containerd_is_told_wrong_is_named(
+async def test_what_a_containerd_is_reported_wrong_is_named(
     series: str, containerd: ContainerdFactory, nats_server: NatsServer, tmp_path: Path, upstream: Upstream
 ) -> None:
     await pushed(tmp_path, upstream, [50_000, 100])
@@ -244,10 +244,10 @@ async def test_a_containerd_without_cri_or_that_is_gone_is_named(
 
     node.process.start()
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         return severities(await examined(settings)) == {"cri-unavailable": "error"}
 
-    await eventually(is_told, 30)
+    await eventually(is_reported, 30)
 
 
 @every_version

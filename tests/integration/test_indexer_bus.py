@@ -1,4 +1,4 @@
-"""The indexer on a real bus: what routers and other readers get to see of a node."""
+"""The indexer on a real bus: what routers and other readers see of a node."""
 
 import asyncio
 import random
@@ -179,7 +179,7 @@ async def test_a_large_store_comes_in_messages_within_the_limit(
     assert content_of(chunks).blobs == node.store.holdings.blobs
 
 
-async def test_filtered_tags_are_told_to_nobody_but_their_digests_are(
+async def test_filtered_tags_are_not_announced_but_their_digests_are(
     node: Node, listener: Listener, nats_server: NatsServer
 ) -> None:
     node.store.happen(BlobAdded(BODY, 4))
@@ -206,7 +206,7 @@ async def test_heartbeats_keep_coming_at_their_interval(
     assert sum(gaps) / len(gaps) < 1.5 * HEARTBEAT_S
 
 
-async def test_a_change_of_addresses_is_told_at_once_and_written_down(
+async def test_a_change_of_addresses_is_announced_at_once_and_written_to_the_state_file(
     node: Node, listener: Listener, nats_server: NatsServer
 ) -> None:
     async with node.running(nats_server.url):
@@ -264,7 +264,7 @@ async def test_a_node_leaves_when_it_stops(node: Node, listener: Listener, nats_
     assert listener.all(NodeLeft)[0].incarnation == listener.replica.incarnation
 
 
-async def test_nothing_is_said_before_the_store_was_listed(
+async def test_nothing_is_announced_before_the_store_was_listed(
     node: Node, listener: Listener, nats_server: NatsServer
 ) -> None:
     """An empty inventory would withdraw what the node held before its restart."""
@@ -354,7 +354,7 @@ async def test_a_state_file_that_cannot_be_written_is_tried_again(
     assert len(warnings_about(node.state_path, lines)) == 1
 
 
-async def test_an_indexer_whose_clock_was_set_back_goes_above_what_routers_remember(
+async def test_an_indexer_whose_clock_was_set_back_outbids_the_incarnation_that_routers_know(
     tmp_path: Path, listener: Listener, nats_server: NatsServer
 ) -> None:
     """And no snapshot ever shows it empty: that would withdraw all its content."""
@@ -373,7 +373,7 @@ async def test_an_indexer_whose_clock_was_set_back_goes_above_what_routers_remem
         assert (chunk.incarnation, chunk.sequence) == (remembered + 1, listener.replica.sequence)
 
 
-async def test_an_old_indexer_does_not_vie_with_another_of_its_name(
+async def test_an_old_indexer_does_not_outbid_another_of_its_name(
     tmp_path: Path, listener: Listener, nats_server: NatsServer
 ) -> None:
     node = Node(tmp_path, incarnation=1000)

@@ -1,4 +1,4 @@
-"""The indexer beside a real containerd of every version: what is pulled, collected, shared and restarted."""
+"""The indexer with a real containerd of every version: pulls, garbage collection, namespaces and restarts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -79,7 +79,7 @@ async def test_every_blob_of_a_pull_is_on_the_bus_within_a_second_of_its_commit(
     assert listener.replica.blobs == {Digest(blob.digest): blob.size_bytes for blob in image.pulled()}
 
 
-async def test_what_the_collector_takes_silently_is_withdrawn(
+async def test_what_the_garbage_collector_removes_silently_is_withdrawn(
     tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
 ) -> None:
     digest = await node.add_blob(b"garbage as soon as its name is gone")
@@ -93,7 +93,7 @@ async def test_what_the_collector_takes_silently_is_withdrawn(
 async def test_content_that_another_namespace_keeps_is_withdrawn_too(
     tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
 ) -> None:
-    """Its file stays, so no directory tells of it."""
+    """Its file stays, so no file change hints at it."""
     digest = await node.add_blob(b"shared")
     await node.tag(TAG, digest)
     await node.add_blob(b"shared", namespace="other")

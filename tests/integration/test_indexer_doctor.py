@@ -1,4 +1,4 @@
-"""What an indexer's doctor makes of a real bus and of ports, and where a running indexer shows findings."""
+"""The indexer's doctor with a real bus and real ports, and where a running indexer shows its findings."""
 
 import asyncio
 import signal
@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 from tests.unit.indexer.program import SCRIPT, Program
 
 
-async def test_a_bus_that_answers_tells_its_time(nats_server: NatsServer) -> None:
+async def test_a_bus_that_answers_reports_its_time(nats_server: NatsServer) -> None:
     answer = await NatsProbe([nats_server.url]).ask()
     assert answer.reason == ""
     assert answer.local
@@ -54,7 +54,7 @@ async def test_a_bus_that_refuses_the_credentials_says_so(tmp_path: Path) -> Non
             assert (second.reason, second.local) == ("", True)
 
 
-async def test_a_bus_that_hangs_is_given_up(nats_server: NatsServer) -> None:
+async def test_a_bus_that_hangs_times_out(nats_server: NatsServer) -> None:
     nats_server.pause()
     try:
         began = time.monotonic()
@@ -64,7 +64,7 @@ async def test_a_bus_that_hangs_is_given_up(nats_server: NatsServer) -> None:
         nats_server.resume()
 
 
-async def test_a_registry_that_is_not_there_is_told() -> None:
+async def test_a_registry_that_is_not_there_is_reported() -> None:
     port = free_port()
     registry = RegistryHttp(f"http://127.0.0.1:{port}/readyz")
     assert "refused" in await registry.unready_reason()
@@ -74,7 +74,7 @@ async def test_a_registry_that_is_not_there_is_told() -> None:
     assert await RegistryHttp("").requests() is None
 
 
-async def test_odd_addresses_are_told(tmp_path: Path, nats_server: NatsServer) -> None:
+async def test_unusable_addresses_are_reported(tmp_path: Path, nats_server: NatsServer) -> None:
     flags = ["--content-store", "oci-layout", "--content-path", str(tmp_path / "absent")]
     flags += ["--nats-url", nats_server.url, "--advertise", "169.254.0.9:5000"]
     report = await examination(load(Settings, "heliograph-indexer", flags)).report()
@@ -83,7 +83,7 @@ async def test_odd_addresses_are_told(tmp_path: Path, nats_server: NatsServer) -
     assert [one.check for one in report.unchecked] == ["registry-not-ready"]
 
 
-async def test_without_a_way_to_the_bus_an_address_is_not_made_up(tmp_path: Path) -> None:
+async def test_without_a_route_to_the_bus_the_address_is_unchecked(tmp_path: Path) -> None:
     flags = ["--content-store", "oci-layout", "--content-path", str(tmp_path)]
     report = await examination(load(Settings, "heliograph-indexer", flags), ask_bus=False).report()
     assert report.findings == ()
@@ -116,12 +116,12 @@ async def test_a_running_indexer_logs_counts_and_serves_what_it_finds(
 async def test_a_signal_ends_a_doctor_that_waits(number: signal.Signals) -> None:
     asked = asyncio.Event()
 
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.set()
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", free_port()) as server:
+    async with await asyncio.start_server(stay_silent, "127.0.0.1", free_port()) as server:
         port = server.sockets[0].getsockname()[1]
         process = await asyncio.create_subprocess_exec(
             SCRIPT, "doctor", "--nats-url", f"nats://127.0.0.1:{port}", stdout=asyncio.subprocess.PIPE

@@ -82,7 +82,7 @@ async def test_a_layout_is_announced_and_an_image_that_is_added_too(
         assert metrics['event_lag_seconds_sum{stage="published"}'] > 0
 
 
-async def test_a_missing_layout_is_waited_for_with_a_readable_line(
+async def test_a_missing_layout_is_logged_and_waited_for(
     tmp_path: Path, layout: Path, image: Image, listener: Listener, nats_server: NatsServer
 ) -> None:
     async with indexer(tmp_path, nats_server.url, layout) as program:
@@ -105,7 +105,7 @@ async def test_sigterm_withdraws_the_node_and_ends_cleanly(
     await eventually(lambda: listener.all(NodeLeft))
 
 
-async def test_without_a_bus_it_stops_as_cleanly_and_has_told_the_registry(
+async def test_without_a_bus_it_stops_as_cleanly_and_has_written_the_state_file(
     tmp_path: Path, layout: Path, image: Image
 ) -> None:
     write_layout(image, layout, TAG)
@@ -121,7 +121,7 @@ async def test_without_a_bus_it_stops_as_cleanly_and_has_told_the_registry(
         assert await program.process.ended(5) == 0
 
 
-async def test_addresses_are_told_while_the_registry_is_ready(
+async def test_addresses_are_advertised_while_the_registry_is_ready(
     tmp_path: Path, layout: Path, image: Image, listener: Listener, nats_server: NatsServer
 ) -> None:
     write_layout(image, layout, TAG)
@@ -167,7 +167,7 @@ async def test_filters_keep_tags_to_the_node_and_leave_digests(
 @pytest.mark.parametrize(
     ("setting", "value"), [("REGISTRY_FILTERS", "["), ("MIRRORED_REGISTRIES", "not a registry")]
 )
-async def test_a_filter_that_cannot_be_used_is_one_line_and_an_exit(
+async def test_an_invalid_filter_is_one_log_line_and_an_exit(
     tmp_path: Path, layout: Path, setting: str, value: str
 ) -> None:
     async with indexer(tmp_path, "nats://127.0.0.1:1", layout, **{setting: value}) as program:
@@ -177,7 +177,7 @@ async def test_a_filter_that_cannot_be_used_is_one_line_and_an_exit(
         assert "Traceback" not in program.log
 
 
-async def test_an_occupied_admin_port_is_one_line_and_an_exit(tmp_path: Path, layout: Path) -> None:
+async def test_an_occupied_admin_port_is_one_log_line_and_an_exit(tmp_path: Path, layout: Path) -> None:
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as occupied:
         port = occupied.sockets[0].getsockname()[1]
         listen = f"127.0.0.1:{port}"

@@ -93,7 +93,9 @@ _reports = TypeAdapter(Report)
 class DoctorSettings(ServiceSettings):
     """Settings of every `doctor` command, in addition to its service's."""
 
-    output: Literal["text", "json"] = Field("text", description="format of the report; --json is short for --output=json")
+    output: Literal["text", "json"] = Field(
+        "text", description="format of the report; --json is short for --output=json"
+    )
 
 
 def spelled(arguments: Iterable[str]) -> list[str]:

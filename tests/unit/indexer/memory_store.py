@@ -1,4 +1,4 @@
-"""A content store in memory: what the contract suite proves to behave as the real ones do."""
+"""A content store in memory; the contract suite proves that it behaves as the real ones do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +10,7 @@ from heliograph_shared.digest import Digest
 
 
 class MemoryStore:
-    """Changed by `happen`; `available` may be taken away and given back. One watch at a time."""
+    """Changed by `happen`; `available` can be switched off and on. One watch at a time."""
 
     def __init__(self) -> None:
         self.holdings = Holdings()

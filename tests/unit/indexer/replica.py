@@ -1,4 +1,4 @@
-"""What a reader of the bus makes of one node's messages, starting with nothing."""
+"""The state that a reader of the bus derives from one node's messages, starting empty."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from heliograph_shared.inventory import Inventory, RunningInventory
 
 
 def inventory_of(blobs: Mapping[Digest, int], tags: Mapping[str, Tagged]) -> Inventory:
-    """Reckoned from scratch, as a router may."""
+    """Computed from scratch, as a router may."""
     running = RunningInventory()
     for digest in blobs:
         running.add_digest(digest)
@@ -53,7 +53,7 @@ class Replica:
 
 
 def content_of(chunks: list[NodeSnapshot]) -> StoreContent:
-    """Put a snapshot together, asserting that its chunks are one state."""
+    """Assemble a snapshot, asserting that its chunks are one state."""
     ordered = sorted(chunks, key=lambda chunk: chunk.chunk)
     assert [chunk.chunk for chunk in ordered] == list(range(ordered[0].chunks))
     assert len({(chunk.incarnation, chunk.sequence) for chunk in ordered}) == 1

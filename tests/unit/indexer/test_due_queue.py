@@ -1,4 +1,4 @@
-"""Each thing once, at the earliest time anyone wanted it, and never more of them than fit."""
+"""Each thing once, at the earliest time anyone wanted it, and never more things than the limit."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Which layers are missing, told by labels as containerd 1.6, 1.7 and 2.1 were seen to write them."""
+"""Missing layers are found by labels as containerd 1.6, 1.7 and 2.1 write them."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -56,7 +56,7 @@ async def changed(store: OciLayoutStore, change: Callable[[], object], times: in
     raise AssertionError
 
 
-async def test_blobs_of_both_algorithms_are_told_with_their_sizes(layout: Path) -> None:
+async def test_blobs_of_both_algorithms_are_listed_with_their_sizes(layout: Path) -> None:
     write_blob(layout, b"12345")
     long = digest_of(b"123", "sha512")
     (layout / "blobs" / "sha512").mkdir()
@@ -72,7 +72,7 @@ async def test_files_that_are_no_blobs_are_left_out(layout: Path, name: str) -> 
     assert (await content_of(OciLayoutStore(layout, IndexerMetrics()))).blobs == {}
 
 
-async def test_a_link_is_not_told_for_no_registry_would_serve_it(layout: Path) -> None:
+async def test_a_symbolic_link_is_not_listed_because_no_registry_serves_it(layout: Path) -> None:
     body = b"elsewhere"
     (layout / "elsewhere").write_bytes(body)
     link = layout / "blobs" / "sha256" / digest_of(body).partition(":")[2]
@@ -80,7 +80,7 @@ async def test_a_link_is_not_told_for_no_registry_would_serve_it(layout: Path) -
     assert (await content_of(OciLayoutStore(layout, IndexerMetrics()))).blobs == {}
 
 
-async def test_a_blob_that_is_being_written_in_place_is_told_once_it_is_whole(layout: Path) -> None:
+async def test_a_blob_that_is_being_written_in_place_is_announced_once_it_is_complete(layout: Path) -> None:
     body = b"the whole of it"
     path = write_blob(layout, body[:5], name=digest_of(body).partition(":")[2])
     store = OciLayoutStore(layout, IndexerMetrics())
@@ -88,7 +88,7 @@ async def test_a_blob_that_is_being_written_in_place_is_told_once_it_is_whole(la
     assert await changed(store, lambda: path.write_bytes(body), 1) == ["BlobAdded"]
 
 
-async def test_a_blob_whose_writer_died_is_never_told(layout: Path) -> None:
+async def test_a_blob_whose_writer_died_is_never_announced(layout: Path) -> None:
     path = write_blob(layout, b"part", name=digest_of(b"the whole").partition(":")[2])
     store = OciLayoutStore(layout, IndexerMetrics())
     assert (await content_of(store)).blobs == {}

@@ -165,7 +165,7 @@ def test_an_empty_store_has_a_snapshot_of_one_empty_chunk() -> None:
 
 
 @pytest.mark.parametrize("event", [BlobRemoved(Digest("sha256:" + "0" * 64)), TagRemoved("reg.test/a:b")])
-def test_the_removal_of_what_was_never_told_is_not_told(event: StoreEvent) -> None:
+def test_the_removal_of_what_was_never_published_is_not_published(event: StoreEvent) -> None:
     publication = Publication(1)
     publication.apply(event)
     assert publication.take_deltas() == []

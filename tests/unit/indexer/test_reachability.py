@@ -1,4 +1,4 @@
-"""Addresses are told while the registry answers, and are those of this node, never of none."""
+"""Addresses are advertised while the registry is ready, and always lead to this node."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 
 class Answers:
-    """A registry and a route that say what they are told to."""
+    """A registry and a node address with answers set by the test."""
 
     def __init__(self, host: str | None = "10.0.0.7") -> None:
         self.host, self.is_ready = host, True

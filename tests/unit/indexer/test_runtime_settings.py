@@ -39,7 +39,7 @@ def test_a_config_path_that_is_ours_is_fine(config_path: str) -> None:
         (f"{OURS}:/other", V2, "several"),
     ],
 )
-def test_a_wrong_config_path_is_told(config_path: str, version: ContainerdVersion, word: str) -> None:
+def test_a_wrong_config_path_is_a_finding(config_path: str, version: ContainerdVersion, word: str) -> None:
     (problem,) = problems(config_path, version)
     assert word in problem
 
@@ -63,7 +63,7 @@ def test_a_status_tells_two_of_them() -> None:
     assert from_status(json.dumps(config)) == RuntimeSettings("the CRI's status", "/x", discards_layers=True)
 
 
-def test_only_isolation_is_told() -> None:
+def test_only_isolated_content_is_a_finding() -> None:
     assert [finding.severity for finding in examine_sharing("isolated")] == ["warning"]
     assert list(examine_sharing("shared")) == list(examine_sharing("")) == []
 
