@@ -1,18 +1,18 @@
-"""What this node publishes, in the models of bus contract v1."""
+"""Builds this node's messages in the models of bus contract v1."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, assert_never
 
 from heliograph_indexer.domain.content import BlobAdded, BlobRemoved, StoreEvent, TagRemoved, TagSet
-from heliograph_indexer.domain.publication import Delta, Position, Snapshot
+from heliograph_indexer.domain.publication import Delta, Position, PublishedSnapshot
 from heliograph_shared.digest import Digest
 from heliograph_shared.events import ContentChanged, NodeHeartbeat, NodeLeft, NodeSnapshot, Tagged
 
 _MAX_DOWNLOADING = 1000
 
 
-class Messages:
-    """Those of one node; `zone` is empty where there are none."""
+class BusMessages:
+    """For one node; `zone` is empty if the cluster has none."""
 
     def __init__(self, node: str, zone: str) -> None:
         self._node, self._zone = node, zone
@@ -33,8 +33,8 @@ class Messages:
     def left(self, position: Position) -> NodeLeft:
         return NodeLeft(node=self._node, incarnation=position.incarnation, sequence=position.sequence)
 
-    def snapshot(self, snapshot: Snapshot) -> Iterable[NodeSnapshot]:
-        """One message for each chunk, made as it is asked for."""
+    def snapshot(self, snapshot: PublishedSnapshot) -> Iterable[NodeSnapshot]:
+        """One message for each chunk, built on demand."""
         for number, chunk in enumerate(snapshot.chunks):
             fields = _fields(chunk)
             yield NodeSnapshot(

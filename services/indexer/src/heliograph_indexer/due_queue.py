@@ -1,7 +1,8 @@
-"""Things to see to, each at its time and each once: asking again only brings it forward.
+"""A queue of things that become due at their own times. Each thing is queued once.
 
-One coroutine reads; anyone on the same loop adds. Bounded: beyond `limit` different things all of them are
-dropped for the one `instead`, which has to stand for any number of them.
+Adding a queued thing again can only make it due earlier. One coroutine reads; any code on the same loop adds.
+The queue is bounded: beyond `limit` different things, all of them are replaced by the one `overflow`, which
+must stand for any number of them.
 """
 
 import asyncio
@@ -13,38 +14,38 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Agenda(Generic[T]):
-    def __init__(self, *, instead: T, limit: int = 256) -> None:
-        self._instead, self._limit = instead, limit
+class DueQueue(Generic[T]):
+    def __init__(self, *, overflow: T, limit: int = 256) -> None:
+        self._overflow, self._limit = overflow, limit
         self._due: dict[T, float] = {}
         self._added = asyncio.Event()
         self._failure: Exception | None = None
 
     def add(self, thing: T, after_s: float = 0.0) -> None:
-        """See to `thing` in `after_s` seconds, or earlier where that was wanted before."""
+        """Make `thing` due in `after_s` seconds, unless it is due earlier already."""
         if thing not in self._due and len(self._due) >= self._limit:
             self._due.clear()
-            thing, after_s = self._instead, 0.0
+            thing, after_s = self._overflow, 0.0
         due = time.monotonic() + after_s
         self._due[thing] = min(due, self._due.get(thing, math.inf))
         self._added.set()
 
     def fail(self, error: Exception) -> None:
-        """Let the reader raise `error`."""
+        """Make `next` raise `error`."""
         self._failure = error
         self._added.set()
 
     async def next(self) -> T:
-        """Wait for the next thing's time, and take it off. Raises what `fail` was given."""
+        """Wait until the next thing is due and remove it. Raises the error given to `fail`."""
         while True:
             if self._failure is not None:
                 raise self._failure
             thing = min(self._due, key=self._due.__getitem__, default=None)
-            left = math.inf if thing is None else self._due[thing] - time.monotonic()
-            if thing is not None and left <= 0:
+            left_s = math.inf if thing is None else self._due[thing] - time.monotonic()
+            if thing is not None and left_s <= 0:
                 del self._due[thing]
                 return thing
             self._added.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if left == math.inf else left):
+                async with asyncio.timeout(None if left_s == math.inf else left_s):
                     await self._added.wait()

@@ -1,4 +1,4 @@
-"""This node's own address, as the kernel's routes towards the bus tell it."""
+"""Finds this node's own address: the source address of the kernel's route to the bus."""
 
 import asyncio
 import socket
@@ -10,13 +10,14 @@ _TIMEOUT_S = 2.0
 _NATS_PORT = 4222
 
 
-class RouteToBus:
-    """`servers` are URLs; the first one whose name can be resolved decides."""
+class KernelRoute:
+    """`servers` are URLs of the bus; the first with a route decides."""
 
     def __init__(self, servers: Sequence[str]) -> None:
         self._servers = servers
 
     async def own_host(self) -> str | None:
+        """None if no server's name resolves, or none has a route."""
         for server in self._servers:
             parts = urlsplit(server if "://" in server else f"nats://{server}")
             try:
@@ -24,7 +25,7 @@ class RouteToBus:
                     found = await asyncio.get_running_loop().getaddrinfo(
                         parts.hostname, parts.port or _NATS_PORT, type=socket.SOCK_DGRAM
                     )
-            except OSError:  # a name that is not known yet, or (TimeoutError) no answer
+            except OSError:  # the name does not resolve yet, or not in time (TimeoutError)
                 continue
             for family, kind, protocol, _, target in found:
                 if host := _source_towards(family, kind, protocol, target):
@@ -33,7 +34,7 @@ class RouteToBus:
 
 
 def _source_towards(family: int, kind: int, protocol: int, target: tuple[object, ...]) -> str | None:
-    """The address that packets to `target` would leave from; connecting a UDP socket sends none."""
+    """The source address of packets to `target`; connecting a UDP socket sends none."""
     try:
         with socket.socket(family, kind, protocol) as probe:
             probe.connect(target)

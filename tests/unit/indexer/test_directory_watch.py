@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from heliograph_indexer.adapters import directory
-from heliograph_indexer.adapters.directory import watch_directory
+from heliograph_indexer.adapters import directory_watch
+from heliograph_indexer.adapters.directory_watch import watch_directory
 from tests.support.waiting import eventually
 
 DEADLINE_S = 10
@@ -86,7 +86,7 @@ async def test_a_directory_that_was_deleted_and_made_again_is_found(tmp_path: Pa
         await reported(changes, path)
 
 
-async def test_without_inotify_it_says_so_once_and_has_everything_looked_at(
+async def test_without_inotify_it_logs_one_warning_and_asks_for_listings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of inotify instances is the machine's, so watchfiles' failure is played here."""
@@ -95,7 +95,7 @@ async def test_without_inotify_it_says_so_once_and_has_everything_looked_at(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("watchfiles.main.RustNotify", exhausted)
-    monkeypatch.setattr(directory, "_LOOK_S", 0.02)
+    monkeypatch.setattr(directory_watch, "_POLL_S", 0.02)
     with capture_logs() as lines:
         async with watch_directory(tmp_path) as watch, asyncio.timeout(DEADLINE_S):
             changes = watch.changes()
@@ -105,7 +105,8 @@ async def test_without_inotify_it_says_so_once_and_has_everything_looked_at(
             await reported(changes, tmp_path)
             (tmp_path / "file").write_text("content")
             await reported(changes, tmp_path / "file")
-    assert [(line["log_level"], line["event"]) for line in lines] == [
-        ("warning", "cannot watch the directory, looking every second instead"),
-        ("info", "watching the directory again"),
+    assert [(line["log_level"], line["path"]) for line in lines] == [
+        ("warning", str(tmp_path)),
+        ("info", str(tmp_path)),
     ]
+    assert "Too many open files" in lines[0]["reason"]

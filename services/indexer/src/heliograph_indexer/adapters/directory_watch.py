@@ -1,8 +1,8 @@
-"""Changes below a directory, by inotify through watchfiles; by looking every second where that fails.
+"""Watches a directory tree with inotify (watchfiles); where that fails, it asks for a listing each second.
 
-The directory may not exist yet, go away, or be replaced by another of its name: then it is found again.
-What watchfiles reports is gathered for at most 0.2 s. It registers a watch within its first step, before
-it first waits, so that whatever happens after `watch_directory` has been entered is reported.
+The directory may be created later, removed, or replaced by another of the same name; the watch recovers.
+Changes are batched for at most 0.2 s. watchfiles registers its watch in its first step, before it first
+waits, so every change after `watch_directory` is entered is reported.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from watchfiles.main import FileChange
 
 log = structlog.get_logger()
 
-_GATHER_MS = 200
+_BATCH_MS = 200
 _STEP_MS = 25
-_LOOK_S = 1.0
-_APPEAR_S = 0.2
+_POLL_S = 1.0
+_ABSENT_POLL_S = 0.2
 
 
 @asynccontextmanager
@@ -33,19 +33,20 @@ async def watch_directory(directory: Path) -> AsyncIterator["DirectoryWatch"]:
 
 
 class DirectoryWatch:
-    """Made by `watch_directory`."""
+    """Create it with `watch_directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._source: AsyncGenerator[set[FileChange], None] | None = None
         self._next: asyncio.Future[set[FileChange]] | None = None
         self._inode = 0
-        self._complained = False
+        self._failure_logged = False
 
     async def changes(self) -> AsyncIterator[frozenset[Path]]:
-        """Paths that came, went or were written to, without end.
+        """Paths that were created, removed or written to; endless.
 
-        The directory itself: it has come, with anything in it. No path at all: there is no telling.
+        The directory itself means that it was just created, with any content. An empty set comes every second
+        while the directory cannot be watched: anything may have changed.
         """
         while True:
             if self._next is not None:
@@ -53,60 +54,60 @@ class DirectoryWatch:
                     yield paths
             elif await self.begin():
                 yield frozenset({self._directory})
-            elif self._still_to_come():
-                await asyncio.sleep(_APPEAR_S)
+            elif self._may_be_created():
+                await asyncio.sleep(_ABSENT_POLL_S)
             else:
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_POLL_S)
                 yield frozenset()
 
     async def begin(self) -> bool:
-        """Try to be told of changes. Without success, complain once."""
+        """Try to start watching; False, and one log line, if that fails."""
         source = awatch(
             self._directory,
             watch_filter=None,
-            debounce=_GATHER_MS,
+            debounce=_BATCH_MS,
             step=_STEP_MS,
-            rust_timeout=int(_LOOK_S * 1000),
+            rust_timeout=int(_POLL_S * 1000),
             yield_on_timeout=True,
         )
         first = asyncio.ensure_future(anext(source))
         await asyncio.sleep(0)
         if first.done() and (error := first.exception()) is not None:
             await source.aclose()
-            self._complain(error)
+            self._log_failure(error)
             return False
         self._source, self._next, self._inode = source, first, self._present_inode()
-        if self._complained:
+        if self._failure_logged:
             log.info("watching the directory again", path=str(self._directory))
-            self._complained = False
+            self._failure_logged = False
         return True
 
     async def end(self) -> None:
         if self._next is not None and self._source is not None:
             self._next.cancel()
-            with suppress(asyncio.CancelledError, OSError, RuntimeError):  # it is of no more interest
+            with suppress(asyncio.CancelledError, OSError, RuntimeError):  # no longer needed
                 await self._next
             await self._source.aclose()
         self._source = self._next = None
 
     async def _reported(self) -> frozenset[Path]:
-        """Wait for the next report, a second at most; empty where there is none."""
+        """Wait for the next changed paths, a second at most; empty if there are none."""
         assert self._next is not None
         assert self._source is not None
         try:
             changes = await self._next
         except (OSError, RuntimeError) as error:
             await self.end()
-            self._complain(error)
+            self._log_failure(error)
             return frozenset()
         self._next = asyncio.ensure_future(anext(self._source))
         if self._present_inode() != self._inode:
             await self.end()
         return frozenset(Path(path) for _, path in changes)
 
-    def _still_to_come(self) -> bool:
-        """Whether the way to it is there: a store that was never used lacks the last one or two steps."""
-        return not self._directory.exists() and any(step.is_dir() for step in self._directory.parents[:2])
+    def _may_be_created(self) -> bool:
+        """Whether a parent exists: a store that was never used lacks the last one or two directories."""
+        return not self._directory.exists() and any(parent.is_dir() for parent in self._directory.parents[:2])
 
     def _present_inode(self) -> int:
         try:
@@ -114,12 +115,12 @@ class DirectoryWatch:
         except OSError:
             return 0
 
-    def _complain(self, error: BaseException) -> None:
-        if self._complained or self._still_to_come():
+    def _log_failure(self, error: BaseException) -> None:
+        if self._failure_logged or self._may_be_created():
             return
         log.warning(
-            "cannot watch the directory, looking every second instead",
+            "cannot watch the directory, listing it every second instead",
             path=str(self._directory),
             reason=str(error) or type(error).__name__,
         )
-        self._complained = True
+        self._failure_logged = True
