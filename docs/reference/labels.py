@@ -1,6 +1,6 @@
 """The values of labels. The values in backquotes are complete, unless the text says what else bounds them."""
 
-from heliograph_registry.errors import Reason
+from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_router.domain.cluster import Refusal
 from heliograph_router.domain.resolution import Status
 

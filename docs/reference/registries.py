@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -57,15 +56,14 @@ def _collectors(service: str) -> Iterator[Collector]:
     if service in EXAMINING:
         yield doctor_findings
     module = import_module(name)
-    if hasattr(module, "Metrics"):
-        yield from _registered(module)
+    if made := getattr(module, f"{service.title()}Metrics", None) or getattr(module, "Metrics", None):
+        yield from _registered(service, made())
     else:  # in prometheus_client's default registry, which this process shares between all services
         yield from (value for value in vars(module).values() if isinstance(value, MetricWrapperBase))
 
 
-def _registered(module: ModuleType) -> Iterator[Collector]:
-    metrics = module.Metrics()
-    if hasattr(metrics, "follow") and module.__name__.startswith("heliograph_router."):
+def _registered(service: str, metrics: Any) -> Iterator[Collector]:
+    if service == "router":
         nothing = Totals(*(0 for _ in fields(Totals)))
         metrics.follow(State(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
     registry: CollectorRegistry = metrics.collected

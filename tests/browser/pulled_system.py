@@ -10,7 +10,7 @@ import grpc
 from heliograph_cli.image import Descriptor, Kind
 from heliograph_cli.layout import Layout
 from heliograph_cli.pull import pull
-from heliograph_registry.adapters.directory import GrpcDirectory
+from heliograph_registry.debug.adapters.router_queries import GrpcRouterQueries
 from heliograph_shared.digest import Digest
 from heliograph_shared.reference import parse_reference
 from tests.browser.findings import serve_findings
@@ -66,7 +66,7 @@ async def pulled(reference: str, through: Node, into: Layout, system: System, pa
 async def all_listed(system: System) -> None:
     """Wait until the router names every node with its address."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{system.routers[0].port}") as channel:
-        directory = GrpcDirectory(lambda: channel)
+        directory = GrpcRouterQueries(lambda: channel)
 
         async def listed() -> bool:
             nodes = await directory.nodes()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from heliograph_registry.adapters.directory import GrpcDirectory
-from heliograph_registry.adapters.grpc import open_resolver
-from heliograph_registry.adapters.metrics import Metrics
-from heliograph_registry.domain.neighbour import ClusterTag
-from heliograph_registry.domain.peer import Outcome, Peer
-from heliograph_registry.errors import ResolverUnavailable
-from heliograph_registry.ports import Directory, Resolver
+from heliograph_registry.adapters.metrics import RegistryMetrics
+from heliograph_registry.adapters.router_client.resolver import open_resolver
+from heliograph_registry.debug.adapters.router_queries import GrpcRouterQueries
+from heliograph_registry.debug.domain.cluster import ClusterTag
+from heliograph_registry.debug.ports import RouterQueries
+from heliograph_registry.mirror.domain.peer import Outcome, Peer
+from heliograph_registry.mirror.errors import ResolverUnavailable
+from heliograph_registry.mirror.ports import Resolver
 from heliograph_shared.digest import Digest, digest_of
 from tests.integration.router_support import living_node, serving_router
 from tests.support.nats import NatsServer
@@ -32,7 +33,7 @@ class World:
 
     resolver: Resolver
     holds: Holds
-    directory: Directory
+    directory: RouterQueries
 
 
 @pytest.fixture(params=["fake", "router"])
@@ -59,10 +60,10 @@ async def world(request: pytest.FixtureRequest, nats_server: NatsServer) -> Asyn
                 await router.knows(digest, node)
 
         opened = open_resolver(
-            f"dns:///127.0.0.1:{port}", node="asker", zone="", max_peers=3, metrics=Metrics()
+            f"dns:///127.0.0.1:{port}", node="asker", zone="", max_peers=3, metrics=RegistryMetrics()
         )
         resolver = await stack.enter_async_context(opened)
-        yield World(resolver, holds, GrpcDirectory(lambda: resolver.channel))
+        yield World(resolver, holds, GrpcRouterQueries(lambda: resolver.channel))
 
 
 async def test_a_digest_is_found_at_its_holder(world: World) -> None:
@@ -124,16 +125,16 @@ async def test_the_asker_too_is_named_among_the_holders(world: World) -> None:
 
 async def test_nobody_listening_tells_people_nothing() -> None:
     opened = open_resolver(
-        f"dns:///127.0.0.1:{free_port()}", node="n", zone="", max_peers=3, metrics=Metrics()
+        f"dns:///127.0.0.1:{free_port()}", node="n", zone="", max_peers=3, metrics=RegistryMetrics()
     )
     async with opened as resolver:
         with pytest.raises(ResolverUnavailable, match=r"UNAVAILABLE|DEADLINE"):
-            await GrpcDirectory(lambda: resolver.channel).answers()
+            await GrpcRouterQueries(lambda: resolver.channel).answers()
 
 
 async def test_nobody_listening_is_unavailable_and_then_left_alone() -> None:
     async with open_resolver(
-        f"dns:///127.0.0.1:{free_port()}", node="n", zone="", max_peers=3, metrics=Metrics()
+        f"dns:///127.0.0.1:{free_port()}", node="n", zone="", max_peers=3, metrics=RegistryMetrics()
     ) as resolver:
         with pytest.raises(ResolverUnavailable, match=r"UNAVAILABLE|DEADLINE"):
             await resolver.resolve([HELD], timeout_s=1)

@@ -98,11 +98,11 @@ class Cluster:
 
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         self.known, self.router_port = KnownContent(), free_port()
-        self._directory, self._stack = directory, stack
+        self._router_queries, self._stack = directory, stack
         self._registries: list[Registry] = []
 
     async def registry(self, name: str, **settings: object) -> Registry:
-        serving = serve_registry(self._directory / name, name, self.router_port, **settings)
+        serving = serve_registry(self._router_queries / name, name, self.router_port, **settings)
         registry = await self._stack.enter_async_context(serving)
         self._registries.append(registry)
         return registry

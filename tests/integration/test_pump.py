@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from heliograph_registry.adapters.pump import Pumps, open_pumps
-from heliograph_registry.adapters.transfer import FileTransfer, SpliceTransfer, Transfer
-from heliograph_registry.errors import ClientGone, SourceFailed
+from heliograph_registry.adapters.http_server.pump import Pumps, open_pumps
+from heliograph_registry.adapters.http_server.transfer import FileTransfer, SpliceTransfer, Transfer
+from heliograph_registry.mirror.errors import ClientGone, SourceFailed
 from tests.support.descriptors import open_descriptors
 from tests.support.page_cache import evict
 from tests.support.waiting import eventually

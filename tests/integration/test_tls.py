@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from heliograph_registry import app
-from heliograph_registry.adapters.connections import Connections, PeerTls
-from heliograph_registry.domain.peer import Peer
-from heliograph_registry.errors import PeerFailed
+from heliograph_registry.adapters.peer_client.connections import Connections, PeerTls
+from heliograph_registry.mirror.domain.peer import Peer
+from heliograph_registry.mirror.errors import PeerFailed
 from heliograph_registry.settings import Settings
 from heliograph_shared.digest import digest_of, hex_of
 from heliograph_shared.rpc.credentials import server_credentials

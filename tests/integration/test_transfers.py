@@ -17,14 +17,14 @@ import httpx
 import pytest
 import uvicorn
 
-from heliograph_registry.adapters.answers import Answers
-from heliograph_registry.adapters.asgi import Distribution
 from heliograph_registry.adapters.filesystem import FileContent, open_readers
-from heliograph_registry.adapters.metrics import Metrics
-from heliograph_registry.adapters.pump import open_pumps
-from heliograph_registry.adapters.uvicorn import MirrorProtocol
-from heliograph_registry.app import open_mirror
-from heliograph_registry.domain.journal import Journal
+from heliograph_registry.adapters.http_server.app import data_app
+from heliograph_registry.adapters.http_server.manifest_cache import ManifestCache
+from heliograph_registry.adapters.http_server.protocol import MirrorProtocol
+from heliograph_registry.adapters.http_server.pump import open_pumps
+from heliograph_registry.adapters.metrics import RegistryMetrics
+from heliograph_registry.mirror.domain.request_log import RequestLog
+from heliograph_registry.mirror_wiring import open_mirror
 from heliograph_registry.settings import Settings
 from heliograph_shared.digest import digest_of, hex_of
 from heliograph_shared.filters import ImageFilter
@@ -103,7 +103,7 @@ async def test_an_answer_that_no_descriptor_is_left_for_ends_early(
     path = f"/v2/app/blobs/{node.put(BIG)}"
     reader, writer = await connect(node)
     with monkeypatch.context() as patched:
-        patched.setattr("heliograph_registry.adapters.transfer.os.dup", no_descriptor)
+        patched.setattr("heliograph_registry.adapters.http_server.transfer.os.dup", no_descriptor)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
         assert await reader.read() == b""
@@ -215,17 +215,17 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
             "router_target": f"dns:///127.0.0.1:{free_port()}",
         }
     )
-    content, metrics = FileContent(directory, readers), Metrics()
+    content, metrics = FileContent(directory, readers), RegistryMetrics()
     async with AsyncExitStack() as stack:
         pumps = stack.enter_context(open_pumps(readers))
         stack.enter_context(readers)
-        journal = Journal()
-        opened = open_mirror(settings, content, ImageFilter((), ()), readers, metrics, journal)
+        request_log = RequestLog()
+        opened = open_mirror(settings, content, ImageFilter((), ()), readers, metrics, request_log)
         parts = await stack.enter_async_context(opened)
-        answers = Answers(parts.ahead, metrics, journal)
+        cache = ManifestCache(parts.lookahead, metrics, request_log)
         config = uvicorn.Config(
-            Distribution(parts.mirror, metrics, answers, journal),
-            http=partial(MirrorProtocol, pumps=pumps, at_once=answers.get, limits=Limits()),  # type: ignore[arg-type]
+            data_app(parts.mirror, metrics, cache, request_log),
+            http=partial(MirrorProtocol, pumps=pumps, at_once=cache.get, limits=Limits()),  # type: ignore[arg-type]
             port=port,
             lifespan="off",
             log_config=None,

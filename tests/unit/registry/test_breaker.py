@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.domain.breaker import Breaker
+from heliograph_registry.mirror.domain.breaker import Breaker
 
 
 def test_a_failure_is_left_alone_for_the_hold_then_tried_by_one() -> None:

@@ -4,25 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from heliograph_registry.domain.explanation import (
-    Bearings,
+from heliograph_registry.debug.domain.explanation import (
     Candidate,
     Case,
     Explanation,
     LookedUp,
+    MirrorStatus,
     Step,
     TagAnswer,
     Tone,
     explained,
 )
-from heliograph_registry.domain.image import Kind, Part
-from heliograph_registry.domain.peer import Outcome
-from heliograph_registry.errors import Reason
+from heliograph_registry.debug.domain.image import Kind, Part
+from heliograph_registry.mirror.domain.peer import Outcome
+from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_shared.digest import digest_of
 from heliograph_shared.filters import Exclusion
 
 ONE, TWO = digest_of(b"one"), digest_of(b"two")
-NOW = Bearings(
+NOW = MirrorStatus(
     no_router=None,
     left_alone_s=0.0,
     remembered=(),
@@ -50,7 +50,7 @@ CASE = Case(
     digest=ONE,
     manifest=None,
     parts=(HERE, away()),
-    bearings=NOW,
+    status=NOW,
 )
 
 
@@ -128,7 +128,7 @@ def test_what_the_tag_names_is_told_apart_from_what_this_node_says(tag: TagAnswe
 def test_what_nobody_has_goes_upstream() -> None:
     nobody = replace(CASE, tag=TagAnswer(Outcome.NOT_FOUND, None, None), digest=None, parts=())
     assert explained(nobody).answer.startswith("Not in the cluster: no node has this tag")
-    lost = replace(nobody, bearings=replace(NOW, no_router="UNAVAILABLE"))
+    lost = replace(nobody, status=replace(NOW, no_router="UNAVAILABLE"))
     assert explained(lost).answer.startswith("Not served: no router answers")
 
 
@@ -140,11 +140,11 @@ def test_a_manifest_that_cannot_be_had_says_why() -> None:
 
 def test_routers_that_do_not_answer_leave_what_is_remembered() -> None:
     lost = replace(NOW, no_router="UNAVAILABLE: nobody there", left_alone_s=1.5, remembered=("node-4",))
-    router = step(explained(replace(CASE, bearings=lost)), "Router")
+    router = step(explained(replace(CASE, status=lost)), "Router")
     assert router.tone is Tone.BAD
     assert "the breaker is open" in router.text
     assert "node-4" in router.text
-    alone = step(explained(replace(CASE, bearings=replace(lost, remembered=()))), "Router")
+    alone = step(explained(replace(CASE, status=replace(lost, remembered=()))), "Router")
     assert "HELIOGRAPH_PEER_DNS is off" in alone.text
 
 
@@ -166,7 +166,7 @@ def test_limits_are_said_and_stand_out_when_they_are_reached() -> None:
     idle = step(explained(CASE), "Limits")
     assert "HELIOGRAPH_WAIT_MS is off" in idle.text
     assert idle.tone is Tone.NOTE
-    busy = step(explained(replace(CASE, bearings=replace(NOW, wait_ms=60_000, transfers=128))), "Limits")
+    busy = step(explained(replace(CASE, status=replace(NOW, wait_ms=60_000, transfers=128))), "Limits")
     assert "1 min" in busy.text
     assert busy.tone is Tone.BAD
     assert "HELIOGRAPH_MAX_TRANSFERS" in busy.remedy

@@ -1,12 +1,12 @@
-"""Parts of an image: what is a descriptor is found, whatever else the manifest holds."""
+"""OrderedRanges of an image: what is a descriptor is found, whatever else the manifest holds."""
 
 import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.domain.image import Kind, chosen, content, kind_of, platforms
-from heliograph_registry.domain.manifest import Manifest, NotAManifest, verified
+from heliograph_registry.debug.domain.image import Kind, chosen, content, kind_of, platforms
+from heliograph_registry.mirror.domain.manifest import Manifest, NotAManifest, verified
 from heliograph_shared.digest import digest_of
 
 ONE, TWO, THREE = (digest_of(name) for name in (b"one", b"two", b"three"))

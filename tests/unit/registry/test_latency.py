@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.domain.latency import RecentLatency
+from heliograph_registry.mirror.domain.latency import RecentLatency
 
 seconds = st.floats(0, 10)
 

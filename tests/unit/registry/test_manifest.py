@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.domain.manifest import (
+from heliograph_registry.mirror.domain.manifest import (
     DOCKER_SCHEMA_1,
     OCI_INDEX,
     OCI_MANIFEST,

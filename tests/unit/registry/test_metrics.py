@@ -5,22 +5,25 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.adapters.metrics import OTHER, UNKNOWN, FirstSeen, Metrics
+from heliograph_registry.adapters.metrics import OTHER, UNKNOWN, FirstSeen, RegistryMetrics
+from heliograph_registry.mirror.domain.reason import Reason
+from heliograph_registry.mirror.domain.source import NOBODY, FromPeer
 
 MISSED: dict[str, Any] = {
     "kind": "blob",
     "from_peer": False,
-    "source": "none",
+    "source": NOBODY,
     "outcome": "missed",
-    "reason": "not-found",
+    "reason": Reason.NOT_FOUND,
     "sent_bytes": 100,
-    "resumed": (0, 0),
+    "resumes": 0,
+    "resumed_bytes": 0,
     "first_byte_s": 0.01,
     "seconds": 0.02,
 }
 
 
-def samples(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+def samples(metrics: RegistryMetrics, name: str) -> dict[tuple[str, ...], float]:
     return {
         tuple(sample.labels.values()): sample.value
         for family in metrics.collected.collect()
@@ -39,7 +42,7 @@ def test_no_more_values_are_kept_than_may_be(named: list[str | None], most: int)
 
 
 def test_the_first_fifty_registries_have_series_of_their_own() -> None:
-    metrics = Metrics()
+    metrics = RegistryMetrics()
     for number in range(200):
         metrics.record(registry=f"{number}.test", **MISSED)
         metrics.at_once(f"{number}.test")[0].count += 1
@@ -50,11 +53,11 @@ def test_the_first_fifty_registries_have_series_of_their_own() -> None:
 
 
 def test_registries_that_the_settings_keep_out_take_up_no_room() -> None:
-    metrics = Metrics()
+    metrics = RegistryMetrics()
     for number in range(60):
-        metrics.record(registry=f"{number}.test", **{**MISSED, "reason": "filtered"})
+        metrics.record(registry=f"{number}.test", **{**MISSED, "reason": Reason.FILTERED})
     metrics.record(registry="reg.test", **MISSED)
-    metrics.record(registry="reg.test", **{**MISSED, "reason": "filtered"})
+    metrics.record(registry="reg.test", **{**MISSED, "reason": Reason.FILTERED})
     counted = samples(metrics, "heliograph_registry_requests_total")
     assert counted == {
         (OTHER, "blob", "client", "missed", "filtered"): 60,
@@ -64,7 +67,7 @@ def test_registries_that_the_settings_keep_out_take_up_no_room() -> None:
 
 
 def test_answers_from_memory_are_counted_once_when_they_are_asked_for() -> None:
-    metrics = Metrics()
+    metrics = RegistryMetrics()
     to_clients, to_peers = metrics.at_once("reg.test")
     for counted, times in ((to_clients, 3), (to_peers, 2)):
         counted.count += times
@@ -80,9 +83,15 @@ def test_answers_from_memory_are_counted_once_when_they_are_asked_for() -> None:
 
 
 def test_what_another_peer_went_on_with_is_told_apart() -> None:
-    metrics = Metrics()
+    metrics = RegistryMetrics()
     for _ in range(2):
-        resumed = {"sent_bytes": 1000, "resumed": (2, 600), "source": "peer/a", "outcome": "peer"}
+        resumed = {
+            "sent_bytes": 1000,
+            "resumes": 2,
+            "resumed_bytes": 600,
+            "source": FromPeer("a"),
+            "outcome": "peer",
+        }
         metrics.record(registry=None, **{**MISSED, **resumed})
     assert samples(metrics, "heliograph_registry_sent_bytes_total") == {
         ("client", "peer"): 800,
@@ -92,7 +101,7 @@ def test_what_another_peer_went_on_with_is_told_apart() -> None:
 
 
 def test_an_answer_that_never_began_has_no_first_byte() -> None:
-    metrics = Metrics()
+    metrics = RegistryMetrics()
     metrics.record(registry=None, **{**MISSED, "first_byte_s": None, "outcome": "abandoned"})
     assert samples(metrics, "heliograph_registry_first_byte_seconds_count") == {("blob", "none"): 0}
     assert samples(metrics, "heliograph_registry_request_seconds_count") == {("blob", "none"): 1}

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.domain.ranges import ByteRange, Span, parse_content_range, parse_range
+from heliograph_registry.mirror.domain.ranges import ByteRange, Span, parse_content_range, parse_range
 
 sizes = st.integers(min_value=1, max_value=2**40)
 

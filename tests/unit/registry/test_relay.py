@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.domain.peer import Peer
-from heliograph_registry.domain.ranges import ByteRange, Span
-from heliograph_registry.errors import NotServed, PeerFailed, Reason, StreamBroken
-from heliograph_registry.ports import LocalBlob, PeerStream
-from heliograph_registry.relay import Relay
+from heliograph_registry.mirror.domain.peer import Peer
+from heliograph_registry.mirror.domain.ranges import ByteRange, Span
+from heliograph_registry.mirror.domain.reason import Reason
+from heliograph_registry.mirror.errors import NotServed, PeerFailed, StreamBroken
+from heliograph_registry.mirror.ports import LocalBlob, PeerStream
+from heliograph_registry.mirror.relay import Relay
 
 DATA = bytes(range(256)) * 4
 MOST_RESUMES = 16

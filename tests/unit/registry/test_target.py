@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.domain.target import (
+from heliograph_registry.mirror.domain.target import (
     Blob,
     InvalidTarget,
     ManifestByDigest,

@@ -14,18 +14,18 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from heliograph_registry.blobs import LOCAL, NOBODY
-from heliograph_registry.errors import Reason
+from heliograph_registry.mirror.domain.reason import Reason
+from heliograph_registry.mirror.domain.source import LOCAL, Source
 
 OTHER, UNKNOWN = "other", "unknown"
 _MOST_REGISTRIES = 50
-_RESUMED = "resumed"
+_RESUMED, _NO_REASON = "resumed", "none"
 _FIRST_BYTE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 3, 10, 60, 240)
 _REQUEST_S = (0.001, 0.005, 0.02, 0.05, 0.1, 0.3, 1, 3, 10, 30, 100)
 _RESOLVE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 10, 60, 240)
 
 
-class Metrics:
+class RegistryMetrics:
     def __init__(self) -> None:
         self.collected = CollectorRegistry()
         self._registries = FirstSeen(_MOST_REGISTRIES)
@@ -79,7 +79,7 @@ class Metrics:
         )
         self._resumes = Counter(
             "heliograph_registry_resumes_total",
-            "Answers that went on at another peer, after one had broken off",
+            "ManifestCache that went on at another peer, after one had broken off",
             registry=self.collected,
         )
         self.verified = Counter(
@@ -117,29 +117,29 @@ class Metrics:
         registry: str | None,
         kind: str,
         from_peer: bool,
-        source: str,
+        source: Source,
         outcome: str,
-        reason: str,
+        reason: Reason | None,
         sent_bytes: int,
-        resumed: tuple[int, int],
+        resumes: int,
+        resumed_bytes: int,
         first_byte_s: float | None,
         seconds: float,
     ) -> None:
-        """`resumed`: how often another peer went on, and how many of `sent_bytes` came so.
+        """`resumes`: how often another peer went on; `resumed_bytes`: those of `sent_bytes` that came so.
 
-        `first_byte_s` is None where no answer was begun.
+        `reason` is None for what was served, `first_byte_s` where no answer began.
         """
-        asker, place = _asker(from_peer=from_peer), source.partition("/")[0]
-        whose = self._registries.label(registry, new=reason != Reason.FILTERED)
-        self._counted(whose, kind, asker, outcome, reason).inc()
+        asker, place = _asker(from_peer=from_peer), source.kind
+        whose = self._registries.label(registry, new=reason is not Reason.FILTERED)
+        self._counted(whose, kind, asker, outcome, reason.value if reason else _NO_REASON).inc()
         first_byte, took = self._timed(kind, place)
         took.observe(seconds)
         if first_byte_s is not None:
             first_byte.observe(first_byte_s)
-        times, resumed_bytes = resumed
         self._sent_to(asker, place).inc(sent_bytes - resumed_bytes)
-        if times:
-            self._resumes.inc(times)
+        if resumes:
+            self._resumes.inc(resumes)
             self._sent_to(asker, _RESUMED).inc(resumed_bytes)
 
     def _count_at_once(self) -> None:
@@ -147,13 +147,13 @@ class Metrics:
             for from_peer, waiting in zip((False, True), kinds, strict=True):
                 if waiting.count:
                     asker = _asker(from_peer=from_peer)
-                    self._counted(registry, "manifest", asker, LOCAL, NOBODY).inc(waiting.count)
-                    self._sent_to(asker, LOCAL).inc(waiting.sent_bytes)
+                    self._counted(registry, "manifest", asker, LOCAL.kind, _NO_REASON).inc(waiting.count)
+                    self._sent_to(asker, LOCAL.kind).inc(waiting.sent_bytes)
                     waiting.count = waiting.sent_bytes = 0
 
 
 class AtOnce:
-    """Answers that are given so quickly that they are counted only when somebody asks how many there were."""
+    """Answers from the manifest cache, added to the counters only when the metrics are read."""
 
     __slots__ = ("count", "sent_bytes")
 

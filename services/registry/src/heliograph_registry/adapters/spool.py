@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from heliograph_registry.adapters.filesystem import FileBlob
-from heliograph_registry.adapters.metrics import Metrics
+from heliograph_registry.adapters.metrics import RegistryMetrics
 from heliograph_shared.digest import Digest, algorithm_of, hex_of
 
 _MOST_BYTES = 4 << 30
@@ -19,8 +19,8 @@ _MOST_BYTES = 4 << 30
 class FileSpool:
     """Holds at most 4 GiB at once, and leaves half of what is free on its disk."""
 
-    def __init__(self, directory: Path, readers: ThreadPoolExecutor, metrics: Metrics) -> None:
-        self._directory, self._readers = directory, readers
+    def __init__(self, router_queries: Path, readers: ThreadPoolExecutor, metrics: RegistryMetrics) -> None:
+        self._router_queries, self._readers = router_queries, readers
         self._right, self._wrong = (metrics.verified.labels(outcome) for outcome in ("right", "wrong"))
         self._held_bytes = 0
 
@@ -34,7 +34,7 @@ class FileSpool:
 
         with ExitStack() as kept:
             kept.callback(release)
-            with tempfile.TemporaryFile(dir=self._directory, buffering=0) as file:
+            with tempfile.TemporaryFile(dir=self._router_queries, buffering=0) as file:
                 if await self._hash(algorithm_of(digest), pieces, file.fileno()) != hex_of(digest):
                     self._wrong.inc()
                     return None
@@ -63,7 +63,7 @@ class FileSpool:
         return hashed.hexdigest()
 
     def _reserve(self, size_bytes: int) -> None:
-        status = os.statvfs(self._directory)
+        status = os.statvfs(self._router_queries)
         if self._held_bytes + size_bytes > min(_MOST_BYTES, status.f_bavail * status.f_frsize // 2):
             raise OSError(f"no room for {size_bytes} bytes to be hashed")
         self._held_bytes += size_bytes

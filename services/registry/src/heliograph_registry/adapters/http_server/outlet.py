@@ -1,0 +1,106 @@
+"""Where the body of a blob goes: by the server's zero-copy extensions, else copied piece by piece.
+
+`protocol.py` describes the extensions. It does not offer them over TLS: the kernel would send clear text.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from heliograph_registry.adapters.http_server.protocol import SPLICE, ZERO_COPY
+from heliograph_registry.adapters.http_server.record import RequestRecord
+from heliograph_registry.mirror.domain.ranges import Span
+from heliograph_registry.mirror.errors import SourceFailed
+from heliograph_registry.mirror.ports import LocalBlob, PeerStream
+
+_COPIED_BYTES = 4 << 20  # in memory at once, of all bodies that are copied
+_LEAST_PIECE_BYTES, _MOST_PIECE_BYTES = 16 << 10, 256 << 10  # a TLS record holds 16 KiB
+
+
+class CopyBudget:
+    """Bodies that are copied at the same time share 4 MiB; each has 256 KiB at most."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    @property
+    def piece_bytes(self) -> int:
+        return max(_LEAST_PIECE_BYTES, min(_MOST_PIECE_BYTES, _COPIED_BYTES // max(1, self._under_way)))
+
+
+class ResponseOutlet:
+    """The `Outlet` port on an ASGI `send`; counts what it sends in the request's record."""
+
+    def __init__(self, scope: Any, send: Any, record: RequestRecord, copies: CopyBudget) -> None:
+        self._send, self._record, self._copies = send, record, copies
+        self._extensions = scope.get("extensions", {})
+
+    @property
+    def sent_bytes(self) -> int:
+        return self._record.sent_bytes
+
+    async def write(self, piece: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._record.sent_bytes += len(piece)
+
+    async def send_file(self, blob: LocalBlob, span: Span) -> None:
+        if ZERO_COPY in self._extensions:
+            await self._move({"type": ZERO_COPY, "file": blob, "offset": span.first, "count": span.count})
+            return
+        with self._copies.one_more():
+            await self._copy(blob, span)
+
+    async def relay(self, stream: PeerStream) -> None:
+        self._record.peers += 1
+        before = self.sent_bytes
+        try:
+            await (self._splice(stream) if SPLICE in self._extensions else self._copy_from(stream))
+        finally:
+            if self._record.peers > 1:
+                self._record.resumed_bytes += self.sent_bytes - before
+
+    async def _copy_from(self, stream: PeerStream) -> None:
+        with self._copies.one_more():
+            while piece := await stream.read(self._copies.piece_bytes):
+                await self.write(piece)
+
+    async def _splice(self, stream: PeerStream) -> None:
+        if first := stream.take_first():
+            await self.write(first)
+        if count := stream.left_bytes:
+            before = self.sent_bytes
+            splice = {"type": SPLICE, "socket": stream.socket, "count": count, "stall_s": stream.stall_s}
+            try:
+                await self._move(splice)
+            except SourceFailed as error:
+                raise stream.failed(error.reason) from error
+            finally:
+                stream.skip(self.sent_bytes - before)
+
+    async def _copy(self, blob: LocalBlob, span: Span) -> None:
+        position = span.first
+        while position <= span.last:
+            want = min(self._copies.piece_bytes, span.last + 1 - position)
+            try:
+                piece = await blob.read(position, want)
+            except OSError as error:
+                raise SourceFailed(str(error)) from error
+            if not piece:
+                raise SourceFailed("the file is shorter than it was")
+            await self.write(piece)
+            position += len(piece)
+
+    async def _move(self, message: dict[str, Any]) -> None:
+        message["moved"] = 0
+        try:
+            await self._send(message)
+        finally:
+            self._record.sent_bytes += message["moved"]

@@ -1,0 +1,181 @@
+"""What uvicorn lacks for a mirror: bytes that move within the kernel, and an early end that is not an RST.
+
+Two ASGI extensions, offered where the connection is not encrypted; both are sent after a response start that
+has a Content-Length, count against it, and raise `SourceFailed` or `ClientGone` with the bytes so far in the
+message's `moved`:
+    http.response.zerocopysend   {"file", "offset", "count"}             (ASGI extensions, "Zero Copy Send")
+    heliograph.response.splice   {"socket", "count", "stall_s"}          from a peer's socket
+
+A close with unread input sends an RST, which containerd takes for a failed pull; after a FIN it resumes. So a
+response that cannot be completed ends with `shutdown(SHUT_WR)`, what still comes in is read and dropped, and
+the connection is closed when the client closes it or after a while.
+
+Private names of uvicorn that this relies on: `send.__self__`, `cycle.expected_content_length`, `flow`.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+
+from heliograph_registry.adapters.http_server.pump import Pumps
+from heliograph_registry.adapters.http_server.transfer import FileTransfer, SpliceTransfer, Transfer
+from heliograph_registry.mirror.errors import ClientGone, SourceFailed, StreamBroken
+from heliograph_shared.limited_http import LimitedProtocol
+
+log = structlog.get_logger()
+
+ZERO_COPY, SPLICE = "http.response.zerocopysend", "heliograph.response.splice"
+_EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, SPLICE: {}}
+_LINGER_S = 5.0
+
+_MOST_UNSENT_BYTES = 1 << 20
+"""Of a connection, in the kernel; what is sent and not yet acknowledged comes on top."""
+
+_ENCRYPTED_BYTES = 128 << 10  # in the kernel; socket(7): it doubles it
+_UNENCRYPTED_BYTES = 64 << 10  # beyond this the app waits; uvloop would let it run ahead by 512 KiB
+
+AtOnce = Callable[[bytes, list[tuple[bytes, bytes]]], bytes | None]
+
+
+def bound_memory(listening: socket.socket, *, encrypted: bool = False) -> None:
+    """What slow clients may pile up in the kernel, which charges it to the container (cgroup v2).
+
+    Unlike a send buffer of fixed size it leaves what is under way to TCP; pumps see to that. What is
+    `encrypted` no pump moves, so there the buffer is fixed. Connections inherit it.
+    """
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT_BYTES)
+    if encrypted:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ENCRYPTED_BYTES)
+
+
+class MirrorProtocol(LimitedProtocol):
+    """For `uvicorn.Config(http=...)`: the app may raise `StreamBroken` once it has started its response.
+
+    When the client has gone the app is cancelled, so that no bytes are moved for nothing.
+    """
+
+    def __init__(self, *args: Any, pumps: Pumps, at_once: AtOnce, **kwargs: Any) -> None:
+        """`at_once` may know all of an answer to a GET: what follows its status line and the date."""
+        super().__init__(*args, **kwargs)
+        self._pumps, self._at_once = pumps, at_once
+        self._inner, self.app = self.app, self._guarded
+        self._answering: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if self.scheme == "https":
+            self.transport.set_write_buffer_limits(_UNENCRYPTED_BYTES)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)  # marks a cycle under way as disconnected
+        if self._answering is not None:
+            self._answering.cancel()
+
+    def answer(self) -> None:
+        plain = self.parser.get_method() == b"GET" and self.parser.should_keep_alive()
+        ready = plain and not self.busy and not self.transport.get_write_buffer_size()
+        answer = self._at_once(self.url, self.headers) if ready else None
+        if answer is None or self.parser.get_http_version() != "1.1":
+            super().answer()
+            return
+        self.transport.write(_status_and_date(self.server_state.default_headers) + answer)
+        self.on_response_complete()  # counts it, and closes the connection when it then stays idle
+
+    def refusal(self, message: str) -> tuple[list[str], bytes]:
+        """The spec's error."""
+        body = orjson.dumps({"errors": [{"code": "UNSUPPORTED", "message": message, "detail": {}}]})
+        source = ["heliograph-source: none", "heliograph-reason: invalid"]
+        return ["content-type: application/json", *source], body
+
+    async def _guarded(self, scope: Any, receive: Any, send: Any) -> None:
+        cycle = send.__self__
+        self._answering = asyncio.current_task()
+        if self.scheme != "https":  # the kernel would write clear text past the encryption
+            scope["extensions"] = _EXTENSIONS
+
+        async def extended(message: Any) -> None:
+            kind = message["type"]
+            if kind == ZERO_COPY:
+                await self._send_file(cycle, message)
+            elif kind == SPLICE:
+                await self._splice(cycle, message)
+            else:
+                await send(message)
+
+        try:
+            await self._inner(scope, receive, extended)
+        except StreamBroken as error:
+            log.warning("response cut short", path=scope["path"], reason=str(error))
+            self._end_early(cycle)
+        except ClientGone as error:
+            log.debug("client gone", path=scope["path"], reason=str(error))
+            self._end_early(cycle)
+        except asyncio.CancelledError:
+            if not cycle.disconnected:
+                log.warning("response cut short", path=scope["path"], reason="shutting down")
+                self._end_early(cycle)
+        finally:
+            self._answering = None
+
+    async def _send_file(self, cycle: Any, message: Any) -> None:
+        client = await self._drained(cycle)
+        file, offset, count = message["file"].fileno(), message["offset"], message["count"]
+        self._expect(cycle, count)
+        await self._move(lambda: FileTransfer(client, file, offset, count), message)
+        cycle.expected_content_length -= count
+
+    async def _splice(self, cycle: Any, message: Any) -> None:
+        client = await self._drained(cycle)
+        count = message["count"]
+        self._expect(cycle, count)
+        source, stall_s = message["socket"].fileno(), message["stall_s"]
+        try:
+            await self._move(lambda: SpliceTransfer(client, source, count, stall_s=stall_s), message)
+        finally:
+            cycle.expected_content_length -= message["moved"]
+
+    async def _move(self, begin: Callable[[], Transfer], message: Any) -> None:
+        try:
+            transfer = begin()
+        except OSError as error:
+            raise SourceFailed(str(error)) from error
+        try:
+            await self._pumps.move(transfer)
+        finally:
+            message["moved"] = transfer.moved
+
+    @staticmethod
+    def _expect(cycle: Any, count: int) -> None:
+        if cycle.chunked_encoding or not 0 < count <= cycle.expected_content_length:
+            raise RuntimeError("zero-copy needs a Content-Length that covers it")
+
+    async def _drained(self, cycle: Any) -> int:
+        """The client's socket, once the kernel has all that was written before. Raises `ClientGone`."""
+        if self.transport.get_write_buffer_size():
+            self.transport.set_write_buffer_limits(0)  # now drain() means that nothing is left
+            await self.flow.drain()
+            self.transport.set_write_buffer_limits()
+        if cycle.disconnected:
+            raise ClientGone("disconnected")
+        client: int = self.transport.get_extra_info("socket").fileno()
+        return client
+
+    def _end_early(self, cycle: Any) -> None:
+        cycle.disconnected = True  # uvicorn shall not complete, nor close, this response
+        self._ending = True
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER_S, self.transport.close)
+        else:
+            self.transport.close()  # TLS says goodbye by itself, and reads until the client does
+
+
+def _status_and_date(default_headers: list[tuple[bytes, bytes]]) -> bytes:
+    return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s: %s\r\n" % header for header in default_headers)

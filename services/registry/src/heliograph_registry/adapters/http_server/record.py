@@ -1,0 +1,152 @@
+"""What is known of one request while it is answered: for metrics, the log, the debug page and its trace."""
+
+import time
+from typing import Any
+from urllib.parse import unquote
+
+from heliograph_registry.adapters.http_server.headers import PEER, TRACE, node_named, trace_id_of
+from heliograph_registry.adapters.http_server.targets import target_of
+from heliograph_registry.mirror.domain.reason import Reason
+from heliograph_registry.mirror.domain.source import NOBODY, Source
+from heliograph_registry.mirror.domain.target import (
+    Blob,
+    InvalidTarget,
+    ManifestByDigest,
+    ManifestByTag,
+    Ping,
+    Target,
+)
+from heliograph_shared import telemetry
+
+_KINDS = {Ping: "ping", ManifestByTag: "manifest", ManifestByDigest: "manifest", Blob: "blob"}
+_ROUTES = {
+    Ping: "/v2/",
+    ManifestByTag: "/v2/{name}/manifests/{reference}",
+    ManifestByDigest: "/v2/{name}/manifests/{reference}",
+    Blob: "/v2/{name}/blobs/{digest}",
+}
+_MOST_CHARACTERS = 200  # of a header, within a span
+_SPAN_HEADERS = {b"user-agent": "user_agent.original", PEER: "heliograph.peer"}
+
+
+class RequestRecord:
+    """Middleware makes it, and each `RegistryResponse` fills it in."""
+
+    def __init__(self, scope: Any) -> None:
+        """`scope` is an ASGI scope of type `http`."""
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.from_peer = PEER in self.headers
+        self.status, self.sent_bytes = 0, 0
+        self.source: Source = NOBODY
+        self.reason: Reason | None = None
+        self.began, self.answered_at = time.perf_counter(), 0.0
+        self.trace_id = trace_id_of(self.headers.get(TRACE, b""))
+        self.peers, self.resumed_bytes = 0, 0
+        # Not the scope itself: it holds this record, and a cycle would keep both until a collection.
+        self._raw_path, self._scheme = scope["raw_path"], scope["scheme"]
+        self._target: Target | InvalidTarget | None = None
+
+    def answered(self, status: int, source: Source, reason: Reason | None) -> None:
+        """The answer begins now."""
+        self.status, self.source, self.reason = status, source, reason
+        self.answered_at = time.perf_counter()
+
+    @property
+    def target(self) -> Target | InvalidTarget:
+        """As its route has found; by the path alone for a request that was refused before that."""
+        if self._target is None:
+            self._target = target_of(self.path, self.query)
+        return self._target
+
+    @target.setter
+    def target(self, found: Target) -> None:
+        self._target = found
+
+    @property
+    def kind(self) -> str:
+        """The metric label: `ping`, `manifest`, `blob` or `invalid`."""
+        return _KINDS.get(type(self.target), "invalid")
+
+    @property
+    def peer(self) -> str:
+        """The node whose registry asks, by its own account; empty for any other client."""
+        return node_named(self.headers[PEER]) if self.from_peer else ""
+
+    @property
+    def url(self) -> bytes:
+        """The request's target as it came (RFC 9112 section 3.2.1)."""
+        path: bytes = self._raw_path
+        return path + b"?" + self.query if self.query else path
+
+    @property
+    def registry(self) -> str | None:
+        """The upstream registry, None when the request does not name it."""
+        match self.target:
+            case ManifestByTag(name=name) | ManifestByDigest(name=name) | Blob(name=name):
+                return name.registry
+        return None
+
+    @property
+    def resumes(self) -> int:
+        """How often another peer went on where one had broken off."""
+        return max(0, self.peers - 1)
+
+    @property
+    def outcome(self) -> str:
+        """The metric label of a request that was answered in full."""
+        if self.source != NOBODY:
+            return self.source.kind
+        return "missed" if self.status == 404 else "refused"
+
+    # --- what its span says -------------------------------------------------------------------------
+
+    @property
+    def route(self) -> str:
+        return _ROUTES.get(type(self.target), "")
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """The headers that name the trace it belongs to."""
+        return {
+            name: self.headers[name.encode()].decode("latin-1")
+            for name in telemetry.HEADERS
+            if name.encode() in self.headers
+        }
+
+    @property
+    def first_attributes(self) -> dict[str, str | list[str]]:
+        """The span's attributes at its start."""
+        attributes: dict[str, str | list[str]] = {
+            "http.request.method": self.method,
+            "url.scheme": self._scheme,
+            "url.path": self.path,
+        }
+        if self.route:
+            attributes["http.route"] = self.route
+        if self.query:
+            attributes["url.query"] = self.query.decode("latin-1")
+        for header, name in _SPAN_HEADERS.items():
+            if header in self.headers:
+                attributes[name] = unquote(self.headers[header].decode("latin-1"))[:_MOST_CHARACTERS]
+        if (wanted := self.headers.get(b"range")) is not None:
+            attributes["http.request.header.range"] = [wanted.decode("latin-1")[:_MOST_CHARACTERS]]
+        return attributes
+
+    @property
+    def last_attributes(self) -> dict[str, str | int]:
+        """The span's attributes at its end."""
+        attributes: dict[str, str | int] = {
+            "http.response.status_code": self.status,
+            "heliograph.source": str(self.source),
+            "http.response.body.size": self.sent_bytes,
+        }
+        return attributes | ({"heliograph.reason": self.reason.value} if self.reason else {})
+
+
+def record_of(scope: Any) -> RequestRecord:
+    """The record of the request that this scope belongs to."""
+    record: RequestRecord = scope["state"]["record"]
+    return record

@@ -1,0 +1,202 @@
+"""Connections to peers: addresses are raced (RFC 8305), and what was read to its end is used again."""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from heliograph_registry.mirror.domain.peer import Peer
+from heliograph_registry.mirror.errors import PeerFailed
+from heliograph_registry.mirror.hedging import race
+from heliograph_shared.address import Address
+from heliograph_shared.reloading import Reloading
+
+_CONNECT_TIMEOUT_S = 0.2
+_ADDRESS_STAGGER_S = 0.05
+_RECEIVE_BUFFER_BYTES = 512 << 10
+"""As fast as what the kernel would grow, for a tenth of the memory; only counts when set before connect."""
+_HANDSHAKE_TIMEOUT_S = 0.5
+_TLS_BUFFER_BYTES = 128 << 10
+"""In the kernel; decrypted the same is kept beside it, so both hold less than one does for a plain peer."""
+_IDLE_S = 30.0  # well under what a registry keeps an idle connection for
+_MOST_IDLE = 128
+
+
+class Connection(Protocol):
+    """`reused` when it has carried an answer before: the peer may have closed it meanwhile."""
+
+    address: Address
+    scheme: str
+    reused: bool
+
+    async def send(self, data: bytes) -> None:
+        """Raises `OSError`."""
+        ...
+
+    async def receive(self, most: int) -> bytes:
+        """Empty when the peer has ended it. Raises `OSError`."""
+        ...
+
+    def is_quiet(self) -> bool:
+        """Neither closed by the other side nor, as far as it can be seen, with bytes nobody asked for."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class PlainConnection:
+    scheme = "http"
+
+    def __init__(self, address: Address, connected: socket.socket) -> None:
+        self.address, self.socket = address, connected
+        self.reused = False
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.socket, data)
+
+    async def receive(self, most: int) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self.socket, most)
+
+    def is_quiet(self) -> bool:
+        try:
+            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class TlsConnection:
+    scheme = "https"
+
+    def __init__(self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.address, self._reader, self._writer = address, reader, writer
+        self.reused = False
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive(self, most: int) -> bytes:
+        return await self._reader.read(most)
+
+    def is_quiet(self) -> bool:
+        ended = self._reader.at_eof() or self._reader.exception() is not None
+        return not (ended or self._writer.is_closing())
+
+    def close(self) -> None:
+        self._writer.transport.abort()  # what it still sends nobody waits for
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTls:
+    """`server_name` is what a peer's certificate must name, its address if empty."""
+
+    contexts: Reloading[ssl.SSLContext]
+    server_name: str = ""
+
+
+class Connections:
+    """At most 128 idle ones, each for at most 30 s, the longest idle closed first. With `tls` all use it."""
+
+    def __init__(self, tls: PeerTls | None = None) -> None:
+        self._tls = tls
+        self._idle: deque[tuple[float, str, Connection]] = deque()
+
+    async def take(self, peer: Peer, *, fresh: bool = False) -> Connection:
+        """An idle connection to one of the peer's addresses, else a new one. Raises `PeerFailed`."""
+        if not fresh and (idle := self._take_idle(peer)) is not None:
+            return idle
+        return await race(
+            [partial(_connect, peer, text, self._tls) for text in peer.addresses],
+            stagger_s=_ADDRESS_STAGGER_S,
+            discard=lambda late: late.close(),
+            failures=(PeerFailed,),
+        )
+
+    def give_back(self, connection: Connection) -> None:
+        """For a connection whose last answer has been read in full."""
+        self._close_old()
+        connection.reused = True
+        self._idle.append((time.monotonic(), str(connection.address), connection))
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.popleft()[2].close()
+
+    def _take_idle(self, peer: Peer) -> Connection | None:
+        self._close_old()
+        for entry in reversed(self._idle):
+            if entry[1] in peer.addresses:
+                self._idle.remove(entry)
+                if entry[2].is_quiet():
+                    return entry[2]
+                entry[2].close()
+                return self._take_idle(peer)
+        return None
+
+    def _close_old(self) -> None:
+        oldest = time.monotonic() - _IDLE_S
+        while self._idle and (len(self._idle) >= _MOST_IDLE or self._idle[0][0] < oldest):
+            self._idle.popleft()[2].close()
+
+
+async def _connect(peer: Peer, text: str, tls: PeerTls | None) -> Connection:
+    loop = asyncio.get_running_loop()
+    buffer_bytes = _RECEIVE_BUFFER_BYTES if tls is None else _TLS_BUFFER_BYTES
+    try:
+        address = Address.parse(text)
+        text.encode("ascii")  # it becomes the Host header
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            connected = await race(
+                [partial(_connected, *entry, buffer_bytes=buffer_bytes) for entry in found],
+                stagger_s=_ADDRESS_STAGGER_S,
+                discard=socket.socket.close,
+                failures=(OSError,),
+            )
+        return PlainConnection(address, connected) if tls is None else await _secured(address, connected, tls)
+    except (OSError, ValueError) as error:  # ssl, too, has its own ideas of what names a host
+        raise PeerFailed(peer.node, f"{text}: {str(error) or 'no connection in time'}") from error
+
+
+async def _secured(address: Address, connected: socket.socket, tls: PeerTls) -> TlsConnection:
+    """Owns `connected`. Raises `OSError`, `ssl.SSLError` among them."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(_TLS_BUFFER_BYTES // 2)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    try:
+        async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
+            transport, _ = await loop.create_connection(
+                lambda: protocol,
+                sock=connected,
+                ssl=tls.contexts.current(),
+                server_hostname=tls.server_name or address.host,
+            )
+    except BaseException:
+        connected.close()
+        raise
+    return TlsConnection(address, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+
+async def _connected(
+    family: int, kind: int, protocol: int, _name: str, target: Any, *, buffer_bytes: int
+) -> socket.socket:
+    connecting = socket.socket(family, kind, protocol)
+    try:
+        connecting.setblocking(False)
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        await asyncio.get_running_loop().sock_connect(connecting, target)
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting

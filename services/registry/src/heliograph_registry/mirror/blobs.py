@@ -1,0 +1,253 @@
+"""ManifestCache requests for blobs: this node's, else a peer's as it comes, else a peer's hashed first."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+from opentelemetry import trace
+
+from heliograph_registry.mirror.deadline import deadline
+from heliograph_registry.mirror.domain.peer import Resolution
+from heliograph_registry.mirror.domain.ranges import ByteRange, Span
+from heliograph_registry.mirror.domain.reason import Reason
+from heliograph_registry.mirror.domain.relay_history import RelayHistory, StartedBlobs
+from heliograph_registry.mirror.domain.source import LOCAL, NOBODY, FromPeer, Source
+from heliograph_registry.mirror.domain.target import Blob
+from heliograph_registry.mirror.errors import Busy, NotServed, RangeNotSatisfiable
+from heliograph_registry.mirror.lookahead import Lookahead
+from heliograph_registry.mirror.ordered_ranges import OrderedRange, OrderedRanges
+from heliograph_registry.mirror.peering import Peering, may_have
+from heliograph_registry.mirror.ports import Content, LocalBlob, Spool
+from heliograph_registry.mirror.relay import Body, BrokenBody, LocalBody, Relay
+from heliograph_registry.mirror.transfer_slots import TransferSlots
+from heliograph_registry.mirror.waiting import Waiting
+from heliograph_shared.digest import Digest
+
+log = structlog.get_logger()
+
+_VERIFY_TIMEOUT_S = 60.0
+_MOST_VERIFIED_AT_ONCE = 2
+_LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAnswer:
+    """`partial` when a range was asked for; `body` is None for a HEAD. The caller closes it."""
+
+    span: Span
+    partial: bool
+    source: Source
+    body: Body | None = None
+    closed: Callable[[], None] = lambda: None
+
+    def close(self) -> None:
+        if self.body is not None:
+            self.body.close()
+        self.closed()
+
+
+class Blobs:
+    def __init__(
+        self,
+        content: Content,
+        peering: Peering,
+        lookahead: Lookahead,
+        spool: Spool,
+        waiting: Waiting,
+        *,
+        first_byte_s: float,
+        transfers: int,
+    ) -> None:
+        """`transfers`: how many are sent at once to peers, and as many again to other clients."""
+        self._content, self._peering, self._lookahead, self._spool = content, peering, lookahead, spool
+        self._waiting = waiting
+        self._first_byte_s = first_byte_s
+        self._for_peers, self._for_clients = TransferSlots(transfers), TransferSlots(transfers)
+        self._history, self._started = RelayHistory(time.monotonic), StartedBlobs(time.monotonic)
+        self._ranges = OrderedRanges()
+        self._verifying = asyncio.Semaphore(_MOST_VERIFIED_AT_ONCE)
+
+    def to_clients(self) -> int:
+        """How many blobs are being sent to others than peers."""
+        return self._for_clients.taken
+
+    def to_peers(self) -> int:
+        """How many blobs are being sent to peers."""
+        return self._for_peers.taken
+
+    async def forget_what_arrived(self) -> None:
+        """Without end: what containerd has taken into its store after it was relayed was right."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            for digest in self._history:
+                if not self._content.lacks(digest):
+                    self._history.forget(digest)
+
+    def proven(self, digest: Digest) -> None:
+        """A client of this very process has hashed what it got: to ask again is no sign of wrong bytes."""
+        self._history.forget(digest)
+
+    async def head(self, target: Blob, *, from_peer: bool) -> BlobAnswer:
+        """Raises `NotServed`."""
+        async with deadline(self._first_byte_s):
+            blob = await self._open(target.digest)
+            if blob is not None:
+                blob.close()
+                return BlobAnswer(_span(None, blob.size_bytes), partial=False, source=LOCAL)
+            if from_peer:
+                raise NotServed(Reason.NOT_LOCAL)
+            (resolution,) = await self._peering.resolve([target.digest])
+            size_bytes, node = await self._peering.size_of(target, resolution)
+        return BlobAnswer(_span(None, size_bytes), partial=False, source=FromPeer(node))
+
+    async def get(self, target: Blob, wanted: ByteRange | None, *, from_peer: bool) -> BlobAnswer:
+        """Raises `NotServed`, `RangeNotSatisfiable` or `Busy`."""
+        slots = self._for_peers if from_peer else self._for_clients
+        try:
+            slots.take()
+        except Busy:
+            if from_peer or (nothing := self._owed(target, wanted)) is None:
+                raise
+            return nothing
+        try:
+            if from_peer:
+                answer = await self._from_here(target, wanted)
+            else:
+                answer = await self._from_anywhere(target, wanted)
+        except BaseException:
+            slots.release()
+            raise
+        return replace(answer, closed=slots.release)
+
+    async def _from_here(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
+        async with deadline(self._first_byte_s):
+            local = await self._local(target.digest, wanted)
+        if local is None:
+            raise NotServed(Reason.NOT_LOCAL)
+        return local
+
+    async def _from_anywhere(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
+        try:
+            answer = await self._find(target, wanted)
+        except NotServed:
+            if (nothing := self._owed(target, wanted)) is None:
+                raise
+            return nothing
+        if answer.body is None or not answer.partial:
+            return answer
+        self._started.made(target.digest, answer.span.size_bytes)
+        return replace(answer, body=OrderedRange(answer.body, self._ranges, target.digest, answer.span.first))
+
+    def _owed(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer | None:
+        """A part without a byte, where its blob has begun and so must not be refused; see `Promises`."""
+        size_bytes = self._started.owed(target.digest, wanted) if wanted else None
+        if size_bytes is None:
+            return None
+        span = _span(wanted, size_bytes)
+        body = OrderedRange(BrokenBody(span), self._ranges, target.digest, span.first)
+        return BlobAnswer(span, partial=True, source=NOBODY, body=body)
+
+    async def _find(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
+        async with deadline(self._first_byte_s) as bound:
+            local = await self._local(target.digest, wanted)
+            if local is not None:
+                return local
+            resolution = await self._lookahead.take(target.digest)
+            if resolution is None:
+                resolution = await self._waiting.resolution(target.digest, wanted, bound)
+            if not self._history.is_repeat(target.digest, wanted):
+                return await self._relay(target, wanted, resolution)
+        return await self._verified(target, wanted, resolution)
+
+    async def _relay(self, target: Blob, wanted: ByteRange | None, resolution: Resolution) -> BlobAnswer:
+        peer, stream = await self._peering.open(target, wanted, resolution)
+        relay = Relay(
+            peer,
+            stream,
+            partial(self._peering.resume, target, stream.span, resolution),
+            failed=self._peering.failed,
+            ended=partial(self._relay_ended, target.digest, wanted),
+        )
+        return BlobAnswer(stream.span, wanted is not None, FromPeer(peer.node), relay)
+
+    def _relay_ended(self, digest: Digest, wanted: ByteRange | None, came: dict[str, int]) -> None:
+        self._history.add(digest, wanted, came)
+        for node, size_bytes in came.items():
+            self._peering.fetched(node, size_bytes)
+
+    async def _verified(self, target: Blob, wanted: ByteRange | None, resolution: Resolution) -> BlobAnswer:
+        """Takes longer than a first byte may: the alternative is a pull that fails once more."""
+        suspects = self._history.nodes(target.digest)
+        trace.get_current_span().set_attribute("heliograph.hashed_first", True)
+        log.info("asked for again, hashing it first", digest=target.digest, came_from=sorted(suspects))
+        try:
+            async with asyncio.timeout(_VERIFY_TIMEOUT_S), self._verifying:
+                blob, node = await self._peering.verified(target, resolution, suspects, self._spool)
+        except TimeoutError as error:
+            raise NotServed(Reason.NOT_VERIFIED) from error
+        answer = await _answer(blob, target.digest, wanted, FromPeer(node))
+        if answer is None:
+            raise NotServed(Reason.NOT_VERIFIED)
+        return answer
+
+    async def _local(self, digest: Digest, wanted: ByteRange | None) -> BlobAnswer | None:
+        blob = await self._open(digest)
+        return None if blob is None else await _answer(blob, digest, wanted, LOCAL)
+
+    async def _open(self, digest: Digest) -> LocalBlob | None:
+        blob = await self._content.open(digest)
+        if blob is not None and not may_have(digest, blob.size_bytes):
+            log.warning("local blob is empty", digest=digest)
+            blob.close()
+            return None
+        return blob
+
+
+@asynccontextmanager
+async def open_blobs(
+    content: Content,
+    peering: Peering,
+    lookahead: Lookahead,
+    spool: Spool,
+    waiting: Waiting,
+    *,
+    first_byte_s: float,
+    transfers: int,
+) -> AsyncIterator[Blobs]:
+    """See `Blobs`; watches the content store for as long as it is used."""
+    blobs = Blobs(content, peering, lookahead, spool, waiting, first_byte_s=first_byte_s, transfers=transfers)
+    watching = asyncio.create_task(blobs.forget_what_arrived())
+    try:
+        yield blobs
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def _answer(
+    blob: LocalBlob, digest: Digest, wanted: ByteRange | None, source: Source
+) -> BlobAnswer | None:
+    """None when it cannot be read; unless it is answered, `blob` has been closed."""
+    try:
+        span = _span(wanted, blob.size_bytes)
+        return BlobAnswer(span, wanted is not None, source, await LocalBody.open(blob, span))
+    except OSError as error:
+        log.warning("blob is unreadable", digest=digest, reason=str(error))
+        blob.close()
+        return None
+    except BaseException:
+        blob.close()
+        raise
+
+
+def _span(wanted: ByteRange | None, size_bytes: int) -> Span:
+    if wanted is None:
+        return Span(0, size_bytes - 1, size_bytes)
+    span = wanted.of(size_bytes)
+    if span is None:
+        raise RangeNotSatisfiable(size_bytes)
+    return span

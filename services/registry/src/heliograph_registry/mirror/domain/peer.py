@@ -1,0 +1,55 @@
+"""Peers, and what a router says of them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from heliograph_registry.mirror.domain.reason import Reason
+from heliograph_shared.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A node that holds the content; `addresses` are `host:port`, best first."""
+
+    node: str
+    addresses: tuple[str, ...]
+
+
+class Outcome(StrEnum):
+    FOUND = "found"
+    NOT_FOUND = "not-found"
+    NOT_SYNCED = "not-synced"
+    GO_UPSTREAM = "go-upstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """`size_bytes` is 0 where the router does not know it; `peers` are best first."""
+
+    outcome: Outcome
+    digest: Digest | None = None
+    size_bytes: int = 0
+    peers: tuple[Peer, ...] = ()
+
+    @property
+    def why_none(self) -> Reason:
+        """What to say where no peer can be asked."""
+        match self.outcome:
+            case Outcome.FOUND | Outcome.NOT_FOUND:
+                return Reason.NOT_FOUND
+            case Outcome.NOT_SYNCED:
+                return Reason.RESOLVER_UNAVAILABLE
+            case Outcome.GO_UPSTREAM:
+                return Reason.GO_UPSTREAM
+        assert_never(self.outcome)
+
+
+def others(peers: tuple[Peer, ...], own_node: str, own_addresses: frozenset[str]) -> tuple[Peer, ...]:
+    """The peers that are not this node, each without addresses of this node."""
+    reachable = (
+        Peer(peer.node, tuple(address for address in peer.addresses if address not in own_addresses))
+        for peer in peers
+        if peer.node != own_node
+    )
+    return tuple(peer for peer in reachable if peer.addresses)

@@ -1,0 +1,31 @@
+"""Why a request was not served: the values of `Heliograph-Reason`, of a metric's label and of the log."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """`docs/reasons.md` explains each to an operator."""
+
+    BUSY = "busy"
+    FILTERED = "filtered"
+    GO_UPSTREAM = "go-upstream"
+    INVALID = "invalid"
+    NO_REGISTRY = "no-registry"
+    NOT_A_MANIFEST = "not-a-manifest"
+    NOT_FOUND = "not-found"
+    NOT_LOCAL = "not-local"
+    NOT_VERIFIED = "not-verified"
+    PEERS_FAILED = "peers-failed"
+    RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
+    READ_ONLY = "read-only"
+    RESOLVER_UNAVAILABLE = "resolver-unavailable"
+    TIMEOUT = "timeout"
+    UNAUTHORIZED = "unauthorized"
+
+    @property
+    def ordinary(self) -> bool:
+        """True for a miss that a healthy cluster has every day: containerd goes upstream, as it should."""
+        return self in _ORDINARY
+
+
+_ORDINARY = frozenset({Reason.NOT_FOUND, Reason.NOT_LOCAL, Reason.GO_UPSTREAM, Reason.FILTERED})

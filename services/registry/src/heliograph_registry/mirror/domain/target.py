@@ -1,0 +1,109 @@
+"""What a request asks for, by its path (OCI distribution spec v1.1: end-1, end-2, end-3)."""
+
+from dataclasses import dataclass
+
+from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
+from heliograph_shared.filters import InvalidFilter, registry_of
+from heliograph_shared.reference import is_repository, is_tag, names_a_registry
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """`/v2/`, which asks whether this is a registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A repository; `registry` is None when the request does not name one."""
+
+    registry: str | None
+    repository: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestByTag:
+    name: Name
+    tag: str
+
+    @property
+    def tag_reference(self) -> str | None:
+        """`registry/repository:tag`, None when the registry is unknown."""
+        return f"{self.name.registry}/{self.name.repository}:{self.tag}" if self.name.registry else None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestByDigest:
+    name: Name
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    name: Name
+    digest: Digest
+
+
+Target = Ping | ManifestByTag | ManifestByDigest | Blob
+
+
+class InvalidTarget(ValueError):
+    """`status` and `code` make up the answer (distribution-spec v1.1, "Error Codes")."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+def parse_target(path: str, namespace: str | None) -> Target:
+    """`path` is percent-decoded; `namespace` is the `ns` parameter in which containerd names the registry.
+
+    Raises `InvalidTarget`.
+    """
+    if path in {"/v2", "/v2/"}:
+        return Ping()
+    parts = path.split("/")
+    if len(parts) < 5 or parts[:2] != ["", "v2"] or parts[-2] not in {"manifests", "blobs"}:
+        raise InvalidTarget(404, "UNSUPPORTED", "only /v2/, manifests and blobs are served here")
+    name, reference = "/".join(parts[2:-2]), parts[-1]
+    if parts[-2] == "manifests":
+        return manifest_target(name, reference, namespace)
+    return blob_target(name, reference, namespace)
+
+
+def manifest_target(name: str, reference: str, namespace: str | None) -> ManifestByTag | ManifestByDigest:
+    """`reference` is a tag or a digest; the rest as for `parse_target`."""
+    named = _name(name, namespace)
+    if ":" in reference:
+        return ManifestByDigest(named, _digest(reference))
+    if not is_tag(reference):
+        raise InvalidTarget(404, "MANIFEST_UNKNOWN", "not a tag")
+    return ManifestByTag(named, reference)
+
+
+def blob_target(name: str, digest: str, namespace: str | None) -> Blob:
+    """As for `parse_target`."""
+    return Blob(_name(name, namespace), _digest(digest))
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return parse_digest(text)
+    except InvalidDigest as error:
+        raise InvalidTarget(400, "DIGEST_INVALID", "not a digest") from error
+
+
+def _name(text: str, namespace: str | None) -> Name:
+    """Without `namespace`, a first component that looks like a host is the registry.
+
+    CRI-O, Podman and skopeo address a mirror like that.
+    """
+    registry, components = namespace, text.split("/")
+    if registry is None and len(components) > 1 and names_a_registry(components[0]):
+        registry, *components = components
+    repository = "/".join(components)
+    if not is_repository(repository):
+        raise InvalidTarget(400, "NAME_INVALID", "not a repository name")
+    try:
+        return Name(registry_of(registry) if registry is not None else None, repository)
+    except InvalidFilter as error:
+        raise InvalidTarget(400, "NAME_INVALID", "ns is not a registry") from error

@@ -1,0 +1,249 @@
+"""Asks peers: whom first, how long to wait before the next, and what to remember of each."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from heliograph_registry.mirror.domain.latency import RecentLatency
+from heliograph_registry.mirror.domain.manifest import MAX_MANIFEST_BYTES, Manifest, NotAManifest, verified
+from heliograph_registry.mirror.domain.peer import Peer, Resolution, others
+from heliograph_registry.mirror.domain.ranges import ByteRange, Span
+from heliograph_registry.mirror.domain.reason import Reason
+from heliograph_registry.mirror.domain.reputation import Reputation
+from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest
+from heliograph_registry.mirror.errors import NotServed, PeerFailed, RangeNotSatisfiable, ResolverUnavailable
+from heliograph_registry.mirror.hedging import race
+from heliograph_registry.mirror.ports import LocalBlob, NodeFacts, Peers, PeerStream, Resolver, Spool
+from heliograph_shared.digest import Digest, algorithm_of, digest_of
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_ANOTHER_PEER_S = 2.0
+_MOST_FAILURES = 2  # of one peer within one transfer
+_STAGGER_S, _LEAST_STAGGER_S, _MOST_STAGGER_S = 0.05, 0.01, 0.1
+
+
+class Peering:
+    def __init__(
+        self,
+        *,
+        node: str,
+        facts: NodeFacts,
+        resolver: Resolver,
+        peers: Peers,
+        attempts: int,
+        resolve_timeout_s: float,
+        fetched: Callable[[str, int], None] = lambda _node, _size: None,
+    ) -> None:
+        """`attempts`: how many peers are tried for one request; `fetched` is told what came from whom."""
+        self.fetched = fetched
+        self._node, self._facts, self._resolver, self._peers = node, facts, resolver, peers
+        self._attempts, self._resolve_timeout_s = attempts, resolve_timeout_s
+        self._reputation = Reputation()
+        self._latency = RecentLatency(unknown_s=_STAGGER_S, least_s=_LEAST_STAGGER_S, most_s=_MOST_STAGGER_S)
+
+    async def resolve(
+        self, keys: Sequence[Digest | str], failed: Sequence[str] = (), *, wait_s: float = 0
+    ) -> list[Resolution]:
+        """Who holds what, of others than the nodes that failed where there are any. Raises `NotServed`.
+
+        With `wait_s` it may take that much longer until somebody holds a single digest.
+        """
+        last = dict.fromkeys([*failed, *self._reputation.last(time.monotonic())])
+        try:
+            return await self._resolver.resolve(
+                keys, timeout_s=self._resolve_timeout_s, failed=last, wait_s=wait_s
+            )
+        except ResolverUnavailable as error:
+            if error.asked:
+                log.warning("no router answered", keys=len(keys), first=keys[0], reason=error.reason)
+            raise NotServed(Reason.RESOLVER_UNAVAILABLE) from error
+
+    async def manifest(self, target: ManifestByDigest, resolution: Resolution) -> tuple[Manifest, str]:
+        """The manifest, verified in full, and the node it came from. Raises `NotServed`."""
+
+        async def attempt(peer: Peer) -> tuple[Manifest, str]:
+            stream = await self._peers.fetch(peer, target, None)
+            try:
+                if stream.span.size_bytes > MAX_MANIFEST_BYTES:
+                    raise PeerFailed(peer.node, "larger than a manifest may be")
+                body = bytearray()
+                while chunk := await stream.read():
+                    body += chunk
+                self.fetched(peer.node, len(body))
+                return verified(target.digest, bytes(body)), peer.node
+            except NotAManifest as error:
+                self._reputation.sent_wrong_bytes(peer.node, time.monotonic())
+                raise PeerFailed(peer.node, str(error)) from error
+            finally:
+                stream.close()
+
+        return await self._race(resolution, attempt, discard=lambda _: None)
+
+    async def size_of(self, target: Blob, resolution: Resolution) -> tuple[int, str]:
+        """The blob's size, and who says so. Raises `NotServed`."""
+
+        async def attempt(peer: Peer) -> tuple[int, str]:
+            size_bytes = await self._peers.size_of(peer, target)
+            _check_size(peer, target, size_bytes, resolution)
+            return size_bytes, peer.node
+
+        return await self._race(resolution, attempt, discard=lambda _: None)
+
+    async def open(
+        self, target: Blob, wanted: ByteRange | None, resolution: Resolution
+    ) -> tuple[Peer, PeerStream]:
+        """A stream of the range with its first bytes in hand. Raises `NotServed` or `RangeNotSatisfiable`."""
+
+        async def attempt(peer: Peer) -> tuple[Peer, PeerStream]:
+            try:
+                stream = await self._peers.fetch(peer, target, wanted)
+            except RangeNotSatisfiable as error:
+                _check_size(peer, target, error.size_bytes, resolution)
+                raise
+            try:
+                _check_size(peer, target, stream.span.size_bytes, resolution)
+            except PeerFailed:
+                stream.close()
+                raise
+            return peer, stream
+
+        return await self._race(resolution, attempt, discard=lambda late: late[1].close())
+
+    async def resume(
+        self, target: Blob, span: Span, resolution: Resolution, offset: int, failed: tuple[Peer, ...]
+    ) -> tuple[Peer, PeerStream]:
+        """The rest of `span` from `offset` on: from a peer not tried yet, else from whom the router names.
+
+        One that has failed once may have come back, and is asked last; one that failed twice is not asked.
+        Raises `NotServed`, `RangeNotSatisfiable` or `TimeoutError`.
+        """
+        wanted = ByteRange(offset, span.last)
+        failures = Counter(peer.node for peer in failed)
+        known = replace(resolution, size_bytes=span.size_bytes)
+        untried = tuple(peer for peer in resolution.peers if not failures[peer.node])
+        if untried:
+            with suppress(NotServed, TimeoutError):
+                async with asyncio.timeout(_ANOTHER_PEER_S):
+                    return await self.open(target, wanted, replace(known, peers=untried))
+            failures.update(peer.node for peer in untried)
+        async with asyncio.timeout(_ANOTHER_PEER_S):
+            (anew,) = await self.resolve([target.digest], sorted(failures))
+            left = (peer for peer in anew.peers if failures[peer.node] < _MOST_FAILURES)
+            ordered = tuple(sorted(left, key=lambda peer: failures[peer.node]))
+            return await self.open(target, wanted, replace(known, peers=ordered))
+
+    async def verified(
+        self, target: Blob, resolution: Resolution, suspects: frozenset[str], spool: Spool
+    ) -> tuple[LocalBlob, str]:
+        """The whole blob, hashed, and its node; `suspects` are asked last. Raises `NotServed`."""
+        peers = sorted(self._candidates(resolution), key=lambda peer: peer.node in suspects)
+        for peer in peers:
+            alone = replace(resolution, peers=(peer,))
+            try:
+                async with asyncio.timeout(_ANOTHER_PEER_S):
+                    _, stream = await self.open(target, None, alone)
+            except (NotServed, TimeoutError):
+                continue
+            try:
+                blob = await spool.verified(target.digest, stream.span.size_bytes, _pieces(stream))
+            except PeerFailed as error:
+                self.failed(error)
+            except OSError as error:
+                log.warning("cannot hash a blob before it is served", digest=target.digest, reason=str(error))
+                break
+            else:
+                self.fetched(peer.node, stream.span.size_bytes)
+                if blob is not None:
+                    return blob, peer.node
+                log.warning(
+                    "peer sent wrong bytes, it is asked last now", peer=peer.node, digest=target.digest
+                )
+                self._reputation.sent_wrong_bytes(peer.node, time.monotonic())
+            finally:
+                stream.close()
+        raise NotServed(Reason.NOT_VERIFIED)
+
+    def failed(self, error: PeerFailed) -> None:
+        """A peer did not deliver: others are asked first for a while, unless it is well."""
+        if not error.healthy:
+            self._reputation.failed(error.peer, time.monotonic())
+
+    def order(self, resolution: Resolution) -> tuple[Peer, ...]:
+        """Those that would be asked for it, the first first; only so many as there are attempts are tried."""
+        peers = others(resolution.peers, self._node, self._facts.addresses)
+        return self._reputation.order(peers, time.monotonic())
+
+    def asked_last(self) -> dict[str, float]:
+        """Nodes that did not deliver or sent wrong bytes, and for how many seconds more that counts."""
+        return self._reputation.left_s(time.monotonic())
+
+    def _candidates(self, resolution: Resolution) -> tuple[Peer, ...]:
+        peers = self.order(resolution)
+        if not peers:
+            raise NotServed(resolution.why_none)
+        return peers
+
+    async def _race(
+        self,
+        resolution: Resolution,
+        attempt: Callable[[Peer], Awaitable[T]],
+        *,
+        discard: Callable[[T], None],
+    ) -> T:
+        peers = self._candidates(resolution)[: self._attempts]
+        try:
+            return await race(
+                [partial(self._timed, attempt, peer) for peer in peers],
+                stagger_s=self._latency.p90_s,
+                discard=discard,
+                failures=(PeerFailed,),
+            )
+        except PeerFailed as error:
+            log.info("no peer delivered", peers=[peer.node for peer in peers], last=str(error))
+            raise NotServed(Reason.PEERS_FAILED) from error
+
+    async def _timed(self, attempt: Callable[[Peer], Awaitable[T]], peer: Peer) -> T:
+        began = time.monotonic()
+        try:
+            result = await attempt(peer)
+        except PeerFailed as error:
+            self.failed(error)
+            raise
+        except asyncio.CancelledError:
+            if time.monotonic() - began >= _MOST_STAGGER_S:  # given up, and slow enough to be to blame
+                self._reputation.failed(peer.node, time.monotonic())
+            raise
+        now = time.monotonic()
+        self._latency.took(now - began)
+        self._reputation.delivered(peer.node, now)
+        return result
+
+
+async def _pieces(stream: PeerStream) -> AsyncIterator[bytes]:
+    while piece := await stream.read():
+        yield piece
+
+
+def may_have(digest: Digest, size_bytes: int, known_bytes: int = 0) -> bool:
+    """Whether content may be of that size: what the router knows (0: nothing), and never empty by mistake.
+
+    A crash leaves empty files, and containerd fails a pull whose answer ends without a byte.
+    """
+    if size_bytes == 0:
+        return digest == digest_of(b"", algorithm_of(digest))
+    return known_bytes in {0, size_bytes}
+
+
+def _check_size(peer: Peer, target: Blob, size_bytes: int, resolution: Resolution) -> None:
+    if not may_have(target.digest, size_bytes, resolution.size_bytes):
+        raise PeerFailed(peer.node, f"has {size_bytes} bytes of it")
