@@ -8,7 +8,7 @@ folder=$1/passwords
 umask 077
 mkdir "$folder" || { echo "$0: nothing changed, already there: $folder" >&2; exit 1; }
 
-# A letter first, then letters and digits only, as NATS reads these files too: docs/adr/0020-passwords-of-the-bus.md.
+# A letter first, then letters and digits only, as NATS reads these files too: docs/adr/0020-bus-passwords.md.
 random() {
     printf 'p%s' "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"
 }

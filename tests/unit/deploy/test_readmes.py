@@ -112,7 +112,7 @@ def test_the_certificates_that_are_shown_are_those_that_are_mounted() -> None:
 @pytest.mark.parametrize("mix", [*MIXES, ("k3s", "jaeger"), ("talos", "jaeger", "tls")], ids="+".join)
 def test_the_uninstalls_first_command_turns_the_configurator(mix: tuple[str, ...], tmp_path: Path) -> None:
     """By the real kubectl, on whatever was applied; only that it works on a file, in place of a cluster."""
-    first, second = commands("Taking it away")
+    first, second = commands("Uninstall")
     assert second == "kubectl delete -k deploy/overlays/default"
     applied, kubectl = tmp_path / "applied.json", tmp_path / "kubectl"
     applied.write_text(json.dumps(of_kind("DaemonSet", mixed(*without(mix, "cleanup")))["heliograph-node"]))
