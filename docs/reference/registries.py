@@ -1,4 +1,4 @@
-"""The metrics of every service, as its own process would show them when it has just started."""
+"""The metrics of every service, as its own process exposes them right after its start."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -23,7 +23,7 @@ COUNTING = (*SERVICES, EVERY_SERVICE)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric; `name` as queries spell it, of a histogram without `_bucket`, `_sum` or `_count`."""
+    """A metric. `name` is as in queries, for a histogram without `_bucket`, `_sum` or `_count`."""
 
     name: str
     kind: str
@@ -32,7 +32,7 @@ class Family:
 
     @property
     def samples(self) -> dict[str, frozenset[str]]:
-        """The series that it makes, with their labels."""
+        """Its series, with their labels."""
         labels = frozenset(self.labels)
         if self.kind != "histogram":
             return {self.name: labels}
@@ -41,7 +41,7 @@ class Family:
 
 
 def families(service: str) -> list[Family]:
-    """What it counts, of its own; what Python and its process tell of themselves is left out."""
+    """The service's own metrics, without those of Python and of its process."""
     found = {family.name: family for collector in _collectors(service) for family in _families(collector)}
     return [family for name, family in found.items() if name.startswith("heliograph_")]
 
@@ -58,7 +58,7 @@ def _collectors(service: str) -> Iterator[Collector]:
     module = import_module(name)
     if made := getattr(module, f"{service.title()}Metrics", None) or getattr(module, "Metrics", None):
         yield from _registered(service, made())
-    else:  # those of prometheus_client's own registry, which is one for all in this process
+    else:  # in prometheus_client's default registry, which this process shares between all services
         yield from (value for value in vars(module).values() if isinstance(value, MetricWrapperBase))
 
 
@@ -67,13 +67,13 @@ def _registered(service: str, metrics: Any) -> Iterator[Collector]:
         nothing = Totals(*(0 for _ in fields(Totals)))
         metrics.follow(State(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
     registry: CollectorRegistry = metrics.collected
-    yield from registry._collector_to_names  # noqa: SLF001 - no public name for what is registered
+    yield from registry._collector_to_names  # noqa: SLF001 - no public way to list the collectors
 
 
 def _families(collector: Collector) -> Iterator[Family]:
     for metric in collector.collect():
         suffix = "_total" if metric.type == "counter" else ""
-        # Without samples there is no public way to the labels; a collector's own families know theirs.
+        # No public API gives the labels of a metric without samples; families of custom collectors have them.
         known_by: Any = collector if isinstance(collector, MetricWrapperBase) else metric
         labels = getattr(known_by, "_labelnames", ())
         yield Family(metric.name + suffix, metric.type, tuple(labels), metric.documentation)
