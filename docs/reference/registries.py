@@ -1,19 +1,19 @@
-"""The metrics of every service, as its own process exposes them right after its start."""
+"""The metrics of every service, as its own process would show them when it has just started."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from heliograph_router.adapters.metrics import State
+from heliograph_configurator.adapters.metrics import ConfiguratorMetrics
+from heliograph_indexer.adapters.metrics import IndexerMetrics
+from heliograph_registry.adapters.metrics import RegistryMetrics
+from heliograph_router.adapters.metrics import MetricSources, RouterMetrics
 from heliograph_router.domain.cluster import Totals
 from heliograph_shared.admin import OF_ALL_SERVICES
-from heliograph_shared.board import doctor_findings
 
 SERVICES = ("registry", "router", "indexer", "configurator")
 EVERY_SERVICE = "every service"
@@ -47,27 +47,27 @@ def families(service: str) -> list[Family]:
 
 
 def _collectors(service: str) -> Iterator[Collector]:
-    if service == EVERY_SERVICE:
-        yield from OF_ALL_SERVICES._collector_to_names  # noqa: SLF001 - as below
-        return
-    name = f"heliograph_{service}.adapters.metrics"
-    if find_spec(name) is None:
-        return
-    if service in EXAMINING:
-        yield doctor_findings
-    module = import_module(name)
-    if made := getattr(module, f"{service.title()}Metrics", None) or getattr(module, "Metrics", None):
-        yield from _registered(service, made())
-    else:  # in prometheus_client's default registry, which this process shares between all services
-        yield from (value for value in vars(module).values() if isinstance(value, MetricWrapperBase))
+    registry = OF_ALL_SERVICES if service == EVERY_SERVICE else _METRICS[service]().collected
+    yield from registry._collector_to_names  # noqa: SLF001 - no public name for what is registered
 
 
-def _registered(service: str, metrics: Any) -> Iterator[Collector]:
-    if service == "router":
-        nothing = Totals(*(0 for _ in fields(Totals)))
-        metrics.follow(State(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
-    registry: CollectorRegistry = metrics.collected
-    yield from registry._collector_to_names  # noqa: SLF001 - no public way to list the collectors
+def _router() -> RouterMetrics:
+    metrics, nothing = RouterMetrics(), Totals(*(0 for _ in fields(Totals)))
+    metrics.read_from(MetricSources(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
+    return metrics
+
+
+class _HasMetrics(Protocol):
+    @property
+    def collected(self) -> CollectorRegistry: ...
+
+
+_METRICS: Mapping[str, Callable[[], _HasMetrics]] = {
+    "registry": RegistryMetrics,
+    "router": _router,
+    "indexer": IndexerMetrics,
+    "configurator": ConfiguratorMetrics,
+}
 
 
 def _families(collector: Collector) -> Iterator[Family]:
