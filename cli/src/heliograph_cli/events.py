@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 
 from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import Unreachable
-from heliograph_cli.render import plain, short, size
+from heliograph_cli.render import plain, short
 from heliograph_shared import bus, subjects
 from heliograph_shared.bus_client import Client
 from heliograph_shared.events import (
@@ -28,6 +28,7 @@ from heliograph_shared.events import (
     decode,
     type_of,
 )
+from heliograph_shared.formatting import size
 
 _CONNECT_TIMEOUT_S = 5.0
 _SHOWN_TAGS, _SHOWN_TROUBLES = 3, 3

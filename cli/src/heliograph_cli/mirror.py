@@ -12,9 +12,9 @@ import httpx
 
 from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import PullFailed, Unreachable
-from heliograph_cli.image import MANIFEST_TYPES, MAX_MANIFEST_BYTES, Descriptor
 from heliograph_shared import telemetry
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
+from heliograph_shared.image import MANIFEST_TYPES, MAX_MANIFEST_BYTES, ImagePart
 from heliograph_shared.reference import Reference
 
 _RESUMES = 2
@@ -57,7 +57,7 @@ class Mirror:
         except httpx.TransportError as error:
             raise PullFailed(name, _reason(error)) from error
 
-    async def blob(self, reference: Reference, blob: Descriptor, write: Write) -> str:
+    async def blob(self, reference: Reference, blob: ImagePart, write: Write) -> str:
         """Hand over exactly `blob.size_bytes` unverified bytes in order; gives their source.
 
         A body that ends early is resumed where it ended, twice at most. Raises `PullFailed`.

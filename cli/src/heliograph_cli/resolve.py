@@ -4,9 +4,10 @@ from rich.console import Console
 
 from heliograph_cli.credentials import Tls
 from heliograph_cli.errors import NotAnswered
-from heliograph_cli.render import grid, plain, size
+from heliograph_cli.render import grid, plain
 from heliograph_cli.router import open_router
 from heliograph_shared.digest import InvalidDigest, parse_digest
+from heliograph_shared.formatting import size
 from heliograph_shared.reference import parse_reference
 from heliograph_shared.rpc import resolver_pb2 as pb
 

@@ -15,14 +15,15 @@ from rich.text import Text
 
 from heliograph_cli.credentials import authorization_of
 from heliograph_cli.errors import NotAnswered, UnusableLayout
-from heliograph_cli.image import Descriptor
 from heliograph_cli.layout import Layout, usable
 from heliograph_cli.local_cluster import Containerd, LocalCluster, Node, Store, plan, run_cluster
 from heliograph_cli.ports import Ports
 from heliograph_cli.pull import Pulled, pull
-from heliograph_cli.render import bars, plain, pulled_table, size
+from heliograph_cli.render import bars, plain, pulled_table
 from heliograph_cli.router import Router, open_router
 from heliograph_cli.sample_image import write_sample_image
+from heliograph_shared.formatting import size
+from heliograph_shared.image import Descriptor
 from heliograph_shared.reference import parse_reference
 from heliograph_shared.rpc import resolver_pb2 as pb
 
