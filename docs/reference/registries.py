@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from heliograph_router.adapters.metrics import State
 from heliograph_router.domain.cluster import Totals
 from heliograph_shared.admin import OF_ALL_SERVICES
-from heliograph_shared.board import doctor_findings
+from heliograph_shared.findings_publisher import doctor_findings
 
 SERVICES = ("registry", "router", "indexer", "configurator")
 EVERY_SERVICE = "every service"

@@ -20,22 +20,22 @@ _FIRST_BYTE_TIMEOUT_MS = "2000"  # patient: there is no upstream that could answ
 
 
 @dataclass(frozen=True, slots=True)
-class Containerd:
+class ContainerdStore:
     """A real containerd: its socket, and the directory that holds its `blobs/`."""
 
     socket: Path
     content: Path
 
 
-Store = Layout | Containerd
+NodeStore = Layout | ContainerdStore
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class LocalNode:
     """`registry` is the address `host:port` that mirrors for this node, `debug` that of its admin port."""
 
     name: str
-    store: Store
+    store: NodeStore
     registry: str
     debug: str
 
@@ -52,13 +52,13 @@ class Node:
 class LocalCluster:
     nats_url: str
     router: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[LocalNode, ...]
     bus: Program
     services: tuple[Program, ...]
 
 
 def plan(
-    directory: Path, stores: Sequence[Store], ports: Ports, *, basic_auth_file: Path | None = None
+    directory: Path, stores: Sequence[NodeStore], ports: Ports, *, basic_auth_file: Path | None = None
 ) -> LocalCluster:
     """A node for each of `stores`, named `node-1` and so on; nothing is started yet. Raises `Failure`."""
     basic_auth = {"HELIOGRAPH_BASIC_AUTH_FILE": str(basic_auth_file)} if basic_auth_file else {}
@@ -79,7 +79,7 @@ def plan(
     nodes = []
     for number, store in enumerate(stores, start=1):
         registry, registry_admin, indexer_admin = (f"{HOST}:{ports.take()}" for _ in range(3))
-        node = Node(f"node-{number}", store, registry, registry_admin)
+        node = LocalNode(f"node-{number}", store, registry, registry_admin)
         services += _node_services(node, directory, nats_url, router, indexer_admin, basic_auth)
         nodes.append(node)
     return LocalCluster(nats_url, router, tuple(nodes), bus, tuple(services))
@@ -93,7 +93,7 @@ async def run_cluster(cluster: LocalCluster, logs: Path) -> AsyncIterator[None]:
 
 
 def _node_services(
-    node: Node,
+    node: LocalNode,
     directory: Path,
     nats_url: str,
     router: str,
@@ -103,7 +103,7 @@ def _node_services(
     match node.store:
         case Layout(path=content):
             store = {"HELIOGRAPH_CONTENT_STORE": "oci-layout", "HELIOGRAPH_CONTENT_PATH": str(content)}
-        case Containerd(socket=socket, content=content):
+        case ContainerdStore(socket=socket, content=content):
             store = {
                 "HELIOGRAPH_CONTENT_STORE": "containerd",
                 "HELIOGRAPH_CONTAINERD_SOCKET": str(socket),

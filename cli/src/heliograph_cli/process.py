@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from heliograph_cli import tether
+from heliograph_cli import die_with_parent
 from heliograph_cli.errors import Failure, NotReady, ProcessEnded
 from heliograph_cli.layout import usable
 
@@ -47,7 +47,7 @@ class Child:
         path = logs / f"{program.name.replace(' ', '-')}.log"
         with usable(path), path.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid())),
+                *(sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())),
                 *program.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

@@ -16,11 +16,18 @@ from rich.text import Text
 from heliograph_cli.credentials import authorization_of
 from heliograph_cli.errors import NotAnswered, UnusableLayout
 from heliograph_cli.layout import Layout, usable
-from heliograph_cli.local_cluster import Containerd, LocalCluster, Node, Store, plan, run_cluster
+from heliograph_cli.local_cluster import (
+    ContainerdStore,
+    LocalCluster,
+    LocalNode,
+    NodeStore,
+    plan,
+    run_cluster,
+)
 from heliograph_cli.ports import Ports
 from heliograph_cli.pull import Pulled, pull
 from heliograph_cli.render import bars, plain, pulled_table
-from heliograph_cli.router import Router, open_router
+from heliograph_cli.router import RouterClient, open_router
 from heliograph_cli.sample_image import write_sample_image
 from heliograph_shared.formatting import size
 from heliograph_shared.image import Descriptor
@@ -33,21 +40,21 @@ _KEYS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class UpOptions:
     """`image` is an OCI layout, `directory` where the stores are kept; without them they are made up.
 
     With `basic_auth_file` the registries want a user and password.
     """
 
     nodes: int
-    containerds: Sequence[Containerd]
+    containerds: Sequence[ContainerdStore]
     image: Path | None
     directory: Path | None
     once: bool
     basic_auth_file: Path | None = None
 
 
-async def up(options: Options, console: Console) -> None:
+async def up(options: UpOptions, console: Console) -> None:
     """Returns after the table with `once`, else stays until cancelled. Raises `Failure`s, in groups."""
     if options.image is not None:
         _named_images(options.image)  # before anything is started in vain
@@ -55,7 +62,7 @@ async def up(options: Options, console: Console) -> None:
         layouts = [Layout(directory / f"node-{number}") for number in range(1, options.nodes + 1)]
         for layout in layouts:
             layout.create()
-        stores: list[Store] = [*layouts, *options.containerds]
+        stores: list[NodeStore] = [*layouts, *options.containerds]
         cluster = plan(directory, stores, ports, basic_auth_file=options.basic_auth_file)
         logs = directory / "logs"
         with usable(logs):
@@ -71,7 +78,11 @@ async def up(options: Options, console: Console) -> None:
 
 
 async def _show(
-    cluster: LocalCluster, layouts: Sequence[Layout], options: Options, router: Router, console: Console
+    cluster: LocalCluster,
+    layouts: Sequence[Layout],
+    options: UpOptions,
+    router: RouterClient,
+    console: Console,
 ) -> Mapping[str, Descriptor]:
     first, second, *others = cluster.nodes
     images = await asyncio.to_thread(_seed, layouts[0], options.image)
@@ -104,7 +115,7 @@ def _seed(layout: Layout, image: Path | None) -> Mapping[str, Descriptor]:
     return write_sample_image(layout) if image is None else layout.adopt(_named_images(image))
 
 
-async def _announced(router: Router, keys: Sequence[str], *, by: Node) -> float:
+async def _announced(router: RouterClient, keys: Sequence[str], *, by: LocalNode) -> float:
     """Seconds until the router answers every key with the node `by`. Raises `NotAnswered` after 30."""
     began = time.monotonic()
     for begin in range(0, len(keys), _KEYS_AT_ONCE):
@@ -120,7 +131,7 @@ async def _announced(router: Router, keys: Sequence[str], *, by: Node) -> float:
     return time.monotonic() - began
 
 
-async def _pull(name: str, node: Node, layout: Layout, console: Console, authorization: str) -> Pulled:
+async def _pull(name: str, node: LocalNode, layout: Layout, console: Console, authorization: str) -> Pulled:
     with bars(console) as watcher:
         return await pull(parse_reference(name), node.url, layout, watcher, authorization=authorization)
 
@@ -151,7 +162,7 @@ def _say_what_to_try(
         f"  {heliograph} events --nats {cluster.nats_url}",
     ]
     for node in cluster.nodes:
-        if isinstance(node.store, Containerd):
+        if isinstance(node.store, ContainerdStore):
             lines += [
                 "",
                 f"to let {node.store.socket} pull through {node.name}:",

@@ -20,7 +20,7 @@ from heliograph_configurator.service import Configurator, Outcome
 from heliograph_configurator.settings import Settings
 from heliograph_configurator.watch import Watch
 from heliograph_shared.admin import admin_app
-from heliograph_shared.board import Board
+from heliograph_shared.findings_publisher import FindingsPublisher
 from heliograph_shared.http import serve_http
 from heliograph_shared.readyz import Readyz
 from heliograph_shared.runtime import background, bind
@@ -52,10 +52,10 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
         report=metrics.report,
     )
     folders = partial(_watched_folders, settings.registry_config_path, secrets)
-    board = Board(Check)
+    publisher = FindingsPublisher(Check)
     admin = admin_app(watched.unready_reason)
-    admin.routes.append(board.route())
-    examined = board.keep_examined(partial(asyncio.to_thread, examine, settings))
+    admin.routes.append(publisher.route())
+    examined = publisher.keep_examined(partial(asyncio.to_thread, examine, settings))
     async with (
         serve_http(admin, bind(settings.admin_listen)),
         background(watched.run(), follow(folders, watched.hint), examined),
