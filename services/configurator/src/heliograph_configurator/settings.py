@@ -2,10 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from heliograph_configurator.domain.registry import ConflictingRegistries, Registry, unique
 from heliograph_shared.address import Address, ListenAddress
@@ -13,20 +12,15 @@ from heliograph_shared.filters import ImageFilter
 from heliograph_shared.settings import (
     CommaList,
     MirroredRegistries,
+    OptionalFile,
+    OptionalHttpUrl,
     RegistryFilters,
     ServiceSettings,
-    has_usable_port,
+    TlsKeyFile,
 )
 
 # Of what Go's time.ParseDuration takes, as much as makes sense here.
 _duration = re.compile(r"(?:[0-9]{1,6}(?:\.[0-9]{1,6})?(?:ms|s|m))+").fullmatch
-
-
-def _none_if_empty(value: object) -> object:
-    return None if value == "" else value
-
-
-_OptionalFile = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 
 
 class Settings(ServiceSettings):
@@ -50,24 +44,22 @@ class Settings(ServiceSettings):
         description="how long containerd tries to connect to a mirror, such as 200ms; "
         "2.0.7 and newer heed it; empty: 30 s",
     )
-    basic_auth_file: _OptionalFile = Field(
+    basic_auth_file: OptionalFile = Field(
         None, description="file of user:password lines; containerd shows the first to the mirrors"
     )
-    tls_ca_file: _OptionalFile = Field(
+    tls_ca_file: OptionalFile = Field(
         None, description="authorities, PEM, by which containerd knows https mirrors; empty: the node's own"
     )
-    tls_cert_file: _OptionalFile = Field(
+    tls_cert_file: OptionalFile = Field(
         None, description="certificate, PEM, that containerd shows to https mirrors"
     )
-    tls_key_file: _OptionalFile = Field(
-        None, validate_default=True, description="its key, PEM, not encrypted"
-    )
+    tls_key_file: TlsKeyFile
     resolve_tags: bool = Field(True, description="whether mirrors are asked for tags, not only for digests")
     prepend_existing: bool = Field(
         False, description="put mirrors before the hosts that a hosts.toml names already, and keep those"
     )
     registry_filters: RegistryFilters
-    registry_ready_url: str = Field(
+    registry_ready_url: OptionalHttpUrl = Field(
         "",
         description="watch: readiness URL of this node's registry; mirrors are written once it answers 200; "
         "empty: at once",
@@ -108,21 +100,6 @@ class Settings(ServiceSettings):
         if duration and not (_duration(duration) and any(digit in duration for digit in "123456789")):
             raise ValueError("not a duration such as 200ms or 1.5s")
         return duration
-
-    @field_validator("registry_ready_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not has_usable_port(url)):
-            raise ValueError("wanted http[s]://host[:port]/path")
-        return url
-
-    @field_validator("tls_key_file")
-    @classmethod
-    def _has_its_pair(cls, key: Path | None, info: ValidationInfo) -> Path | None:
-        if (key is None) is not (info.data.get("tls_cert_file") is None):
-            raise ValueError("a certificate and its key are named both or not at all")
-        return key
 
     @property
     def registries(self) -> tuple[Registry, ...] | None:
