@@ -73,7 +73,7 @@ rpc-check: setup ## the generated code is what `make rpc` makes
 	$(call generate_into,$(SCRATCH)/rpc)
 	cd $(SCRATCH)/rpc && find . -type f | while read -r file; do diff -u "$(CURDIR)/$$file" "$$file"; done
 
-ASYNCAPI := $(BIN)/python -m heliograph_shared.asyncapi
+ASYNCAPI := $(BIN)/python -m docs.reference.asyncapi
 
 asyncapi: setup ## describe the messages on the bus, from their models, in docs/asyncapi.json
 	$(ASYNCAPI) > docs/asyncapi.json
