@@ -18,7 +18,7 @@ from heliograph_cli.command import run
 from heliograph_cli.credentials import ClientTls, authorization_of
 from heliograph_cli.errors import NotUnderstood
 from heliograph_cli.layout import Layout
-from heliograph_cli.local_cluster import ContainerdStore
+from heliograph_cli.local_cluster import ContainerdStore, service_names
 from heliograph_cli.render import bars, pulled_table
 from heliograph_shared.reference import InvalidReference, Reference, parse_reference
 from heliograph_shared.tls import TlsFiles
@@ -109,12 +109,24 @@ def up(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="exit when the image has been pulled")] = False,
     basic_auth_file: BasicAuthFile = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="do not start router, registry@node-2 or the like, but print how to start it by hand, "
+            "and wait until it is ready; can be repeated"
+        ),
+    ] = None,
 ) -> None:
     """Bring up the whole system on this machine and pull an image through it."""
     sockets = containerd or []
     contents = containerd_content or [CONTAINERD_CONTENT] * len(sockets)
     if len(contents) != len(sockets):
         raise typer.BadParameter("give one --containerd-content for each --containerd, or none")
+    for name in without or []:
+        if name not in (known := service_names(nodes + len(sockets))):
+            raise typer.BadParameter(
+                f"no service {name!r}; there are {', '.join(known)}", param_hint="--without"
+            )
     pairs = zip(sockets, contents, strict=True)
     options = cluster.UpOptions(
         nodes=nodes,
@@ -123,6 +135,7 @@ def up(
         directory=directory,
         once=once,
         basic_auth_file=basic_auth_file.absolute() if basic_auth_file else None,
+        without=tuple(dict.fromkeys(without or [])),
     )
     run(cluster.up(options, Console(highlight=False)), endless=not once)
 

@@ -1,4 +1,4 @@
-"""`heliograph up`: a cluster on this machine, an image put on one node and pulled through another."""
+"""`heliograph up`: runs a cluster on this machine, puts an image on one node and pulls it through others."""
 
 import asyncio
 import shutil
@@ -25,6 +25,7 @@ from heliograph_cli.local_cluster import (
     run_cluster,
 )
 from heliograph_cli.ports import Ports
+from heliograph_cli.process import Program
 from heliograph_cli.pull import Pulled, pull
 from heliograph_cli.render import bars, plain, pulled_table
 from heliograph_cli.router import RouterClient, open_router
@@ -41,9 +42,10 @@ _KEYS_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """`image` is an OCI layout, `directory` where the stores are kept; without them they are made up.
+    """`image` is an OCI layout, None for a sample; `directory` keeps the stores, None for a temporary one.
 
-    With `basic_auth_file` the registries want a user and password.
+    With `basic_auth_file` the registries require a user and password. The services `without`, named as by
+    `service_names`, are not started but waited for.
     """
 
     nodes: int
@@ -52,12 +54,13 @@ class UpOptions:
     directory: Path | None
     once: bool
     basic_auth_file: Path | None = None
+    without: Sequence[str] = ()
 
 
 async def up(options: UpOptions, console: Console) -> None:
-    """Returns after the table with `once`, else stays until cancelled. Raises `Failure`s, in groups."""
+    """Returns after the table with `once`, else runs until cancelled. Raises `Failure`s, in groups."""
     if options.image is not None:
-        _named_images(options.image)  # before anything is started in vain
+        _named_images(options.image)  # fail before anything is started
     with _run_directory(options.directory) as directory, Ports() as ports:
         layouts = [Layout(directory / f"node-{number}") for number in range(1, options.nodes + 1)]
         for layout in layouts:
@@ -68,8 +71,11 @@ async def up(options: UpOptions, console: Console) -> None:
         with usable(logs):
             logs.mkdir(exist_ok=True)
         _say(console, f"starting nats, a router and {len(stores)} nodes; logs are in {logs}")
+        for name in options.without:
+            _say_how_to_start(name, cluster.services[name], console)
         began = time.monotonic()
-        async with run_cluster(cluster, logs), open_router(cluster.router) as router:
+        running = run_cluster(cluster, logs, without=options.without)
+        async with running, open_router(cluster.router) as router:
             _say(console, f"ready after {time.monotonic() - began:.1f} s")
             images = await _show(cluster, layouts, options, router, console)
             if not options.once:
@@ -102,6 +108,21 @@ async def _show(
             pulled = await _pull(name, third, layouts[2], console, authorization)
             _say(console, "", f"{third.name} pulled {name} then: {_sources(pulled)}")
     return images
+
+
+def _say_how_to_start(name: str, program: Program, console: Console) -> None:
+    first, *others = program.shell_lines()
+    _say(
+        console,
+        "",
+        f"waiting for {name}, which is left out; start it in another terminal with:",
+        "",
+        f"  {first}",
+        *(f"    {line}" for line in others),
+        "",
+        f"for a debugger, put -m pdb or -m debugpy --listen 5678 before {' '.join(program.command[1:])}",
+        "",
+    )
 
 
 def _named_images(path: Path) -> Layout:
@@ -173,7 +194,7 @@ def _say_what_to_try(
 
 
 def _script(name: str) -> str:
-    """As it can be typed here: by name where the path finds it, else from the working directory."""
+    """What to type in the working directory: the name if PATH has it, else the path."""
     if shutil.which(name):
         return name
     script = Path(sys.executable).with_name(name)
@@ -182,7 +203,7 @@ def _script(name: str) -> str:
 
 @contextmanager
 def _run_directory(chosen: Path | None) -> Iterator[Path]:
-    """The chosen one stays; without a choice it is temporary."""
+    """The chosen one is kept; without a choice it is temporary."""
     if chosen is not None:
         with usable(chosen):
             chosen.mkdir(parents=True, exist_ok=True)
