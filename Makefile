@@ -16,7 +16,7 @@ WORKERS ?= $(shell cores=$$(nproc); echo $$((cores > 4 ? 8 : 2 * cores)))
 PYTEST_IN_PARALLEL := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
-.PHONY: help setup demo bench images images-test browser-test screenshots soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
+.PHONY: help setup demo bench images images-test browser-test screenshots soak test lint types contracts quick unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -108,7 +108,10 @@ contracts: setup ## who may import whom, and that each distribution names what i
 machines: ## unpack the containerds and the docker-registry that the tests run
 	tests/support/install-machines.sh
 
-unit: setup ## the quick tests: no containerd needed
+quick: setup ## unit and contract tests that start no process, in less than a minute on two cores
+	$(PYTEST_IN_PARALLEL) --hypothesis-profile quick -m 'not processes' tests/unit tests/contract
+
+unit: setup ## unit, contract and integration tests: no containerd needed
 	$(PYTEST_IN_PARALLEL) tests/unit tests/contract tests/integration
 
 test: setup machines lint types contracts lock-check rpc-check asyncapi-check docs-check ## everything that CI runs

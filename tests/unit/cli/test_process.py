@@ -14,6 +14,8 @@ from heliograph_cli.process import Program, running
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.processes
+
 
 def server(directory: Path, name: str = "server", before: str = "") -> Program:
     """It answers 200 to all, and leaves its process id in a file."""

@@ -491,6 +491,7 @@ def test_two_at_once_take_turns(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert apply(root, Choice())
 
 
+@pytest.mark.processes
 def test_many_processes_at_once_leave_one_whole_result(root: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.unit.configurator.trees import *\n"

@@ -42,6 +42,7 @@ def test_whatever_a_document_holds_it_is_read(document: dict[str, Any]) -> None:
     assert all(certificate.files for certificate in named_in(document))
 
 
+@pytest.mark.processes
 def test_a_certificate_is_usable_when_a_tls_library_takes_it(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair, other = authority.sign("pair"), authority.sign("other")

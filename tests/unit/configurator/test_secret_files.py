@@ -39,6 +39,7 @@ def test_a_file_without_an_account_is_refused_and_not_shown(tmp_path: Path, cont
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.processes
 def test_a_pair_and_its_authority_are_given(authority: Authority) -> None:
     client = authority.sign("client")
     tls = SecretFiles(None, authority.certificate, client.certificate, client.key).tls()
@@ -48,6 +49,7 @@ def test_a_pair_and_its_authority_are_given(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+@pytest.mark.processes
 def test_what_is_no_certificate_is_refused(tmp_path: Path, authority: Authority, content: bytes) -> None:
     broken, client = written(tmp_path, content), authority.sign("client")
     with pytest.raises(SecretUnusable, match="file: "):
@@ -57,12 +59,14 @@ def test_what_is_no_certificate_is_refused(tmp_path: Path, authority: Authority,
             SecretFiles(None, None, *pair).tls()
 
 
+@pytest.mark.processes
 def test_a_key_that_does_not_fit_is_refused(authority: Authority) -> None:
     one, other = authority.sign("one"), authority.sign("other")
     with pytest.raises(SecretUnusable, match="is not the key"):
         SecretFiles(None, None, one.certificate, other.key).tls()
 
 
+@pytest.mark.processes
 def test_a_key_that_is_encrypted_is_refused_and_nobody_is_asked(authority: Authority, tmp_path: Path) -> None:
     client = authority.sign("client")
     locked = authority.locked(client.key, tmp_path / "locked.pem")

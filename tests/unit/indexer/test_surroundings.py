@@ -83,6 +83,7 @@ async def test_a_content_directory_is_read_blob_by_blob(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.processes
 def test_a_content_directory_that_another_user_may_not_read_is_told(tmp_path: Path) -> None:
     code = (
         "import asyncio, os, sys; from pathlib import Path\n"
