@@ -109,7 +109,7 @@ machines: ## unpack the containerds and the docker-registry that the tests run
 	tests/support/install-machines.sh
 
 quick: setup ## unit and contract tests that start no process, in less than a minute on two cores
-	$(PYTEST_IN_PARALLEL) --hypothesis-profile quick -m 'not processes' tests/unit tests/contract
+	$(PYTEST_IN_PARALLEL) --numprocesses auto --hypothesis-profile quick -m 'not processes' tests/unit tests/contract
 
 unit: setup ## unit, contract and integration tests: no containerd needed
 	$(PYTEST_IN_PARALLEL) tests/unit tests/contract tests/integration
