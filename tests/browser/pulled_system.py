@@ -7,11 +7,11 @@ from pathlib import Path
 
 import grpc
 
-from heliograph_cli.image import Descriptor, Kind
 from heliograph_cli.layout import Layout
 from heliograph_cli.pull import pull
 from heliograph_registry.debug.adapters.router_queries import GrpcRouterQueries
 from heliograph_shared.digest import Digest
+from heliograph_shared.image import ImagePart
 from heliograph_shared.reference import parse_reference
 from tests.browser.findings import serve_findings
 from tests.support.images import Image, make_image, write_layout
@@ -27,7 +27,7 @@ LAYERS = (100_000, 3_000_000, 24_000_000)
 class Unwatched:
     """A pull whose progress is of no interest."""
 
-    def began(self, blob: Descriptor, kind: Kind) -> None: ...
+    def began(self, blob: ImagePart) -> None: ...
 
     def received(self, digest: Digest, size_bytes: int) -> None: ...
 
