@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from heliograph_indexer.adapters.containerd import ContainerdStore
+from heliograph_indexer.adapters.metrics import IndexerMetrics
 from heliograph_indexer.adapters.oci_layout import OciLayoutStore
 from heliograph_indexer.domain.content import BlobAdded, BlobRemoved, TagRemoved, TagSet
 from heliograph_indexer.ports import ContentStore
@@ -94,15 +95,15 @@ class LayoutHand:
     """Writes as the better tools do: to a draft beside, then renamed."""
 
     def __init__(self, directory: Path) -> None:
-        self._router_queries = directory
+        self._directory = directory
         self._tags: dict[str, Digest] = {}
-        self.store = OciLayoutStore(directory)
+        self.store = OciLayoutStore(directory, IndexerMetrics())
         directory.mkdir()
         self._write_index()
 
     async def add_blob(self, body: bytes) -> Digest:
         digest = digest_of(body)
-        path = self._router_queries / "blobs" / "sha256" / hex_of(digest)
+        path = self._directory / "blobs" / "sha256" / hex_of(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.draft")
         draft.write_bytes(body)
@@ -110,7 +111,7 @@ class LayoutHand:
         return digest
 
     async def remove_blob(self, digest: Digest) -> None:
-        (self._router_queries / "blobs" / "sha256" / hex_of(digest)).unlink()
+        (self._directory / "blobs" / "sha256" / hex_of(digest)).unlink()
 
     async def tag(self, reference: str, digest: Digest) -> None:
         self._tags[reference] = digest
@@ -121,25 +122,25 @@ class LayoutHand:
         self._write_index()
 
     async def take_away(self) -> None:
-        self._router_queries.rename(self._router_queries.with_name("away"))
+        self._directory.rename(self._directory.with_name("away"))
 
     async def give_back(self) -> None:
-        self._router_queries.with_name("away").rename(self._router_queries)
+        self._directory.with_name("away").rename(self._directory)
 
     def _write_index(self) -> None:
         entries = [
             {"digest": digest, "annotations": {"io.containerd.image.name": reference}}
             for reference, digest in self._tags.items()
         ]
-        draft = self._router_queries / "index.json.draft"
+        draft = self._directory / "index.json.draft"
         draft.write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
-        draft.replace(self._router_queries / "index.json")
+        draft.replace(self._directory / "index.json")
 
 
 class ContainerdHand:
     def __init__(self, daemon: Containerd) -> None:
         self.daemon = daemon
-        self.store = ContainerdStore(daemon.socket, NAMESPACE, None)
+        self.store = ContainerdStore(daemon.socket, NAMESPACE, None, IndexerMetrics())
 
     async def add_blob(self, body: bytes, *, namespace: str = NAMESPACE) -> Digest:
         digest = digest_of(body)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -36,8 +37,8 @@ class World:
     directory: RouterQueries
 
 
-@pytest.fixture(params=["fake", "router"])
-async def world(request: pytest.FixtureRequest, nats_server: NatsServer) -> AsyncIterator[World]:
+@pytest.fixture(params=["fake", pytest.param("router", marks=pytest.mark.processes)])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         holds: Holds
         if request.param == "fake":
@@ -49,6 +50,7 @@ async def world(request: pytest.FixtureRequest, nats_server: NatsServer) -> Asyn
                 if tag:
                     known.tags[tag] = digest
         else:
+            nats_server = await stack.enter_async_context(NatsServer(tmp_path))
             router = await stack.enter_async_context(serving_router(nats_server.url))
             await router.ready()
             port = router.port

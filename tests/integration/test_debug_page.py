@@ -11,9 +11,9 @@ from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
 from heliograph_shared.address import Address
-from heliograph_shared.board import Board
 from heliograph_shared.digest import digest_of
 from heliograph_shared.findings import Finding, Report, Unchecked
+from heliograph_shared.findings_publisher import FindingsPublisher
 from heliograph_shared.http import serve_http
 from heliograph_shared.runtime import bind
 from tests.integration.debug_page_support import (
@@ -220,11 +220,11 @@ async def test_findings_of_both_doctors_are_shown(cluster: Cluster, tmp_path: Pa
 
 
 async def test_findings_are_escaped_and_a_response_that_is_no_report_is_named(cluster: Cluster) -> None:
-    board, port = Board([]), free_port()
-    board.report = Report.of(
+    publisher, port = FindingsPublisher([]), free_port()
+    publisher.report = Report.of(
         1, [Finding("x", "error", HOSTILE, "here", "set `a = 1`")], [Unchecked("y", HOSTILE)]
     )
-    async with serve_http(Starlette(routes=[board.route()]), bind(Address("127.0.0.1", port))):
+    async with serve_http(Starlette(routes=[publisher.route()]), bind(Address("127.0.0.1", port))):
         urls = {"indexer_url": f"http://127.0.0.1:{port}", "configurator_url": ""}
         registry = await cluster.registry("n", **urls)
         html = (await registry.http.get(f"{registry.admin}/debug/web")).text

@@ -13,7 +13,7 @@ from typing import assert_never
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import Unreachable
 from heliograph_cli.render import plain, short
 from heliograph_shared import bus, subjects
@@ -37,7 +37,7 @@ _TROUBLES = 100
 Message = ContentChanged | NodeHeartbeat | NodeLeft | SnapshotRequest | RouterStarted
 
 
-async def events(urls: list[str], user_file: Path | None, tls: Tls, *, as_json: bool) -> None:
+async def events(urls: list[str], user_file: Path | None, tls: ClientTls, *, as_json: bool) -> None:
     """Print every message until cancelled, and on standard error what keeps messages away.
 
     Raises `Unreachable` when no server lets it in at first.

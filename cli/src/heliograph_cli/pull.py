@@ -14,9 +14,9 @@ from typing import Protocol
 
 from opentelemetry import trace
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import PullFailed
-from heliograph_cli.mirror import Mirror, open_mirror
+from heliograph_cli.mirror import MirrorClient, open_mirror
 from heliograph_shared.digest import Digest, algorithm_of, digest_of
 from heliograph_shared.image import (
     Descriptor,
@@ -106,7 +106,7 @@ async def pull(
     watcher: Watcher,
     *,
     authorization: str = "",
-    tls: Tls | None = None,
+    tls: ClientTls | None = None,
 ) -> Pulled:
     """The image for this machine's architecture. Raises `PullFailed`, `Unreachable`, `UnusableLayout`."""
     with tracer.start_as_current_span("pull", attributes={"heliograph.reference": str(reference)}):
@@ -115,7 +115,7 @@ async def pull(
 
 
 class _Puller:
-    def __init__(self, mirror: Mirror, store: Store, watcher: Watcher) -> None:
+    def __init__(self, mirror: MirrorClient, store: Store, watcher: Watcher) -> None:
         self._mirror, self._store, self._watcher = mirror, store, watcher
         self._slots = asyncio.Semaphore(_CONCURRENT_BLOBS)
 
