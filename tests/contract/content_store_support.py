@@ -94,7 +94,7 @@ class LayoutHand:
     """Writes as the better tools do: to a draft beside, then renamed."""
 
     def __init__(self, directory: Path) -> None:
-        self._router_queries = directory
+        self._directory = directory
         self._tags: dict[str, Digest] = {}
         self.store = OciLayoutStore(directory)
         directory.mkdir()
@@ -102,7 +102,7 @@ class LayoutHand:
 
     async def add_blob(self, body: bytes) -> Digest:
         digest = digest_of(body)
-        path = self._router_queries / "blobs" / "sha256" / hex_of(digest)
+        path = self._directory / "blobs" / "sha256" / hex_of(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.draft")
         draft.write_bytes(body)
@@ -110,7 +110,7 @@ class LayoutHand:
         return digest
 
     async def remove_blob(self, digest: Digest) -> None:
-        (self._router_queries / "blobs" / "sha256" / hex_of(digest)).unlink()
+        (self._directory / "blobs" / "sha256" / hex_of(digest)).unlink()
 
     async def tag(self, reference: str, digest: Digest) -> None:
         self._tags[reference] = digest
@@ -121,19 +121,19 @@ class LayoutHand:
         self._write_index()
 
     async def take_away(self) -> None:
-        self._router_queries.rename(self._router_queries.with_name("away"))
+        self._directory.rename(self._directory.with_name("away"))
 
     async def give_back(self) -> None:
-        self._router_queries.with_name("away").rename(self._router_queries)
+        self._directory.with_name("away").rename(self._directory)
 
     def _write_index(self) -> None:
         entries = [
             {"digest": digest, "annotations": {"io.containerd.image.name": reference}}
             for reference, digest in self._tags.items()
         ]
-        draft = self._router_queries / "index.json.draft"
+        draft = self._directory / "index.json.draft"
         draft.write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
-        draft.replace(self._router_queries / "index.json")
+        draft.replace(self._directory / "index.json")
 
 
 class ContainerdHand:
