@@ -62,6 +62,10 @@ class MemoryPeers:
         self._registries[registry.address] = registry
         return registry
 
+    def remove(self, address: str) -> None:
+        """The node is gone."""
+        del self._registries[address]
+
     async def fetch(
         self, peer: Peer, target: Blob | ManifestByDigest, wanted: ByteRange | None
     ) -> "MemoryPeerStream":
