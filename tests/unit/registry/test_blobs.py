@@ -1,11 +1,8 @@
 """Where a blob comes from, what is answered when it cannot be had, and that no slot is ever lost."""
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
@@ -397,96 +394,3 @@ async def test_what_had_no_206_is_refused_at_once(cluster: FakeCluster) -> None:
         await delivered(await get(here.blobs))  # whole: 200
         cluster.peers.remove("a:5000")
         assert await refused(here.blobs, ByteRange(HALF, None)) is Reason.PEERS_FAILED
-
-
-# --- whatever peers do -----------------------------------------------------------------------------------
-failures = st.lists(st.integers(0, len(DATA)), max_size=6)
-"""After how many bytes each of the next bodies of one peer breaks off."""
-spans = st.one_of(
-    st.none(),
-    st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, len(DATA) - 1)).map(
-        lambda ends: ByteRange(min(ends), max(ends))
-    ),
-)
-
-
-@given(st.lists(failures, min_size=1, max_size=4), spans)
-async def test_a_client_receives_its_span_or_a_beginning_of_it(
-    peers: Sequence[list[int]], wanted: ByteRange | None
-) -> None:
-    cluster = FakeCluster()
-    for number, breaks_after in enumerate(peers):
-        cluster.node(f"n{number}", DATA).breaks_after = list(breaks_after)
-    expected = DATA if wanted is None else DATA[wanted.first : (wanted.last or 0) + 1]
-    outlet = MemoryOutlet()
-    failure: Exception | None = None
-    async with cluster.mirror(attempts=4) as here:
-        try:
-            answer = await get(here.blobs, wanted)
-            assert answer.body is not None
-            await answer.body.deliver(outlet)
-        except (NotServed, StreamBroken) as error:
-            failure = error
-        if not isinstance(failure, NotServed):
-            answer.close()
-        assert idle(here.blobs)
-    assert expected.startswith(bytes(outlet.received))
-    assert sum(cluster.fetched.values()) == len(outlet.received)
-    assert cluster.leaks() == []
-    missing = len(expected) - len(outlet.received)
-    match failure:
-        case None:
-            assert missing == 0
-        case StreamBroken():
-            assert (failure.sent_bytes, failure.missing_bytes) == (len(outlet.received), missing)
-        case NotServed():
-            assert (failure.reason, len(outlet.received)) == (Reason.PEERS_FAILED, 0)
-    if not all(peers):  # one that never fails
-        assert missing == 0
-
-
-requests = st.tuples(
-    st.sampled_from(["whole", "part", "beyond", "absent", "own"]),
-    st.booleans(),  # asked by a peer
-    st.sampled_from(["delivered", "left", "cancelled", "unread"]),
-)
-
-
-@given(st.lists(requests, max_size=12), failures)
-async def test_slots_and_streams_are_given_back_whatever_happens(
-    asked: list[tuple[str, bool, str]], breaks_after: list[int]
-) -> None:
-    cluster = FakeCluster()
-    cluster.node("a", DATA).breaks_after = list(breaks_after)
-    cluster.node("b", DATA)
-    own = cluster.content.put(OTHER)
-    ranges = {"part": ByteRange(HALF, None), "beyond": ByteRange(len(DATA), None)}
-    digests = {"absent": digest_of(b"absent"), "own": own}
-
-    async def one(here: Blobs, request: tuple[str, bool, str]) -> None:
-        what, from_peer, end = request
-        digest = digests.get(what, DIGEST)
-        try:
-            answer = await get(here, ranges.get(what), from_peer=from_peer, digest=digest)
-        except (NotServed, RangeNotSatisfiable, Busy):
-            return
-        assert answer.body is not None
-        try:
-            if end != "unread":
-                await answer.body.deliver(MemoryOutlet(leaves_after=1000 if end == "left" else None))
-        except (StreamBroken, ClientGone):
-            pass
-        finally:
-            answer.close()
-
-    async with cluster.mirror(transfers=3) as here:
-        tasks = {asyncio.create_task(one(here.blobs, each)): each for each in asked}
-        await asyncio.sleep(0)
-        for task, (_, _, end) in tasks.items():
-            if end == "cancelled":
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(task.cancelled() or task.exception() is None for task in tasks)
-        assert idle(here.blobs)
-    await asyncio.sleep(1)
-    assert cluster.leaks() == []
