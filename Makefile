@@ -1,4 +1,5 @@
-# Everything a developer or CI needs: `make demo`, `make test`. Machines are set up by `make setup`, idempotently.
+# Everything a developer or CI needs, such as `make demo` and `make test`. `make setup` prepares a machine; it can be
+# repeated.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -11,17 +12,17 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 MEMBERS := shared services/indexer services/router services/registry services/configurator cli
 SERVICES := indexer router registry configurator
 SCRATCH := $(CACHE)/scratch
-# Tests wait more than they work; each worker may come to 1 GB.
+# Tests mostly wait, so there are more workers than cores; each may use up to 1 GB.
 WORKERS ?= $(shell cores=$$(nproc); echo $$((cores > 4 ? 8 : 2 * cores)))
 PYTEST_IN_PARALLEL := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
 .PHONY: help setup demo bench images images-test browser-test screenshots soak test lint types contracts unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: .venv/.ready ## make .venv from the hash-pinned lock
+setup: .venv/.ready ## create .venv from the hash-pinned lock
 
 $(CACHE)/uv/bin/uv:
 	$(PYTHON) -m ensurepip --version >/dev/null 2>&1 || apt-get install --yes --quiet python3-venv
@@ -35,22 +36,22 @@ $(CACHE)/uv/bin/uv:
 	$(BIN)/python -m compileall -q $(MEMBERS)
 	touch $@
 
-# --- pins -----------------------------------------------------------------------------------------
+# --- locks ----------------------------------------------------------------------------------------
 OMITTED := $(foreach name,shared indexer router registry configurator,--no-emit-package heliograph-$(name)) \
 	--no-emit-package heliograph
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-header --no-annotate $(OMITTED)
 LOCKS := $(SERVICES:%=services/%/requirements.lock) requirements-build.lock requirements-dev.lock
-# $(1): the folder that holds the locks to bring up to date
+# $(1): the folder with the locks to update
 compile_into = for service in $(SERVICES); do \
 		$(COMPILE) services/$$service/pyproject.toml -o $(1)/services/$$service/requirements.lock >/dev/null; done; \
 	$(COMPILE) --group pyproject.toml:build -o $(1)/requirements-build.lock >/dev/null; \
 	$(COMPILE) --group pyproject.toml:dev cli/pyproject.toml -o $(1)/requirements-dev.lock >/dev/null
 
-lock: | $(UV) ## bring every requirements lock up to date, keeping pins that still fit
+lock: | $(UV) ## update every requirements lock, keeping pins that are still valid
 	$(call compile_into,.)
 
-lock-check: setup ## the locks are what `make lock` makes of the pyprojects
+lock-check: setup ## check that the locks match the pyproject files
 	rm -rf $(SCRATCH)/lock
 	for lock in $(LOCKS); do install -D -m 644 $$lock $(SCRATCH)/lock/$$lock; done
 	$(call compile_into,$(SCRATCH)/lock)
@@ -58,9 +59,9 @@ lock-check: setup ## the locks are what `make lock` makes of the pyprojects
 
 # --- generated code -------------------------------------------------------------------------------
 PROTOC := $(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy
-# $(1): the import root, $(2): where to, $(3): the .proto files, $(4): more outputs
+# $(1): the import root, $(2): the output folder, $(3): the .proto files, $(4): more output options
 generate = mkdir -p $(2) && $(PROTOC) -I $(1) --python_out=$(2) --mypy_out=quiet:$(2) $(4) $(3)
-# $(1): the folder that becomes the root of the tree
+# $(1): the folder to use as the root of the generated tree
 generate_into = $(call generate,shared/src,$(1)/shared/src,shared/src/heliograph_shared/rpc/resolver.proto,--grpc_python_out=$(1)/shared/src) && \
 	$(call generate,services/indexer/src,$(1)/services/indexer/src,services/indexer/src/heliograph_indexer/adapters/rpc/containerd.proto services/indexer/src/heliograph_indexer/adapters/rpc/cri.proto) && \
 	$(call generate,.,$(1),tests/support/rpc/cri.proto tests/support/rpc/containerd.proto)
@@ -68,84 +69,84 @@ generate_into = $(call generate,shared/src,$(1)/shared/src,shared/src/heliograph
 rpc: setup ## generate the gRPC code from its .proto files
 	$(call generate_into,.)
 
-rpc-check: setup ## the generated code is what `make rpc` makes
+rpc-check: setup ## check that the generated gRPC code is current
 	rm -rf $(SCRATCH)/rpc
 	$(call generate_into,$(SCRATCH)/rpc)
 	cd $(SCRATCH)/rpc && find . -type f | while read -r file; do diff -u "$(CURDIR)/$$file" "$$file"; done
 
 ASYNCAPI := $(BIN)/python -m heliograph_shared.asyncapi
 
-asyncapi: setup ## describe the messages on the bus, from their models, in docs/asyncapi.json
+asyncapi: setup ## generate docs/asyncapi.json from the models of the bus messages
 	$(ASYNCAPI) > docs/asyncapi.json
 
-asyncapi-check: setup ## the description is what `make asyncapi` makes
+asyncapi-check: setup ## check that docs/asyncapi.json is current
 	$(ASYNCAPI) | diff -u docs/asyncapi.json -
 
-# $(1): a page of docs/ that is made from the code
+# $(1): a page of docs/ that is generated from the code
 print_page = $(BIN)/python -m docs.reference.$(1)
 PAGES := metrics configuration
 
-docs: setup ## make docs/metrics.md and docs/configuration.md from the code
+docs: setup ## generate docs/metrics.md and docs/configuration.md from the code
 	$(foreach page,$(PAGES),$(call print_page,$(page)) > docs/$(page).md;)
 
-docs-check: setup ## the pages are what `make docs` makes
+docs-check: setup ## check that the generated pages are current
 	$(foreach page,$(PAGES),$(call print_page,$(page)) | diff -u docs/$(page).md -;)
 
 # --- checks ---------------------------------------------------------------------------------------
 SOURCES := cli/src services/*/src shared/src
 
-lint: setup ## style and layout of the code
+lint: setup ## check style and formatting with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup ## mypy, strict
+types: setup ## check types with mypy --strict
 	$(BIN)/mypy $(SOURCES) tests bench docs
 
-contracts: setup ## who may import whom, and that each distribution names what it imports
+contracts: setup ## check import contracts, and that each distribution declares what it imports
 	$(BIN)/lint-imports
 	for member in $(MEMBERS); do (cd $$member && $(CURDIR)/$(BIN)/deptry src --config pyproject.toml); done
 
-machines: ## unpack the containerds and the docker-registry that the tests run
+machines: ## unpack the containerd versions and the docker-registry that the tests run
 	tests/support/install-machines.sh
 
-unit: setup ## the quick tests: no containerd needed
+unit: setup ## run the tests that need no containerd
 	$(PYTEST_IN_PARALLEL) tests/unit tests/contract tests/integration
 
-test: setup machines lint types contracts lock-check rpc-check asyncapi-check docs-check ## everything that CI runs
+test: setup machines lint types contracts lock-check rpc-check asyncapi-check docs-check ## run all checks and tests of CI
 	$(PYTEST_IN_PARALLEL)
 
-browser-test: setup ## the debug page in Chromium, which is installed if it is missing
+browser-test: setup ## test the debug page in Chromium, which is installed if it is missing
 	tests/support/install-browser.sh
 	$(BIN)/pytest tests/browser
 
-screenshots: setup ## make the pictures in docs/images anew, of a running system
+screenshots: setup ## take the pictures in docs/images again, from a running system
 	tests/support/install-browser.sh
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-soak: setup machines ## ten minutes of pulls by real containerds while their peers are killed (SOAK_S=600)
+soak: setup machines ## run real containerds' pulls for ten minutes while their peers are killed (SOAK_S=600)
 	HELIOGRAPH_SOAK_S=$(or $(SOAK_S),600) $(BIN)/pytest -s --timeout 3600 tests/e2e/test_soak.py
 
 # --- images ---------------------------------------------------------------------------------------
-builders: ## unpack the buildah, runc and debootstrap of Debian
+builders: ## unpack Debian's buildah, runc and debootstrap
 	tests/support/install-builders.sh
 
 images: ## build an image of each service (BASE=image, TAG=version, REPOSITORY=ghcr.io/heliograph)
 	services/build-images.sh
 
-# In a mount namespace: what is mounted for the tests is gone after them, however they end.
-images-test: setup machines builders ## build the images from a base made here, and run them with runc
+# In a mount namespace: mounts of the tests disappear with it, however the tests end.
+images-test: setup machines builders ## build the images from a locally made base, and run them with runc
 	tests/support/make-base.sh
 	unshare --mount -- $(BIN)/pytest --timeout 900 tests/images
 
-bench: setup machines ## ratios against nginx, Go and docker-registry, about a quarter of an hour (ONLY=row, RUNS=15)
+bench: setup machines ## measure against nginx, Go and docker-registry, about 15 minutes (ONLY=row, RUNS=15)
 	bench/install-tools.sh
 	bench/run.sh $(if $(ONLY),--only $(ONLY)) --runs $(or $(RUNS),15)
 
-trace-picture: setup machines ## draw a pull by containerd 2.1, from its spans, in docs/pictures
+trace-picture: setup machines ## draw a pull by containerd 2.1 from its spans, into docs/pictures
 	HELIOGRAPH_TRACE_PICTURE=$(CURDIR)/docs/pictures/trace-of-a-pull.svg $(BIN)/pytest -q tests/e2e/test_tracing.py
 
-demo: setup ## bring up a cluster on this machine and pull an image through it (ONCE=1: exit after the table)
+demo: setup ## start a cluster on this machine and pull an image through it (ONCE=1: exit after the table)
 	$(BIN)/heliograph up $(if $(ONCE),--once)
 
-clean: ## remove what was made in the tree
+clean: ## remove generated files from the tree
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,1 +1,1 @@
-"""Ratios side by side: the registry against nginx, Go's net/http and docker-registry, on one machine."""
+"""Benchmarks: the registry compared with nginx, Go's net/http and docker-registry, on one machine."""

@@ -1,4 +1,4 @@
-"""`python -m bench [--only ROW] [--runs N]`: run the rows, print them, and keep what was measured."""
+"""`python -m bench [--only ROW] [--runs N]`: run the rows, print and save their results."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ async def main(names: list[str], runs: int, *, keep: bool) -> None:
 
 
 def unusual(found: list[Result]) -> list[Result]:
-    """Named for what was not as usual: rows of their own."""
+    """Add unusual conditions to the names, so that their results are rows of their own."""
     congestion = os.environ.get("CONGESTION", "reno")
     marks = [mark for mark in (congestion, CLIENTS) if mark not in ("reno", "reading")]
     split = ((each, *each.name.partition(" ")) for each in found)

@@ -1,4 +1,4 @@
-"""Registries that ask a router, in a process of their own: `python -m bench.callers MODE ...`."""
+"""Simulated registries that call a router, in a separate process: `python -m bench.callers MODE ...`."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ def request(first: int, keys: int, known: int, **more: Any) -> pb.ResolveRequest
 
 
 async def closed(stub: ResolverStub, callers: int, keys: int, known: int, seconds: int) -> dict[str, float]:
-    """Each of `callers` asks as soon as it has an answer: calls a second."""
+    """Each of `callers` calls again as soon as it has an answer. Returns the calls per second."""
     requests = [request(random.randrange(known), keys, known) for _ in range(1_000)]
     ends, calls = time.monotonic() + seconds, 0
 
@@ -40,7 +40,7 @@ async def closed(stub: ResolverStub, callers: int, keys: int, known: int, second
 
 
 async def steady(stub: ResolverStub, rate: int, known: int, seconds: int) -> dict[str, list[float]]:
-    """`rate` calls a second, whether or not those before were answered: how long each took."""
+    """`rate` calls per second, whether or not earlier ones were answered. Returns the duration of each."""
     took: list[float] = []
     calls: set[asyncio.Task[None]] = set()
     began = time.monotonic()
@@ -61,7 +61,7 @@ async def steady(stub: ResolverStub, rate: int, known: int, seconds: int) -> dic
 
 
 async def parked(stub: ResolverStub, count: int) -> dict[str, list[float]]:
-    """`count` nodes wait for digest 0: when each was answered, on the machine's monotonic clock."""
+    """`count` nodes wait for digest 0. Returns when each was answered, on the machine's monotonic clock."""
     answered: list[float] = []
 
     async def call(number: int) -> None:

@@ -1,6 +1,6 @@
-"""Many nodes on the bus, in a process of their own: `python -m bench.fleet MODE ...`.
+"""Many simulated nodes on the bus, in a separate process: `python -m bench.fleet MODE ...`.
 
-It says on standard output when it is ready, waits for a line on standard input, and then speaks.
+Prints a line when it is ready, waits for a line on standard input, and then publishes.
 """
 
 import argparse
@@ -58,13 +58,13 @@ def delta(node: int, sequence: int, digests: Iterator[str], count: int) -> bytes
     return frame(subjects.content(message.node), type(message), events.encode(message))
 
 
-def alive(number: int) -> bytes:
-    """A node that holds nothing, of which a router knows all."""
+def empty_node(number: int) -> bytes:
+    """The messages of an empty node, which a router then knows completely."""
     return delta(number, 1, iter(()), 0) + heartbeat(number, 1, _EMPTY)
 
 
-class Wire:
-    """A connection to nats-server that costs its client next to nothing."""
+class RawNatsConnection:
+    """A connection to nats-server that takes the client almost no CPU."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
@@ -75,11 +75,11 @@ class Wire:
         self._socket.sendall(data)
 
     def flush(self) -> None:
-        """Wait until the server has taken everything."""
+        """Wait until the server has received everything."""
         self._socket.sendall(b"PING\r\n")
         while b"PONG" not in (received := self._socket.recv(65536)):
             if not received:
-                raise ConnectionError("the server hung up")
+                raise ConnectionError("the server closed the connection")
 
 
 def ready() -> None:
@@ -87,41 +87,41 @@ def ready() -> None:
     sys.stdin.readline()
 
 
-def speak(port: int, nodes: int, messages: int, each: int, rate: int) -> None:
-    """Every node says that it lives; then come deltas, `rate` a second, 0 for as fast as they go."""
-    wire = Wire(port)
-    wire.send(b"".join(alive(number) for number in range(nodes)))
+def publish_deltas(port: int, nodes: int, messages: int, each: int, rate: int) -> None:
+    """Every node sends a heartbeat; then deltas follow, `rate` per second, or as fast as possible if 0."""
+    connection = RawNatsConnection(port)
+    connection.send(b"".join(empty_node(number) for number in range(nodes)))
     digests = iter(map(digest, range(messages * each)))
     frames = [delta(turn % nodes, turn // nodes + 2, digests, each) for turn in range(messages)]
-    wire.flush()
+    connection.flush()
     ready()
     began = time.monotonic()
     if rate:
         step = max(1, round(rate * _SLICE_S))
         for at in range(0, len(frames), step):
-            wire.send(b"".join(frames[at : at + step]))
+            connection.send(b"".join(frames[at : at + step]))
             time.sleep(max(0.0, began + (at + step) / rate - time.monotonic()))
     else:
-        wire.send(b"".join(frames))
-    wire.flush()
+        connection.send(b"".join(frames))
+    connection.flush()
     print(json.dumps({"began_s": began, "seconds": time.monotonic() - began}), flush=True)
 
 
 def announce(port: int, nodes: int, holders: int) -> None:
-    """Of `nodes` that live the last `holders` get digest 0, all at one moment."""
-    wire = Wire(port)
-    wire.send(b"".join(alive(number) for number in range(nodes)))
+    """The last `holders` of `nodes` live nodes announce digest 0, all at the same moment."""
+    connection = RawNatsConnection(port)
+    connection.send(b"".join(empty_node(number) for number in range(nodes)))
     frames = [delta(number, 2, iter([digest(0)]), 1) for number in range(nodes - holders, nodes)]
-    wire.flush()
+    connection.flush()
     ready()
     began = time.monotonic()
-    wire.send(b"".join(frames))
-    wire.flush()
+    connection.send(b"".join(frames))
+    connection.flush()
     print(json.dumps({"began_s": began}), flush=True)
 
 
-class Node:
-    """What one holds: a few digests are on all nodes, the rest is drawn."""
+class NodeContent:
+    """The content of one node: some digests are on all nodes, the rest is random."""
 
     def __init__(self, number: int, each: int) -> None:
         drawn = random.Random(number).sample(range(ON_ALL, DIGESTS), each - ON_ALL)
@@ -136,21 +136,21 @@ class Node:
 
 
 async def serve(port: int, nodes: int, each: int) -> None:
-    """Nodes that answer what routers ask, and say that they live when a router starts."""
+    """Nodes that answer routers' snapshot requests, and send heartbeats when a router starts."""
     client = await nats.connect(f"nats://127.0.0.1:{port}", pending_size=64 << 20)
-    beats = [heartbeat(number, 0, Node(number, each).inventory) for number in range(nodes)]
-    wire = Wire(port)
+    beats = [heartbeat(number, 0, NodeContent(number, each).inventory) for number in range(nodes)]
+    connection = RawNatsConnection(port)
 
     async def answer(message: Msg) -> None:
         number = int(message.subject.rpartition(".n")[2])
-        node = Node(number, each)
+        node = NodeContent(number, each)
         content = ",".join([f'"{one}":1048576' for one in node.digests])
         head = f'{{"node":"n{number}","incarnation":1,"sequence":0,"chunk":0,"chunks":1,'
         payload = f'{head}"inventory":{node.inventory.model_dump_json()},"content":{{{content}}}}}'
         await client.publish(message.reply, payload.encode())
 
     async def greet(_: Msg) -> None:
-        await asyncio.to_thread(wire.send, b"".join(beats))
+        await asyncio.to_thread(connection.send, b"".join(beats))
 
     await client.subscribe(subjects.ALL_SNAPSHOTS, cb=answer)
     await client.subscribe(subjects.HELLO, cb=greet)
@@ -163,12 +163,12 @@ async def serve(port: int, nodes: int, each: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=["speak", "announce", "serve"])
+    parser.add_argument("mode", choices=["publish", "announce", "serve"])
     parser.add_argument("numbers", type=int, nargs="+")
     asked = parser.parse_args()
     match asked.mode:
-        case "speak":
-            speak(*asked.numbers)
+        case "publish":
+            publish_deltas(*asked.numbers)
         case "announce":
             announce(*asked.numbers)
         case _:

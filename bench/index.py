@@ -1,4 +1,4 @@
-"""The router's index at ten million (digest, node) pairs, in a process of its own; prints figures as JSON."""
+"""Measures the router's index with ten million (digest, node) pairs; prints the figures as JSON."""
 
 import gc
 import json
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def content(seed: int) -> dict[Digest, int]:
-    """What a node holds: some is on all nodes, the rest drawn; its strings are its own, as if received."""
+    """A node's content: some is on all nodes, the rest random. Strings are not shared, as if received."""
     drawn = random.Random(seed).sample(range(ON_ALL, DIGESTS), EACH - ON_ALL)
     return {digest(number): 1 << 20 for number in [*range(ON_ALL), *drawn]}
 
@@ -43,7 +43,7 @@ def digest(number: int) -> Digest:
 
 
 def median(call: Callable[[int], object], turns: int) -> float:
-    """The median seconds of a call."""
+    """The median duration of a call, in seconds."""
     took = []
     for turn in range(turns):
         began = time.perf_counter()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the benchmarks need beside the tests' machines, in $HELIOGRAPH_TEST_CACHE/bench: nginx and wrk unpacked
-# from Debian's packages (nothing is installed), and the yardstick in Go, built with the Go of the machine.
+# Puts what the benchmarks need besides `make machines` into $HELIOGRAPH_TEST_CACHE/bench: nginx and wrk, unpacked
+# from Debian's packages (nothing is installed), and the Go baseline (yardstick), built with the machine's Go.
 set -euo pipefail
 
 tools=${HELIOGRAPH_TEST_CACHE:-$HOME/.cache/heliograph}/bench
@@ -18,7 +18,7 @@ unpack() { # package, program within it, name
 
 unpack nginx usr/sbin/nginx nginx
 unpack wrk usr/bin/wrk wrk
-unpack libluajit-5.1-2 "usr/lib/$(uname -m)-linux-gnu/libluajit-5.1.so.2" libluajit-5.1.so.2  # of wrk
+unpack libluajit-5.1-2 "usr/lib/$(uname -m)-linux-gnu/libluajit-5.1.so.2" libluajit-5.1.so.2  # for wrk
 if ! command -v go >/dev/null; then
     apt-get install --yes --quiet golang-go >/dev/null
 fi

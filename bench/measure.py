@@ -1,4 +1,4 @@
-"""Clients that cost little, and what a server costs: CPU (the scheduler's clock) and memory."""
+"""Clients that use little CPU, and the CPU (by the scheduler's clock) and memory that a server uses."""
 
 import asyncio
 import hashlib
@@ -14,20 +14,23 @@ _PIECE_BYTES = 4 << 20
 _TIMEOUT_S = 120.0
 
 CLIENTS = os.environ.get("CLIENTS", "reading")
-_FLAGS = {"reading": 0, "dropping": socket.MSG_TRUNC}[CLIENTS]  # tcp(7): the kernel drops what it would copy
+_FLAGS = {"reading": 0, "dropping": socket.MSG_TRUNC}[
+    CLIENTS
+]  # tcp(7): the kernel drops the bytes instead of copying them
 
 
 def fetch(port: int, path: str, *, check: bool = False) -> int:
-    """GET over a connection of its own; how many bytes the body had. Raises when it is not all of it.
+    """GET over a new connection; returns the size of the body in bytes.
 
-    With `check` it is hashed against the digest that the path ends with.
+    Raises `ConnectionError` if the body is incomplete, and with `check` `ValueError` if it does not match
+    the digest at the end of the path.
     """
     with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as client:
         return _get(client, path, check=check)
 
 
 def fetch_many(port: int, paths: list[str]) -> int:
-    """The same over one connection that is kept."""
+    """The same for all paths, over one connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as client:
         return sum(_get(client, path) for path in paths)
 
@@ -49,7 +52,7 @@ def _head(client: socket.socket, path: str) -> tuple[str, bytes]:
     while b"\r\n\r\n" not in received:
         piece = client.recv(64 << 10)
         if not piece:
-            raise ConnectionError(f"{path}: ended within the head")
+            raise ConnectionError(f"{path}: the connection ended within the head")
         received += piece
     head, _, rest = received.partition(b"\r\n\r\n")
     text = head.decode("latin-1")
@@ -79,7 +82,7 @@ def _get(client: socket.socket, path: str, *, check: bool = False) -> int:
 
 
 async def at_once(calls: list[tuple[int, list[str]]]) -> tuple[float, int]:
-    """Clients side by side, each a port and its paths: seconds until the last has all, and bytes."""
+    """Run clients in parallel, each with a port and paths. Returns seconds until all are done, and bytes."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(len(calls)) as threads:
         began = time.perf_counter()
@@ -90,7 +93,7 @@ async def at_once(calls: list[tuple[int, list[str]]]) -> tuple[float, int]:
 
 
 def cpu_s(*pids: int) -> float:
-    """Seconds that all threads of the processes have run (schedstat, in nanoseconds)."""
+    """Seconds that all threads of the processes have run (from schedstat, which has nanoseconds)."""
     total = 0
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -98,18 +101,18 @@ def cpu_s(*pids: int) -> float:
     return total / 1e9
 
 
-def forget_peak(pid: int) -> None:
+def reset_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM
 
 
 def peak_mib(pid: int) -> float:
-    """Peak resident size since `forget_peak`."""
+    """Peak resident memory since `reset_peak`."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
 
 
 def socket_mib(pid: int) -> float:
-    """What the kernel holds for the sockets of a process: received, queued and reserved (ss(8), skmem)."""
+    """The kernel's memory for the sockets of a process: received, queued and reserved (ss(8), skmem)."""
     listed = subprocess.run(["ss", "-tmnpOH"], check=True, capture_output=True, text=True).stdout
     total = 0
     for line in listed.splitlines():

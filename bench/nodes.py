@@ -1,4 +1,4 @@
-"""Rows of a node: how soon its content is known, and what its services weigh when idle."""
+"""Rows of a node: how soon its content is known, and the memory of its idle services."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 
 from bench.report import Result, judged, result
-from bench.servers import Content
+from bench.servers import ContentDirectory
 from heliograph_shared.rpc import resolver_pb2 as pb
 from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
 from tests.support.containerd import Containerd
@@ -31,13 +31,13 @@ _POLL_S = 0.001
 
 
 async def announce(directory: Path, runs: int) -> list[Result]:
-    """Images of 20 small layers pulled by containerd 2.1, 8 s apart: from a blob's commit until it is named.
+    """Measure from a blob's commit until a router names it; containerd 2.1 pulls images of 20 small layers.
 
-    The commit is containerd's own `created_at`, on the same clock. The first image, with which the node
-    begins to be known, does not count. Needs no rounds: `runs` is left aside.
+    Pulls are 8 s apart. The commit time is containerd's own `created_at`, on the same clock. The first image
+    does not count, because the router does not know the node before it. `runs` is not used.
     """
     del runs
-    short = Path(tempfile.mkdtemp(prefix="hb-", dir="/tmp"))  # a socket's path is short
+    short = Path(tempfile.mkdtemp(prefix="hb-", dir="/tmp"))  # socket paths must be short
     took: list[float] = []
     async with (
         NatsServer(directory) as nats,
@@ -52,7 +52,7 @@ async def announce(directory: Path, runs: int) -> list[Result]:
             for number in range(IMAGES):
                 image = make_image(directory / f"image-{number}", [4096] * LAYERS, seed=number)
                 await push(image, upstream.url, "team/app", f"v{number}")
-                await asyncio.sleep(_BETWEEN_PULLS_S)  # as a node does that pulls now and then
+                await asyncio.sleep(_BETWEEN_PULLS_S)  # like a node that pulls now and then
                 watched = asyncio.create_task(first_named(ResolverStub(channel), image))
                 await daemon.cri.pull(f"reg.test/team/app:v{number}")
                 for digest, named_s in (await watched).items() if number else ():
@@ -83,19 +83,19 @@ async def first_named(stub: ResolverStub, image: Image) -> dict[str, float]:
 
 
 async def idle(directory: Path, runs: int) -> list[Result]:
-    """Resident memory of each service a quarter of a minute after 2,000 blobs were announced, traced."""
-    content = Content(directory / "layout")
+    """Resident memory of each service 15 s after 2,000 blobs were announced, with tracing on."""
+    content = ContentDirectory(directory / "layout")
     (content.directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (content.directory / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
     paths = [content.blob(100) for _ in range(BLOBS)]
     sizes: dict[str, list[float]] = {"indexer": [], "registry": [], "router": []}
     for number in range(max(1, runs // 5)):
-        place = directory / str(number)
-        place.mkdir()
+        run = directory / str(number)
+        run.mkdir()
         async with AsyncExitStack() as stack:
             receiver = stack.enter_context(OtlpReceiver())
-            nats = await stack.enter_async_context(NatsServer(place))
-            system = await stack.enter_async_context(running_system(place, nats, exporting_to(receiver)))
+            nats = await stack.enter_async_context(NatsServer(run))
+            system = await stack.enter_async_context(running_system(run, nats, exporting_to(receiver)))
             await system.start_router()
             node = await system.add_node("node", content.directory)
             digests = [path.rpartition("/")[2] for path in paths]

@@ -1,4 +1,4 @@
-"""Rows in which the whole system runs: bus, router, an indexer and a registry for each node."""
+"""Rows in which the whole system runs: bus, router, and an indexer and a registry per node."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import measure
 from bench.report import Result, judged, ratios, result
-from bench.servers import MIB, Content
+from bench.servers import MIB, ContentDirectory
 from tests.support.containerd import Containerd
 from tests.support.images import make_image, push, write_layout
 from tests.support.machines import release
@@ -22,7 +22,7 @@ from tests.support.waiting import eventually
 
 _ASKED = 300
 _FORGET_S = 1.5
-"""After so long what has arrived in the store is not hashed when it is asked for again."""
+"""After this time a blob that arrived in the store is not hashed when it is requested again."""
 
 
 @asynccontextmanager
@@ -33,12 +33,12 @@ async def system_in(directory: Path) -> AsyncIterator[System]:
 
 
 async def time_to_first_byte(directory: Path, runs: int) -> list[Result]:
-    """300 blobs of 256 KiB, each asked of its holder directly and, after it, of a node that relays it.
+    """Request 300 blobs of 256 KiB, each first from its holder and then from a node that relays it.
 
-    Needs no rounds: `runs` is left aside.
+    `runs` is not used.
     """
     del runs
-    held, empty = Content(directory / "seed"), Content(directory / "node")
+    held, empty = ContentDirectory(directory / "seed"), ContentDirectory(directory / "node")
     for content in (held, empty):
         (content.directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
         (content.directory / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
@@ -62,12 +62,12 @@ async def time_to_first_byte(directory: Path, runs: int) -> list[Result]:
 
 
 async def containerd_pull(directory: Path, runs: int) -> list[Result]:
-    """1 GiB in four layers into containerd 2.1: from a peer, and straight from the docker-registry."""
+    """Pull 1 GiB in four layers with containerd 2.1: from a peer, and directly from the docker-registry."""
     image = make_image(directory / "image", [256 * MIB] * 4, index=False)
     layout = directory / "peer"
     layout.mkdir()
     await asyncio.to_thread(write_layout, image, layout, "reg.test/team/app:v1")
-    short = Path("/tmp") / f"bench-{os.getpid()}"  # a socket's path is short
+    short = Path("/tmp") / f"bench-{os.getpid()}"  # socket paths must be short
     short.mkdir()
     async with (
         system_in(directory) as system,
@@ -88,7 +88,7 @@ async def containerd_pull(directory: Path, runs: int) -> list[Result]:
                     took[name].append(seconds)
         asked_upstream = [one for one in upstream.requests() if one.namespace == "reg.test"]
         if asked_upstream:
-            raise RuntimeError(f"not all came from the peer: {asked_upstream[:3]}")
+            raise RuntimeError(f"some requests went upstream: {asked_upstream[:3]}")
     peer, direct = took["reg.test"], took["direct.test"]
     return [
         ratios("containerd-pull seconds, peer / docker-registry", peer, direct, "<= 1.1"),

@@ -1,4 +1,4 @@
-"""What was measured, kept in `results.json` for machines and rendered as `RESULTS.md` for people."""
+"""Results, saved in `results.json` for machines and rendered as `RESULTS.md` for people."""
 
 import json
 import operator
@@ -38,7 +38,7 @@ class Result:
 
 
 def result(name: str, samples: Sequence[float], unit: str, target: str = "") -> Result:
-    """The median of the samples with their range; the median is held against the target."""
+    """The median of the samples with their range; the median is compared with the target."""
     value = statistics.median(samples)
     return judged(name, value, min(samples), max(samples), len(samples), unit, target)
 
@@ -53,12 +53,12 @@ def judged(name: str, value: float, low: float, high: float, runs: int, unit: st
 
 
 def ratios(name: str, ours: Sequence[float], theirs: Sequence[float], target: str = "") -> Result:
-    """Pair by pair: each sample divided by the one that was measured in the same round."""
+    """Each sample divided by the one measured in the same round."""
     return result(name, [a / b for a, b in zip(ours, theirs, strict=True)], "ratio", target)
 
 
 def save(results: Sequence[Result]) -> None:
-    """Replace the rows that were run, keep the others, and render the page anew."""
+    """Replace the rows that were run, keep the others, and render the page again."""
     path = HERE / "results.json"
     kept = [Result(**each) for each in json.loads(path.read_text())] if path.exists() else []
     rows = {each.row for each in results}
@@ -81,13 +81,13 @@ def table(results: Sequence[Result]) -> str:
 def _page(results: Sequence[Result]) -> str:
     return f"""# Results
 
-Made by `make bench`; how to read it: [README](README.md). A row run alone replaces its own lines only.
+Made by `make bench`; how to read it: [README](README.md). A row run alone replaces only its own lines.
 Last run: {datetime.now(UTC):%Y-%m-%d}.
 
 {table(results)}
 
 ## Machine
-{cores()} cores, {_cpu_model()}, Linux {platform.release()}. Virtual and shared: only ratios are results.
+{cores()} cores, {_cpu_model()}, Linux {platform.release()}. Virtual and shared: only ratios are comparable.
 
 | | |
 |---|---|

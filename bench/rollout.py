@@ -1,7 +1,8 @@
-"""A new blob rolled out to a simulated cluster: the routers' own rules, over made-up lines.
+"""Simulates the rollout of a new blob: the routers' own rules, over simulated network links.
 
-A unit of time is what a node's line takes to carry the blob once; who sends to several shares its line among
-them, and so does upstream. No clock, no network: thousands of nodes take seconds.
+One unit of time is the time in which a node's link transfers the blob once. A node that sends to several
+receivers divides its link among them, and so does upstream. No clock and no network are used, so thousands
+of nodes take seconds.
 """
 
 import heapq
@@ -27,8 +28,8 @@ _SPREAD_S = 0.05
 
 
 @dataclass
-class Line:
-    """What one source sends, shared equally: `left` is by receiver, as of `at`."""
+class SharedLink:
+    """The uplink of one source, divided equally among receivers. `left` is the rest of each, at time `at`."""
 
     rate: float
     left: dict[str, float] = field(default_factory=dict)
@@ -47,9 +48,9 @@ class Line:
 
 
 class Rollout:
-    """`routers` replicas, each of which knows all copies, and only those nodes that wait at it.
+    """`routers` replicas. Each knows all copies, but only the nodes that wait at itself.
 
-    `upstream` is as wide as so many nodes' lines.
+    `upstream` is its bandwidth in multiples of a node's.
     """
 
     def __init__(self, nodes: int, routers: int, upstream: float, chance: random.Random) -> None:
@@ -61,11 +62,11 @@ class Rollout:
             Waiting(self._index, leaders=1, lease_s=_FOREVER_S, on_turn=partial(self._on_turn, router))
             for router in range(routers)
         ]
-        self._lines = defaultdict[str, Line](lambda: Line(1.0), {UPSTREAM: Line(upstream)})
+        self._links = defaultdict[str, SharedLink](lambda: SharedLink(1.0), {UPSTREAM: SharedLink(upstream)})
         self._events: list[tuple[float, int, str, str]] = []
 
     def run(self) -> tuple[float, int]:
-        """When the last node has it, and how many took it from upstream."""
+        """Returns when the last node has the blob, and how many nodes took it from upstream."""
         for node in self._replicas:
             heapq.heappush(self._events, (self._chance.uniform(0, _SPREAD_S), 0, "", node))
         while self._events:
@@ -73,7 +74,7 @@ class Rollout:
             if not source:
                 self.now = at
                 self._ask(node)
-            elif version == self._lines[source].version:
+            elif version == self._links[source].version:
                 self.now = at
                 self._arrived(source, node)
         return self.now, self.from_upstream
@@ -90,34 +91,34 @@ class Rollout:
     def _holder(self, router: int) -> str:
         named = self._index.some_holders(BLOB, _DRAWN, self._chance.randrange)
         holders = [self._replicas[node] for node in named]
-        return self._selectors[router].choose(holders, 1, zone="", in_doubt=lambda _: False)[0].node
+        return self._selectors[router].choose(holders, 1, zone="", is_suspect=lambda _: False)[0].node
 
     def _send(self, source: str, receiver: str) -> None:
-        line = self._lines[source]
-        if receiver in line.left:  # told within its own question, and once more as the answer to it
+        link = self._links[source]
+        if receiver in link.left:  # `ask` calls `on_turn` for this node, and then returns the same turn
             return
         self.from_upstream += source == UPSTREAM
-        line.advance(self.now)
-        line.left[receiver] = 1.0
-        self._expect(source, line)
+        link.advance(self.now)
+        link.left[receiver] = 1.0
+        self._expect(source, link)
 
     def _arrived(self, source: str, node: str) -> None:
-        line = self._lines[source]
-        line.advance(self.now)
-        del line.left[node]
-        if line.left:
-            self._expect(source, line)
+        link = self._links[source]
+        link.advance(self.now)
+        del link.left[node]
+        if link.left:
+            self._expect(source, link)
         self._index.change(node, added={BLOB: 1}, removed=(), tagged={}, untagged=())
         for queue in self._queues:
             queue.changed({BLOB}, self.now)
 
-    def _expect(self, source: str, line: Line) -> None:
-        ends, receiver = line.next_end()
-        heapq.heappush(self._events, (ends, line.version, source, receiver))
+    def _expect(self, source: str, link: SharedLink) -> None:
+        ends, receiver = link.next_end()
+        heapq.heappush(self._events, (ends, link.version, source, receiver))
 
 
 async def rollout(_: Path, runs: int) -> list[Result]:
-    """Nodes that all ask within a twentieth of a unit, against all going upstream, which they share."""
+    """All nodes ask within 0.05 units; compared with all nodes sharing upstream."""
     found = []
     for nodes, upstream, goals in ((8, 1, GOALS), (8, 2, NO_GOALS), (100, 1, GOALS), (5_000, 1, GOALS)):
         alone = nodes / upstream

@@ -1,4 +1,4 @@
-"""Rows of a whole router process, with the nodes and the callers in processes of their own."""
+"""Rows of a whole router process; nodes and callers run in processes of their own."""
 
 import asyncio
 import json
@@ -18,13 +18,13 @@ from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 
 NODES, EACH = 5_000, 2_000
-SPEAKERS, MESSAGES, PER_MESSAGE = 200, 40_000, 5
+PUBLISHERS, MESSAGES, PER_MESSAGE = 200, 40_000, 5
 WAITERS, COPIES = 1_000, 500
 _LINE_BYTES = 16 << 20
 
 
-class Helper:
-    """A process of the bench that is told to go and then prints one line of JSON."""
+class BenchProcess:
+    """A process of the benchmark that waits for `go` and then prints one line of JSON."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -47,7 +47,7 @@ class Helper:
 
 
 @asynccontextmanager
-async def helper(module: str, *arguments: str | int) -> AsyncIterator[Helper]:
+async def bench_process(module: str, *arguments: str | int) -> AsyncIterator[BenchProcess]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -58,7 +58,7 @@ async def helper(module: str, *arguments: str | int) -> AsyncIterator[Helper]:
         limit=_LINE_BYTES,
     )
     try:
-        yield Helper(process)
+        yield BenchProcess(process)
     finally:
         if process.returncode is None:
             process.kill()
@@ -77,16 +77,18 @@ async def has_pairs(router: RouterProcess, count: int, within: float = 120) -> N
     async def reached() -> bool:
         return int((await router.api.Stats(pb.StatsRequest(), timeout=30)).pairs) >= count
 
-    await eventually(reached, within, f"it does not come to {count} pairs", interval=0.02)
+    await eventually(reached, within, f"the router does not reach {count} pairs", interval=0.02)
 
 
 async def ingest(directory: Path, runs: int) -> list[Result]:
-    """40,000 deltas of 5 digests by 200 nodes, as fast as they go; each time a new router."""
+    """200 nodes send 40,000 deltas of 5 digests as fast as possible; each round starts a new router."""
     cpu, rates = [], []
     for _ in range(max(1, runs // 3)):
         async with routing(directory) as (bus, router):
             await router.start()
-            async with helper("fleet", "speak", bus.port, SPEAKERS, MESSAGES, PER_MESSAGE, 0) as nodes:
+            async with bench_process(
+                "fleet", "publish", bus.port, PUBLISHERS, MESSAGES, PER_MESSAGE, 0
+            ) as nodes:
                 await nodes.ready()
                 before, began = measure.cpu_s(router.process.pid), monotonic()
                 nodes.go()
@@ -101,12 +103,12 @@ async def ingest(directory: Path, runs: int) -> list[Result]:
 
 
 async def rebuild(directory: Path, runs: int) -> list[Result]:
-    """Ten million pairs from nodes that are all there when the router starts, and resolves meanwhile."""
+    """A router starts while nodes with ten million pairs are running; it is asked to resolve meanwhile."""
     seconds, cpu, tail = [], [], []
     for _ in range(max(1, runs // 5)):
         async with (
             routing(directory) as (bus, router),
-            helper("fleet", "serve", bus.port, NODES, EACH) as nodes,
+            bench_process("fleet", "serve", bus.port, NODES, EACH) as nodes,
         ):
             await nodes.ready()
             began = monotonic()
@@ -134,26 +136,28 @@ async def asks_until_built(router: RouterProcess) -> list[float]:
 
 
 async def resolve(directory: Path, runs: int) -> list[Result]:
-    """64 callers of one and of ten keys in turn; then 600 calls/s while 100,000 digests/s come."""
+    """64 callers of one key, and of ten; then 600 calls/s while 100,000 digests/s arrive."""
     single: list[float] = []
     many: list[float] = []
     tail: list[float] = []
     async with routing(directory) as (bus, router):
         await router.start()
-        async with helper("fleet", "speak", bus.port, SPEAKERS, MESSAGES, PER_MESSAGE, 0) as nodes:
+        async with bench_process("fleet", "publish", bus.port, PUBLISHERS, MESSAGES, PER_MESSAGE, 0) as nodes:
             await nodes.ready()
             nodes.go()
             await has_pairs(router, MESSAGES * PER_MESSAGE)
         for _ in range(max(1, runs // 3)):
             for keys, rates in ((1, single), (10, many)):
-                async with helper("callers", "closed", router.port, 64, keys, DIGESTS, 3) as callers:
+                async with bench_process("callers", "closed", router.port, 64, keys, DIGESTS, 3) as callers:
                     rates.append(keys * (await callers.figures())["rate"])
     for _ in range(max(1, runs // 3)):
         async with routing(directory) as (bus, router):
             await router.start()
             async with (
-                helper("fleet", "speak", bus.port, SPEAKERS, 3 * 20_000, PER_MESSAGE, 20_000) as nodes,
-                helper("callers", "steady", router.port, 600, DIGESTS, 5) as callers,
+                bench_process(
+                    "fleet", "publish", bus.port, PUBLISHERS, 3 * 20_000, PER_MESSAGE, 20_000
+                ) as nodes,
+                bench_process("callers", "steady", router.port, 600, DIGESTS, 5) as callers,
             ):
                 await nodes.ready()
                 nodes.go()
@@ -168,24 +172,24 @@ async def resolve(directory: Path, runs: int) -> list[Result]:
 
 
 async def parked(directory: Path, runs: int) -> list[Result]:
-    """1,000 calls that wait, and 500 copies announced at one moment."""
+    """1,000 calls wait, and 500 copies are announced at the same moment."""
     tail, middle = [], []
     for _ in range(max(1, runs // 3)):
         async with routing(directory) as (bus, router):
-            router.process.environment["HELIOGRAPH_LEASE_S"] = "20"  # it is ready after half of it
+            router.process.environment["HELIOGRAPH_LEASE_S"] = "20"  # the router is ready after half of it
             await router.start()
-            nodes = helper("fleet", "announce", bus.port, WAITERS + 1 + COPIES, COPIES)
+            nodes = bench_process("fleet", "announce", bus.port, WAITERS + 1 + COPIES, COPIES)
             async with nodes as fleet:
                 await fleet.ready()
                 await router.ready()
-                async with helper("callers", "parked", router.port, WAITERS) as callers:
+                async with bench_process("callers", "parked", router.port, WAITERS) as callers:
                     await eventually(lambda router=router: waiting(router), 60)  # type: ignore[misc]
                     callers.go()
                     fleet.go()
                     began = (await fleet.figures())["began_s"]
                     answered = sorted((await callers.figures())["answered_s"])
             if len(answered) != WAITERS:
-                raise RuntimeError(f"{len(answered)} of {WAITERS} were answered")
+                raise RuntimeError(f"only {len(answered)} of {WAITERS} calls were answered")
             tail.append(1000 * (answered[len(answered) * 99 // 100] - began))
             middle.append(1000 * (answered[len(answered) // 2] - began))
     return [

@@ -1,4 +1,4 @@
-"""Rows of the router: each measured in a process of its own, that of the bench being no router."""
+"""Rows of the router's index, measured in a separate process, since this process's memory would count too."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from bench.report import Result, result
 
 
 async def index(_: Path, runs: int) -> list[Result]:
-    """Memory and times of the index at ten million pairs; of each round the median of many calls."""
+    """Memory and times of the index at ten million pairs; each round gives the median of many calls."""
     command = [sys.executable, "-m", "bench.index"]
     rounds = []
     for _round in range(max(1, runs // 5)):

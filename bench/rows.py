@@ -1,4 +1,4 @@
-"""What is measured: each row a coroutine that gives its results."""
+"""All rows of the benchmark. Each is a coroutine that returns its results."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import measure, nodes, rollout, router, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
-from bench.servers import GIB, MIB, Content, benching, check, tools
+from bench.servers import GIB, MIB, ContentDirectory, benching, check, tools
 from bench.tracing import tracing
 from bench.waiting import waiting
 from tests.support.otlp import OtlpReceiver, exporting_to
@@ -21,7 +21,7 @@ Calls = list[tuple[int, list[str]]]
 
 @dataclass
 class Variant:
-    """One server under test, and its samples: GB (10^9 bytes) a second and CPU-seconds a GB."""
+    """One server under test, and its samples: GB (10^9 bytes) per second and CPU-seconds per GB."""
 
     port: int
     pids: Sequence[int]
@@ -40,18 +40,18 @@ class Variant:
 
 
 async def interleaved(variants: dict[str, Variant], calls: Callable[[Variant], Calls], runs: int) -> None:
-    """Every variant once a round, in random order, after a round that does not count."""
+    """Run every variant once per round, in random order, after one warm-up round."""
     for variant in variants.values():
         await measure.at_once(calls(variant))
         for pid in variant.pids:
-            measure.forget_peak(pid)
+            measure.reset_peak(pid)
     for _ in range(runs):
         for variant in random.sample(list(variants.values()), len(variants)):
             await variant.run(calls(variant))
 
 
 def compared(row: str, variants: dict[str, Variant], speed: str, cpu: str) -> list[Result]:
-    """Ratios of the registry to each other variant, with targets for Go, then the absolute figures."""
+    """Ratios of the registry to every other variant, with targets for Go, then the absolute figures."""
     ours = variants["heliograph"]
     found = []
     for name, other in variants.items():
@@ -69,7 +69,7 @@ def compared(row: str, variants: dict[str, Variant], speed: str, cpu: str) -> li
 async def serve(
     row: str, size_bytes: int, clients: int, repeats: int, goals: tuple[str, str], directory: Path, runs: int
 ) -> list[Result]:
-    """Blobs from page cache: `repeats` of them to each client, over one connection."""
+    """Serve blobs from the page cache: `repeats` of them to each client, over one connection."""
     async with benching(directory) as bench:
         content = bench.content("content")
         path = content.blob(size_bytes)
@@ -87,7 +87,7 @@ async def serve(
 
 
 async def relay(row: str, clients: int, goals: tuple[str, str], directory: Path, runs: int) -> list[Result]:
-    """1 GiB from another registry on this machine, which is the origin for all; its CPU is not counted."""
+    """Relay 1 GiB from another registry on this machine, the origin for all; its CPU does not count."""
     async with benching(directory) as bench:
         held = bench.content("seed")
         path = held.blob(GIB)
@@ -115,7 +115,7 @@ async def relay(row: str, clients: int, goals: tuple[str, str], directory: Path,
 
 
 async def manifests(directory: Path, runs: int) -> list[Result]:
-    """1 KiB manifests over 32 connections; a second of each in turn."""
+    """1 KiB manifests over 32 connections; each server in turn for one second."""
     async with benching(directory) as bench:
         content = bench.content("content")
         path = content.manifest(1 << 10)
@@ -138,7 +138,7 @@ async def manifests(directory: Path, runs: int) -> list[Result]:
 
 
 async def memory(directory: Path, runs: int) -> list[Result]:
-    """A registry, traced, that serves 8 x 1 GiB and relays 8 x 1 GiB at once: the worst of a few rounds."""
+    """A traced registry serves 8 x 1 GiB and relays 8 x 1 GiB at once; the worst of a few rounds."""
     rounds = max(1, runs // 5)
     resident, sockets = [], []
     with OtlpReceiver() as receiver:
@@ -151,7 +151,7 @@ async def memory(directory: Path, runs: int) -> list[Result]:
             for _ in range(rounds):
                 calls = [(port, [local]) for _ in range(8)]
                 calls += [(port, [_far(there, far, bench.holds, seed_port)]) for _ in range(8)]
-                measure.forget_peak(registry.pid)
+                measure.reset_peak(registry.pid)
                 moving = asyncio.create_task(measure.at_once(calls))
                 held = 0.0
                 while not moving.done():
@@ -166,7 +166,7 @@ async def memory(directory: Path, runs: int) -> list[Result]:
     ]
 
 
-def _far(held: Content, path: str, holds: Callable[[int, str, int], None], port: int) -> str:
+def _far(held: ContentDirectory, path: str, holds: Callable[[int, str, int], None], port: int) -> str:
     name = held.alias(path)
     holds(port, name, GIB)
     return name

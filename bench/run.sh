@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the benchmarks in a network namespace of their own, with loopback and a known congestion control: a machine
-# set to BBR paces even loopback, by a timer for each segment, and that is then most of what is measured.
+# Runs the benchmarks in a network namespace of their own, with loopback and a known congestion control. A machine set
+# to BBR paces even loopback, with a timer per segment, and those timers would dominate the measurement.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Like cubic, Linux's default, reno does not pace, and a new namespace may choose it wherever it runs.
+# reno does not pace (nor does cubic, Linux's default), and a new namespace may always choose it.
 export CONGESTION=${CONGESTION:-reno}
 exec unshare --net -- bash -euc '
     ip link set lo up

@@ -1,4 +1,4 @@
-"""The servers that are compared, each a real process on a port of its own, and the blobs that they serve."""
+"""The servers to compare, each a real process on its own port, and the blobs that they serve."""
 
 import asyncio
 import hashlib
@@ -39,8 +39,8 @@ def tools() -> Path:
     return machines_path().parent / "bench"
 
 
-class Content:
-    """A content directory with blobs of given sizes; more names for one are hard links to the same bytes."""
+class ContentDirectory:
+    """A content directory with blobs of given sizes; aliases of a blob are hard links to the same bytes."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -49,7 +49,7 @@ class Content:
         self._names = 0
 
     def blob(self, size_bytes: int) -> str:
-        """The path of a new blob, incompressible, its digest right."""
+        """Write a blob of random bytes; returns the path of its URL, with the right digest."""
         piece, hashed = os.urandom(min(size_bytes, MIB)), hashlib.sha256()
         temporary = self.directory / "new"
         with temporary.open("wb") as file:
@@ -61,7 +61,7 @@ class Content:
         return f"/v2/bench/blobs/sha256:{hashed.hexdigest()}"
 
     def manifest(self, size_bytes: int) -> str:
-        """The path of a manifest of that size."""
+        """Write a manifest of that size; returns the path of its URL."""
         layers = [{"digest": f"sha256:{os.urandom(32).hex()}"} for _ in range(3)]
         document = {"schemaVersion": 2, "config": layers[0], "layers": layers, "filler": ""}
         document["filler"] = "x" * (size_bytes - len(json.dumps(document)))
@@ -71,7 +71,7 @@ class Content:
         return f"/v2/bench/manifests/sha256:{digest}"
 
     def alias(self, path: str) -> str:
-        """Another name for the same bytes: relayed like a blob that was never asked for before."""
+        """Another name for the same bytes, so that they are relayed like a blob that is requested first."""
         self._names += 1
         digest = hashlib.sha256(f"{path} {self._names}".encode()).hexdigest()
         (self._blobs / digest).hardlink_to(self._blobs / path.rpartition(":")[2])
@@ -79,17 +79,17 @@ class Content:
 
 
 class Bench:
-    """Starts servers below `directory`; all end with it."""
+    """Starts servers in `directory`; all stop with `benching`."""
 
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         self.directory, self._stack = directory, stack
         self.known, self.router_port = KnownContent(), free_port()
 
-    def content(self, name: str) -> Content:
-        return Content(self.directory / name)
+    def content(self, name: str) -> ContentDirectory:
+        return ContentDirectory(self.directory / name)
 
-    async def registry(self, name: str, content: Content, **environment: str) -> tuple[int, Process]:
-        """heliograph-registry with its default settings; its port and process."""
+    async def registry(self, name: str, content: ContentDirectory, **environment: str) -> tuple[int, Process]:
+        """heliograph-registry with default settings; returns its port and process."""
         port = free_port()
         process = self._process(
             name,
@@ -107,13 +107,13 @@ class Bench:
         return port, await self._started(process, port)
 
     async def yardstick(self, mode: str, of: str) -> tuple[int, Process]:
-        """Go's `serve` of a content directory, or `relay` of an origin."""
+        """The Go baseline, as `serve` of a content directory or as `relay` of an origin."""
         port = free_port()
         command = [str(tools() / "yardstick"), mode, f"127.0.0.1:{port}", of]
         return port, await self._started(self._process(f"go-{mode}", command), port)
 
-    async def nginx(self, content: Content) -> tuple[int, list[int]]:
-        """Its port and the processes of its workers."""
+    async def nginx(self, content: ContentDirectory) -> tuple[int, list[int]]:
+        """nginx; returns its port and the process IDs of its workers."""
         return await self._nginx(NGINX_SERVES.format(content=content.directory))
 
     async def nginx_relay(self, origin: int) -> tuple[int, list[int]]:
@@ -124,13 +124,13 @@ class Bench:
         directory.mkdir()
         config = directory / "nginx.conf"
         config.write_text(NGINX.format(directory=directory, port=port, location=location))
-        # It would drop root otherwise, and the bench's directory is closed to others.
+        # Otherwise it would drop root, and only root can read the benchmark's directory.
         command = [str(tools() / "nginx"), "-p", str(directory), "-c", str(config), "-g", "user root;"]
         process = await self._started(self._process("nginx", command), port)
         return port, children(process.pid)
 
     async def resolver(self) -> None:
-        """The tests' router: it knows what it is told, and answers over real gRPC from this process."""
+        """The tests' fake router, which knows what `holds` adds and answers over real gRPC from here."""
         await self._stack.enter_async_context(serve_resolver(self.known, self.router_port))
 
     def holds(self, port: int, path: str, size_bytes: int) -> None:
@@ -167,6 +167,6 @@ async def benching(directory: Path) -> AsyncIterator[Bench]:
 
 
 async def check(ports: list[int], path: str) -> None:
-    """Every server gives the right bytes, before any is measured."""
+    """Check that every server returns the right bytes, before any is measured."""
     for port in ports:
         await asyncio.to_thread(fetch, port, path, check=True)

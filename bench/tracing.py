@@ -1,4 +1,4 @@
-"""What tracing costs a registry: the CPU of a request with it off, on, and on for one in a hundred."""
+"""The CPU cost of tracing per request to a registry: off, on, and on for one request in a hundred."""
 
 import asyncio
 import random
@@ -15,9 +15,9 @@ _SMALL_BYTES = 4 << 10
 
 
 async def tracing(directory: Path, runs: int) -> list[Result]:
-    """Requests of clients that send no trace of their own, so that each begins one: the dearest case.
+    """Clients send no trace of their own, so each request starts one: the most expensive case.
 
-    The CPU is that of the whole process: spans are exported, by gRPC, while requests go on.
+    The CPU is that of the whole process, which exports spans by gRPC while requests continue.
     """
     with OtlpReceiver() as receiver:
         everything = exporting_to(receiver) | {"OTEL_BSP_SCHEDULE_DELAY": "1000"}

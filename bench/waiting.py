@@ -1,4 +1,4 @@
-"""Eight nodes that pull the same new image at once, over a line to upstream that they share."""
+"""Eight nodes pull the same new image at once, over a shared link to upstream."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ NODES = 8
 LAYERS = [16 * MIB] * 4
 RATE = 40 * MIB
 WAIT_MS = {"on": 60_000, "off": 0}
-# What a router is told by default; the tests' own lease would end while two cores serve eight nodes.
+# The router's defaults; the tests' shorter lease would end while two cores serve eight nodes.
 PATIENT = {"HELIOGRAPH_LEASE_S": "30", "HELIOGRAPH_HEARTBEAT_S": "10"}
 
 
@@ -39,18 +39,18 @@ class Stampede:
     directory: Path
 
     async def set_waiting(self, wait_ms: int) -> None:
-        """Start the registries again with this setting."""
+        """Restart the registries with this setting."""
         await asyncio.gather(*(node.registry.stop() for node in self.nodes))
         for node in self.nodes:
             node.registry.environment["HELIOGRAPH_WAIT_MS"] = str(wait_ms)
         await asyncio.gather(*(self.system.start_registry(node) for node in self.nodes))
 
     async def pull(self, number: int) -> tuple[float, float]:
-        """All nodes pull a new image: seconds until the last has it, and upstream bytes / image size."""
-        place = self.directory / f"image-{number}"
-        image = make_image(place, LAYERS, seed=number)
+        """All nodes pull a new image. Returns seconds until all have it, and upstream bytes / image size."""
+        folder = self.directory / f"image-{number}"
+        image = make_image(folder, LAYERS, seed=number)
         await push(image, self.upstream.url, "team/app", f"v{number}")
-        shutil.rmtree(place)
+        shutil.rmtree(folder)
         self.uplink.sent_bytes, began = 0, time.perf_counter()
         reference = f"reg.test/team/app:v{number}"
         await asyncio.gather(*(daemon.cri.pull(reference, within=300) for daemon in self.daemons))
@@ -75,7 +75,7 @@ async def stampede(directory: Path, replicas: int) -> AsyncIterator[Stampede]:
         uplink = await start(Uplink(upstream.port, RATE).open())
         daemons, nodes = [], []
         for number in range(NODES):
-            short = Path(tempfile.mkdtemp(prefix="hb-", dir="/tmp"))  # a socket's path is short
+            short = Path(tempfile.mkdtemp(prefix="hb-", dir="/tmp"))  # socket paths must be short
             daemon = Containerd(release("2"), short, log=directory / f"containerd-{number}.log")
             daemons.append(await start(daemon))
             nodes.append(await system.add_node(f"node-{number}", daemon.content_path, daemon))
@@ -84,7 +84,7 @@ async def stampede(directory: Path, replicas: int) -> AsyncIterator[Stampede]:
 
 
 async def waiting(replicas: int, directory: Path, runs: int) -> list[Result]:
-    """With waiting and without, in random order, each round a new image of 64 MiB at 40 MiB/s for all."""
+    """With and without waiting, in random order; each round pulls a new 64 MiB image at 40 MiB/s for all."""
     row = f"waiting-{replicas}"
     seconds: dict[str, list[float]] = {"on": [], "off": []}
     shares: dict[str, list[float]] = {"on": [], "off": []}

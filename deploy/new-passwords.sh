@@ -1,14 +1,14 @@
 #!/bin/sh
-# new-passwords.sh OVERLAY: random passwords in place of the public ones, as the component OVERLAY/passwords.
-# Written once: where they are there already, nothing is changed. For new ones, remove the folder first.
+# new-passwords.sh OVERLAY: writes random passwords, to replace the public ones, as the component OVERLAY/passwords.
+# Changes nothing if the folder exists. For new passwords, remove the folder first.
 set -eu
 
 [ $# = 1 ] && [ -d "$1" ] || { echo "usage: $0 FOLDER-OF-YOUR-OVERLAY" >&2; exit 2; }
 folder=$1/passwords
 umask 077
-mkdir "$folder" || { echo "$0: left as it is: $folder" >&2; exit 1; }
+mkdir "$folder" || { echo "$0: nothing changed, already there: $folder" >&2; exit 1; }
 
-# A letter first and letters and digits only, since NATS reads these files too: docs/adr/0020-passwords-of-the-bus.md.
+# A letter first, then letters and digits only, as NATS reads these files too: docs/adr/0020-bus-passwords.md.
 random() {
     printf 'p%s' "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"
 }
@@ -35,8 +35,8 @@ printf 'heliograph:%s\n' "$(random)" > "$folder/basic-auth"
         echo "  - {name: heliograph-nats-$role, namespace: heliograph, behavior: replace, files: [user=$role]}"
     done
     echo '  - {name: heliograph-nats-routes, namespace: heliograph, behavior: replace, files: [routes.conf]}'
-    echo '  # For components/basic-auth; without that nobody uses it.'
+    echo '  # Used only with components/basic-auth.'
     echo '  - {name: heliograph-basic-auth, namespace: heliograph, files: [users=basic-auth]}'
 } > "$folder/kustomization.yaml"
 echo '*' > "$folder/.gitignore"
-echo "written: $folder. Name it among the overlay's components, and keep it out of public places."
+echo "written: $folder. List it first among the overlay's components, and do not publish it."

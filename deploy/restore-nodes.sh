@@ -1,6 +1,6 @@
 #!/bin/sh
-# The first step of an uninstall: every node's containerd files are as they were before, when this has ended well.
-# Works on what is applied, whatever the overlay. NAMESPACE is another one than heliograph, KUBECTL another kubectl.
+# The first step of an uninstall: restores every node's original containerd files, and waits until all are done.
+# Works with every overlay. NAMESPACE overrides the namespace heliograph, KUBECTL the kubectl command.
 set -eu
 patches=$(cd "$(dirname "$0")/components/cleanup" && pwd)
 daemonset="daemonset heliograph-node --namespace ${NAMESPACE:-heliograph}"

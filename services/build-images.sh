@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the images of all services with buildah: `make images`. From the environment:
-#   BASE        an image with Python 3.11 or newer and glibc  (default: as the Dockerfiles say)
-#   TAG         what the images are tagged with               (default: the version)
-#   REPOSITORY  what their names begin with                   (default: as the manifests say)
-#   BUILDAH     the program                                   (default: the machine's, or Debian's unpacked)
+# Builds the images of all services with buildah: `make images`. Environment variables:
+#   BASE        base image, with Python 3.11 or newer and glibc  (default: the Dockerfiles')
+#   TAG         tag of the images                                (default: the version)
+#   REPOSITORY  prefix of their names                            (default: the manifests')
+#   BUILDAH     path of buildah                                  (default: the machine's, else Debian's, unpacked)
 # The machine's own pip fetches the wheels into $HELIOGRAPH_TEST_CACHE/wheels, so that its index, certificates and
-# credentials stay outside of the build, which has no network.
+# credentials stay out of the build, which has no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,7 +25,7 @@ work=$(mktemp -d)
 container=
 trap '[[ -z $container ]] || "$buildah" rm "$container" >/dev/null; rm -rf "$work"' EXIT
 
-# Images are checked by the policy of the machine, where it has one.
+# Images are verified by the machine's policy, if it has one.
 policy=()
 if [[ ! -e /etc/containers/policy.json ]]; then
     echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$work/policy.json"
@@ -39,11 +39,11 @@ machine=$(run uname -m)
 "$buildah" rm "$container" >/dev/null
 container=
 
-# The tags of glibc's wheels, down from that of the oldest base that has such a Python.
+# The platform tags of glibc wheels, up to 2.36: the glibc of the oldest base with a new enough Python.
 platforms=(--platform "manylinux2014_$machine" --platform "manylinux2010_$machine" --platform "manylinux1_$machine")
 for minor in {5..36}; do platforms+=(--platform "manylinux_2_${minor}_$machine"); done
 
-fetch_wheels() { # service: into a folder of its own, which is kept until a lock changes
+fetch_wheels() { # $1: service. Fetches into a folder of its own, which is kept until a lock changes
     local wheels=$cache/wheels/$machine-$python/$1 lock
     local locks=(requirements-build.lock "services/$1/requirements.lock")
     if cat "${locks[@]}" | cmp --quiet - "$wheels/locks"; then return; fi
@@ -58,7 +58,7 @@ fetch_wheels() { # service: into a folder of its own, which is kept until a lock
 }
 
 mkdir -p "$cache"
-exec 9>"$cache/.wheels.lock" # held to the end: wheels stay while they are installed
+exec 9>"$cache/.wheels.lock" # held to the end, so that no other run removes wheels in use
 flock 9
 for service in "${services[@]}"; do fetch_wheels "$service"; done
 for service in "${services[@]}"; do

@@ -1,4 +1,4 @@
-// What the registry is measured against: Go's net/http as one would write it.
+// The baseline that the registry is measured against: a plain net/http server.
 //
 //	yardstick serve LISTEN CONTENT   blobs from CONTENT/blobs/sha256 by io.Copy, manifests from memory
 //	yardstick relay LISTEN ORIGIN    blobs from ORIGIN through a 32 KiB io.CopyBuffer
@@ -67,7 +67,7 @@ func relay(origin string) http.HandlerFunc {
 		defer answer.Body.Close()
 		head(w, answer.Header.Get("Docker-Content-Digest"), "application/octet-stream", answer.ContentLength)
 		w.WriteHeader(answer.StatusCode)
-		// Both ends are wrapped, or the copy would leave the buffer aside for ReadFrom and WriteTo.
+		// Both ends are wrapped, so that the copy uses the buffer and not ReadFrom or WriteTo.
 		io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{answer.Body}, make([]byte, 32<<10))
 	}
 }
@@ -78,7 +78,7 @@ func head(w http.ResponseWriter, digest, mediaType string, length int64) {
 	w.Header().Set("Docker-Content-Digest", digest)
 }
 
-// Small files are what a manifest may be.
+// Any small file counts as a manifest.
 func manifestsIn(blobs string) map[string][]byte {
 	manifests := map[string][]byte{}
 	entries, err := os.ReadDir(blobs)

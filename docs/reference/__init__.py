@@ -1,1 +1,1 @@
-"""Pages that are made from the code: `make docs` writes them, `make docs-check` compares them."""
+"""Pages that are generated from the code: `make docs` writes them, `make docs-check` compares them."""

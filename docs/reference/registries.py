@@ -1,19 +1,19 @@
 """The metrics of every service, as its own process would show them when it has just started."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from heliograph_router.adapters.metrics import State
+from heliograph_configurator.adapters.metrics import ConfiguratorMetrics
+from heliograph_indexer.adapters.metrics import IndexerMetrics
+from heliograph_registry.adapters.metrics import RegistryMetrics
+from heliograph_router.adapters.metrics import MetricSources, RouterMetrics
 from heliograph_router.domain.cluster import Totals
 from heliograph_shared.admin import OF_ALL_SERVICES
-from heliograph_shared.board import doctor_findings
 
 SERVICES = ("registry", "router", "indexer", "configurator")
 EVERY_SERVICE = "every service"
@@ -23,7 +23,7 @@ COUNTING = (*SERVICES, EVERY_SERVICE)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric; `name` as queries spell it, of a histogram without `_bucket`, `_sum` or `_count`."""
+    """A metric. `name` is as in queries, for a histogram without `_bucket`, `_sum` or `_count`."""
 
     name: str
     kind: str
@@ -32,7 +32,7 @@ class Family:
 
     @property
     def samples(self) -> dict[str, frozenset[str]]:
-        """The series that it makes, with their labels."""
+        """Its series, with their labels."""
         labels = frozenset(self.labels)
         if self.kind != "histogram":
             return {self.name: labels}
@@ -41,39 +41,39 @@ class Family:
 
 
 def families(service: str) -> list[Family]:
-    """What it counts, of its own; what Python and its process tell of themselves is left out."""
+    """The service's own metrics, without those of Python and of its process."""
     found = {family.name: family for collector in _collectors(service) for family in _families(collector)}
     return [family for name, family in found.items() if name.startswith("heliograph_")]
 
 
 def _collectors(service: str) -> Iterator[Collector]:
-    if service == EVERY_SERVICE:
-        yield from OF_ALL_SERVICES._collector_to_names  # noqa: SLF001 - as below
-        return
-    name = f"heliograph_{service}.adapters.metrics"
-    if find_spec(name) is None:
-        return
-    if service in EXAMINING:
-        yield doctor_findings
-    module = import_module(name)
-    if made := getattr(module, f"{service.title()}Metrics", None) or getattr(module, "Metrics", None):
-        yield from _registered(service, made())
-    else:  # those of prometheus_client's own registry, which is one for all in this process
-        yield from (value for value in vars(module).values() if isinstance(value, MetricWrapperBase))
-
-
-def _registered(service: str, metrics: Any) -> Iterator[Collector]:
-    if service == "router":
-        nothing = Totals(*(0 for _ in fields(Totals)))
-        metrics.follow(State(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
-    registry: CollectorRegistry = metrics.collected
+    registry = OF_ALL_SERVICES if service == EVERY_SERVICE else _METRICS[service]().collected
     yield from registry._collector_to_names  # noqa: SLF001 - no public name for what is registered
+
+
+def _router() -> RouterMetrics:
+    metrics, nothing = RouterMetrics(), Totals(*(0 for _ in fields(Totals)))
+    metrics.read_from(MetricSources(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
+    return metrics
+
+
+class _HasMetrics(Protocol):
+    @property
+    def collected(self) -> CollectorRegistry: ...
+
+
+_METRICS: Mapping[str, Callable[[], _HasMetrics]] = {
+    "registry": RegistryMetrics,
+    "router": _router,
+    "indexer": IndexerMetrics,
+    "configurator": ConfiguratorMetrics,
+}
 
 
 def _families(collector: Collector) -> Iterator[Family]:
     for metric in collector.collect():
         suffix = "_total" if metric.type == "counter" else ""
-        # Without samples there is no public way to the labels; a collector's own families know theirs.
+        # No public API gives the labels of a metric without samples; families of custom collectors have them.
         known_by: Any = collector if isinstance(collector, MetricWrapperBase) else metric
         labels = getattr(known_by, "_labelnames", ())
         yield Family(metric.name + suffix, metric.type, tuple(labels), metric.documentation)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from heliograph_indexer.adapters.containerd import ContainerdStore
+from heliograph_indexer.adapters.metrics import IndexerMetrics
 from heliograph_indexer.adapters.oci_layout import OciLayoutStore
 from heliograph_indexer.domain.content import BlobAdded, BlobRemoved, TagRemoved, TagSet
 from heliograph_indexer.ports import ContentStore
@@ -96,7 +97,7 @@ class LayoutHand:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._tags: dict[str, Digest] = {}
-        self.store = OciLayoutStore(directory)
+        self.store = OciLayoutStore(directory, IndexerMetrics())
         directory.mkdir()
         self._write_index()
 
@@ -139,7 +140,7 @@ class LayoutHand:
 class ContainerdHand:
     def __init__(self, daemon: Containerd) -> None:
         self.daemon = daemon
-        self.store = ContainerdStore(daemon.socket, NAMESPACE, None)
+        self.store = ContainerdStore(daemon.socket, NAMESPACE, None, IndexerMetrics())
 
     async def add_blob(self, body: bytes, *, namespace: str = NAMESPACE) -> Digest:
         digest = digest_of(body)

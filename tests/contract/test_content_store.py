@@ -1,4 +1,4 @@
-"""What every content store does, the one in memory and the real ones alike."""
+"""The contract of every content store, in memory and real."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heliograph_indexer.domain.content import Content, Holdings, StoreEvent
+from heliograph_indexer.domain.content import Holdings, StoreContent, StoreEvent
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_indexer.ports import ContentStore
 from heliograph_shared.digest import digest_of
@@ -30,16 +30,16 @@ async def outside(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 class Follower:
-    """Applies what a watch tells to what it began with."""
+    """Applies the events of a watch to its first listing."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: StoreContent) -> None:
         self.holdings = Holdings(dict(content.blobs), dict(content.tags))
         self.events: list[StoreEvent] = []
         self.ended: StoreUnavailable | None = None
 
     async def becomes(self, check: Callable[[Holdings], bool], within: float = ON_TIME_S + 0.5) -> None:
         await eventually(
-            lambda: check(self.holdings), within, lambda: f"told only of {self.events}, {self.ended}"
+            lambda: check(self.holdings), within, lambda: f"only {self.events} were reported, {self.ended}"
         )
 
 
@@ -80,7 +80,7 @@ async def test_nothing_that_happens_after_a_watch_began_is_missed(outside: Hand)
                 return
 
 
-async def test_a_new_blob_is_told_within_a_second_of_its_commit(outside: Hand) -> None:
+async def test_a_new_blob_is_reported_within_a_second_of_its_commit(outside: Hand) -> None:
     wanted = {}
     async with following(outside.store) as follower:
         for number in range(5):
@@ -89,14 +89,14 @@ async def test_a_new_blob_is_told_within_a_second_of_its_commit(outside: Hand) -
             await follower.becomes(lambda held: held.blobs == wanted)
 
 
-async def test_a_removed_blob_is_told(outside: Hand) -> None:
+async def test_a_removed_blob_is_reported(outside: Hand) -> None:
     kept, digest = await outside.add_blob(b"kept"), await outside.add_blob(b"removed")
     async with following(outside.store) as follower:
         await outside.remove_blob(digest)
         await follower.becomes(lambda held: set(held.blobs) == {kept}, within=5)
 
 
-async def test_tags_are_told_as_they_come_move_and_go(outside: Hand) -> None:
+async def test_tags_are_reported_when_set_moved_and_removed(outside: Hand) -> None:
     first, second = await outside.add_blob(b"first"), await outside.add_blob(b"second")
     async with following(outside.store) as follower:
         await outside.tag(TAG, first)
@@ -109,17 +109,17 @@ async def test_tags_are_told_as_they_come_move_and_go(outside: Hand) -> None:
         await follower.becomes(lambda held: held.tags == {}, within=5)
 
 
-async def test_a_blob_is_told_once(outside: Hand) -> None:
+async def test_a_blob_is_reported_once(outside: Hand) -> None:
     async with following(outside.store) as follower:
         digest = await outside.add_blob(b"once")
         await outside.tag(TAG, digest)
         await follower.becomes(lambda held: TAG in held.tags and digest in held.blobs)
         await asyncio.sleep(1.5)  # by then every listing that follows a change has been made
-        told = [event for event in follower.events if getattr(event, "digest", None) == digest]
-        assert len(told) == 2
+        reported = [event for event in follower.events if getattr(event, "digest", None) == digest]
+        assert len(reported) == 2
 
 
-async def test_only_names_that_are_tags_are_told(outside: Hand) -> None:
+async def test_only_names_that_are_tags_are_reported(outside: Hand) -> None:
     digest = await outside.add_blob(b"content")
     for name in (digest, f"reg.test/team/app@{digest}", "app", "library/app:v1"):
         await outside.tag(name, digest)
@@ -151,7 +151,7 @@ async def test_nothing_is_downloading_into_a_store_at_rest(outside: Hand) -> Non
         assert list(await outside.store.downloading()) == []
 
 
-async def test_many_blobs_at_once_are_all_told(outside: Hand) -> None:
+async def test_many_blobs_at_once_are_all_reported(outside: Hand) -> None:
     async with following(outside.store) as follower:
         bodies = [f"many {number}".encode() for number in range(60)]
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What containerd makes of the files: every version asks the mirror first, falls back, and forgets it."""
+"""How containerd uses the files: every version asks the mirror first, falls back, and stops after cleanup."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -39,7 +39,7 @@ async def configure(lab: Lab, command: Callable[[Settings], bool], *flags: str) 
     assert await asyncio.to_thread(command, load(Settings, "heliograph-configurator", [*path, *flags]))
 
 
-async def test_the_mirror_is_asked_first_until_it_is_taken_away(lab: Lab, mirror: Mirror) -> None:
+async def test_the_mirror_is_asked_first_until_cleanup(lab: Lab, mirror: Mirror) -> None:
     for naming in (
         [],
         ["--mirrored-registries", lab.registry],
@@ -78,7 +78,7 @@ async def test_targets_are_asked_in_order_over_both_families(lab: Lab, mirror: M
     assert set(mirror.asked) >= set(lab.everything())
 
 
-async def test_what_existed_is_asked_after_the_mirror(lab: Lab, mirror: Mirror) -> None:
+async def test_existing_hosts_are_asked_after_the_mirror(lab: Lab, mirror: Mirror) -> None:
     registry = "reg.test:5000"
     for name in (registry, "reg.test_5000_"):  # the second, once there, is looked for first
         mirror.forget()
@@ -97,7 +97,7 @@ async def test_what_existed_is_asked_after_the_mirror(lab: Lab, mirror: Mirror) 
             assert mirror.asked == []
 
 
-async def test_an_authority_and_a_key_that_lay_in_the_folder_still_serve(
+async def test_an_existing_ca_and_key_in_the_folder_are_still_used(
     lab: Lab, mirror: Mirror, authority: Authority
 ) -> None:
     server, client = authority.sign("server"), authority.sign("client")
@@ -119,7 +119,7 @@ async def test_an_authority_and_a_key_that_lay_in_the_folder_still_serve(
         assert lab.everything()[0][:2] in {asked[:2] for asked in upstream.asked}
 
 
-async def test_a_mirror_behind_tls_and_a_password_is_asked_and_others_see_neither(
+async def test_a_mirror_with_tls_and_a_password_is_asked_and_others_get_neither(
     lab: Lab, authority: Authority, tmp_path: Path
 ) -> None:
     server, client = authority.sign("server"), authority.sign("client")
@@ -150,7 +150,7 @@ async def test_a_mirror_behind_tls_and_a_password_is_asked_and_others_see_neithe
 
 
 @pytest.mark.parametrize("lab_node", ["2"], indirect=True)
-async def test_pulls_go_on_whatever_a_watch_does(lab: Lab, tmp_path: Path) -> None:
+async def test_no_pull_fails_whatever_a_watch_does(lab: Lab, tmp_path: Path) -> None:
     before = harvest(lab.node.certs_path)
     async with one_registry(tmp_path) as registry:
         registry.process.start()

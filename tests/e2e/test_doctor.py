@@ -12,10 +12,10 @@ import pytest
 
 from heliograph_cli.doctor import examine_router
 from heliograph_configurator.app import apply
-from heliograph_configurator.doctor import examine as examine_certs
+from heliograph_configurator.app import examination as certs_examination
 from heliograph_configurator.settings import Settings as CertsSettings
 from heliograph_indexer import app
-from heliograph_indexer.adapters.registry_probe import RegistryProbe
+from heliograph_indexer.adapters.registry_http import RegistryHttp
 from heliograph_indexer.settings import Settings
 from heliograph_shared.findings import Finding, Report, Unchecked, decode
 from heliograph_shared.reference import parse_reference
@@ -104,17 +104,17 @@ async def test_a_healthy_node_yields_nothing_and_a_probe_leaves_nothing(
     settings = settings_of(daemon, cluster.system.nats, node)
     router = f"127.0.0.1:{cluster.system.routers[0].port}"
 
-    async def told_router() -> bool:
+    async def is_known_to_router() -> bool:
         return (await examine_router(router, node.name)).healthy
 
-    await eventually(told_router)
-    told = await heliograph(
+    await eventually(is_known_to_router)
+    result = await heliograph(
         *("doctor", "--json", "--router", router, "--probe", REFERENCE),
         environment={f"HELIOGRAPH_{name}": str(value) for name, value in settings.items()},
     )
 
-    report = decode(told.out.encode())
-    assert (report.findings, report.unchecked, told.code) == ((), (), 0), told.err
+    report = decode(result.out.encode())
+    assert (report.findings, report.unchecked, result.code) == ((), (), 0), result.err
     assert upstream.requests(), "the probe went by containerd's own way"
     assert await daemon.store.images() == {}
     assert await daemon.cri.images() == []
@@ -161,7 +161,7 @@ async def test_a_probe_that_is_ended_in_the_middle_of_its_pull_leaves_nothing(
 
 
 @every_version
-async def test_what_a_containerd_is_told_wrong_is_named(
+async def test_what_a_containerd_is_reported_wrong_is_named(
     series: str, containerd: ContainerdFactory, nats_server: NatsServer, tmp_path: Path, upstream: Upstream
 ) -> None:
     await pushed(tmp_path, upstream, [50_000, 100])
@@ -213,20 +213,19 @@ async def test_an_unset_config_path_missing_layers_and_a_foreign_folder_are_name
     }
     assert "is not set" in finding(report, "config-path").problem
     assert layer[:19] in finding(report, "layers-missing").seen
-    foreign = "the content directory is not that of this containerd"
-    assert finding(report, "content-path").problem == foreign
+    assert "none" in finding(report, "content-path").seen
 
     remedy = finding(report, "layers-missing").remedy.split()
     assert remedy[0] == "ctr"
-    mended = await asyncio.create_subprocess_exec(
+    fixed = await asyncio.create_subprocess_exec(
         node.release.ctr,
         *("--address", str(node.socket), *remedy[1:-1], "--hosts-dir", str(node.certs_path), remedy[-1]),
         stdout=asyncio.subprocess.DEVNULL,
     )
-    assert await mended.wait() == 0
+    assert await fixed.wait() == 0
     again = await examined(settings | {"CONTENT_PATH": node.content_path / "nothing"})
     assert severities(again) == {"config-path": "error", "content-path": "error"}
-    assert finding(again, "content-path").problem == "the content directory cannot be read"
+    assert "No such file" in finding(again, "content-path").seen
 
 
 @every_version
@@ -245,10 +244,10 @@ async def test_a_containerd_without_cri_or_that_is_gone_is_named(
 
     node.process.start()
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         return severities(await examined(settings)) == {"cri-unavailable": "error"}
 
-    await eventually(is_told, 30)
+    await eventually(is_reported, 30)
 
 
 @every_version
@@ -259,7 +258,7 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
     node = await containerd(series)
     folder, default = node.certs_path / "reg.test", node.certs_path / "_default" / "hosts.toml"
     async with serve_registry(tmp_path / "registry", "node-1", free_port()) as mirror:
-        url, counting = f"http://{mirror.address}", RegistryProbe(f"{mirror.admin}/readyz")
+        url, counting = f"http://{mirror.address}", RegistryHttp(f"{mirror.admin}/readyz")
         certs = load(
             CertsSettings, "test", [f"--registry-config-path={node.certs_path}", f"--mirror-targets={url}"]
         )
@@ -267,7 +266,7 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
 
         async def looked() -> tuple[dict[str, str], bool]:
             """What the doctor says, and whether a pull asks the mirror."""
-            report = await asyncio.to_thread(examine_certs, certs)
+            report = await certs_examination(certs).report()
             before = await counting.requests()
             with pytest.raises(grpc.aio.AioRpcError):
                 await node.cri.pull("reg.test/team/absent:v1")
@@ -299,7 +298,7 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
         assert await looked() == ({"not-mirrored": "error"}, False)
         default.with_name("away").rename(default)
 
-    assert severities(await asyncio.to_thread(examine_certs, certs)) == {"mirror-unreachable": "error"}
+    assert severities(await certs_examination(certs).report()) == {"mirror-unreachable": "error"}
     gone = {"ADVERTISE": mirror.address, "REGISTRY_READY_URL": f"{mirror.admin}/readyz"}
     report = await examined(settings_of(node, nats_server) | gone)
     assert severities(report) == {"registry-not-ready": "error", "registry-unreachable": "error"}

@@ -59,7 +59,7 @@ async def black_hole() -> AsyncIterator[tuple[str, Callable[[], None]]]:
         yield f"http://{HERE}:{port}", sockets.close
 
 
-async def test_a_dial_timeout_is_heeded_by_2_and_ignored_by_others(lab: Lab) -> None:
+async def test_a_dial_timeout_is_used_by_2_and_ignored_before(lab: Lab) -> None:
     async with black_hole() as (url, refuse):
         lab.write(lab.registry, host(url, 'dial_timeout = "200ms"'))
         pull = asyncio.create_task(lab.pull())
@@ -70,7 +70,7 @@ async def test_a_dial_timeout_is_heeded_by_2_and_ignored_by_others(lab: Lab) -> 
         await pull
 
 
-async def test_a_dial_timeout_that_is_no_string_discards_the_file_on_2(lab: Lab, mirror: Mirror) -> None:
+async def test_2_ignores_a_file_whose_dial_timeout_is_not_a_string(lab: Lab, mirror: Mirror) -> None:
     for value in ("200", '"200"', '"soon"'):
         mirror.forget()
         lab.write(lab.registry, host(mirror.url, f"dial_timeout = {value}"))
@@ -85,7 +85,7 @@ async def test_without_resolve_a_tag_is_not_asked_for(lab: Lab, mirror: Mirror) 
     assert HEAD_TAG not in {asked[:2] for asked in mirror.asked}
 
 
-async def test_a_server_in_the_default_folder_gets_every_registry(lab: Lab, mirror: Mirror) -> None:
+async def test_a_server_in_the_default_folder_is_asked_for_every_registry(lab: Lab, mirror: Mirror) -> None:
     lab.write("_default", f'server = "{lab.upstream.url}"\n' + host(mirror.url))
     await lab.pull(f"{NOBODY}:5000")
     assert mirror.asked[0][:2] == HEAD_TAG
@@ -116,20 +116,20 @@ async def test_the_first_folder_that_exists_is_used_alone(lab: Lab) -> None:
             shutil.rmtree(lab.node.certs_path / folder)
 
 
-async def test_a_folder_without_the_port_is_not_of_a_registry_with_one(lab: Lab, mirror: Mirror) -> None:
+async def test_a_folder_named_without_the_port_is_not_used(lab: Lab, mirror: Mirror) -> None:
     lab.write(NOBODY, host(mirror.url))
     await lab.fail(f"{NOBODY}:5000")
     assert mirror.asked == []
 
 
-async def test_an_empty_folder_keeps_its_registry_from_the_default(lab: Lab, mirror: Mirror) -> None:
+async def test_an_empty_folder_is_used_instead_of_the_default(lab: Lab, mirror: Mirror) -> None:
     lab.write("_default", host(mirror.url))
     (lab.node.certs_path / lab.registry).mkdir()
     await lab.pull()
     assert mirror.asked == []
 
 
-async def test_the_default_holds_for_this_machines_registries_too(lab: Lab, mirror: Mirror) -> None:
+async def test_the_default_applies_to_registries_on_localhost_too(lab: Lab, mirror: Mirror) -> None:
     lab.write("_default", host(mirror.url))
     await lab.pull(f"localhost:{lab.upstream.port}")
     assert mirror.asked[0][2] == f"localhost:{lab.upstream.port}"
@@ -143,7 +143,7 @@ async def test_v2_is_added_to_a_path_unless_it_is_overridden(lab: Lab, mirror: M
         assert all(asked[1].startswith(path) for asked in mirror.asked), mirror.asked
 
 
-async def test_skip_verify_tries_tls_where_http_is_spoken(lab: Lab, mirror: Mirror) -> None:
+async def test_skip_verify_makes_containerd_try_tls_on_an_http_mirror(lab: Lab, mirror: Mirror) -> None:
     lab.write(lab.registry, host(mirror.url, "skip_verify = true"))
     await lab.pull()
     assert bool(mirror.tls_hellos) is (lab.node.release.series != "1.6")
@@ -171,7 +171,7 @@ async def test_headers_are_sent_with_every_request_and_credentials_to_no_other_n
         assert (request.headers.get("authorization"), request.headers.get("x-sign")) == (None, "a")
 
 
-async def test_one_broken_line_discards_the_file(lab: Lab, mirror: Mirror) -> None:
+async def test_a_file_with_one_broken_line_is_ignored(lab: Lab, mirror: Mirror) -> None:
     lab.write(lab.registry, host(mirror.url, "capabilities = ["))
     await lab.pull()
     assert mirror.asked == []
@@ -180,7 +180,7 @@ async def test_one_broken_line_discards_the_file(lab: Lab, mirror: Mirror) -> No
     assert mirror.asked, "a key that it does not know is no fault"
 
 
-async def test_brackets_in_a_name_discard_the_file_before_2(lab: Lab) -> None:
+async def test_a_file_with_brackets_in_a_host_is_ignored_before_2(lab: Lab) -> None:
     async with running_mirror("::1") as mirror:
         port = mirror.url.rpartition(":")[2]
         lab.write(lab.registry, host(mirror.url))
@@ -199,7 +199,7 @@ async def test_a_mirror_that_asks_for_credentials_may_get_those_of_upstream(lab:
     assert "Basic dXNlcjpzZWNyZXQ=" in {request.headers.get("authorization") for request in mirror.requests}
 
 
-async def test_certificates_that_are_missing_or_no_certificates_break_the_pull(
+async def test_missing_or_invalid_certificates_fail_the_pull(
     lab: Lab, mirror: Mirror, authority: Authority
 ) -> None:
     client, other = authority.sign("client"), authority.sign("other")
@@ -229,7 +229,7 @@ async def test_one_file_may_hold_a_certificate_and_its_key(lab: Lab, authority: 
 
 
 @pytest.mark.parametrize("series", SERIES)
-async def test_two_config_paths_are_one_too_many_for_2(
+async def test_2_ignores_two_config_paths(
     series: str,
     lab_upstream: tuple[Upstream, Image],
     mirror: Mirror,

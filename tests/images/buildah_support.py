@@ -1,4 +1,4 @@
-"""Buildah with a storage of its own, and the images that it has built there."""
+"""Buildah with its own storage, and the images that it built there."""
 
 import json
 import os
@@ -28,7 +28,7 @@ runroot = "{directory}/run"
 
 @dataclass(frozen=True)
 class Image:
-    """`root` is its file system, mounted; `config` and `layers` (base first) are as a node pulls them."""
+    """`root` is the mounted file system; `config` and `layers` (base first) are as a node pulls them."""
 
     service: str
     name: str
@@ -38,7 +38,7 @@ class Image:
 
     @cached_property
     def own_files(self) -> list[tarfile.TarInfo]:
-        """What lies above the base, marks of removal included."""
+        """The members of the layer above the base, including whiteouts."""
         with tarfile.open(self.layers[-1]) as layer:
             return layer.getmembers()
 
@@ -52,7 +52,7 @@ class Image:
 
 
 class Buildah:
-    """`directory` holds everything it stores, and is removed by `close`."""
+    """Stores everything in `directory`, which `close` removes."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -65,12 +65,12 @@ class Buildah:
         self.environment = {"CONTAINERS_STORAGE_CONF": str(storage), "BUILDAH": str(BUILDAH)}
 
     def __call__(self, command: str, *arguments: str | Path) -> str:
-        """Return what it prints. Raises `AssertionError` with its complaint if it fails."""
+        """Return its output. Raises `AssertionError` with its error message if it fails."""
         policy = [f"--signature-policy={self._policy}"] if command in {"commit", "from", "push"} else []
-        return ran([BUILDAH, command, *policy, *arguments], self.environment).strip()
+        return run([BUILDAH, command, *policy, *arguments], self.environment).strip()
 
     def import_base(self, archive: Path, name: str) -> None:
-        """Make a root file system an image."""
+        """Turn a root file system into an image."""
         container = self("from", "scratch")
         self("add", "--quiet", container, archive, "/")
         self("config", "--env", "PATH=/usr/local/bin:/usr/sbin:/usr/bin", container)
@@ -92,15 +92,15 @@ class Buildah:
     def close(self) -> None:
         self("umount", "--all")
         self("rm", "--all")
-        # The overlay driver binds its folder to itself.
+        # The overlay driver bind-mounts its folder onto itself.
         overlay = self._directory / "graph" / "overlay"
         if overlay.is_mount():
-            ran(["umount", overlay], {})
+            run(["umount", overlay], {})
         shutil.rmtree(self._directory)
 
 
-def ran(command: list[str | Path], environment: Mapping[str, str]) -> str:
-    """Return what a command prints. Raises `AssertionError` with its complaint if it fails."""
+def run(command: list[str | Path], environment: Mapping[str, str]) -> str:
+    """Return a command's output. Raises `AssertionError` with its error message if it fails."""
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, env={**os.environ, **environment}, timeout=900
     )

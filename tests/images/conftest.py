@@ -1,4 +1,4 @@
-"""The images, built once as `make images` does, from a base that was made on this machine."""
+"""The images, built once with `make images`, from a base that was made on this machine."""
 
 import os
 import uuid
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.images.buildah_support import BUILDERS, Buildah, Image, ran
+from tests.images.buildah_support import BUILDERS, Buildah, Image, run
 from tests.unit.deploy.manifests import ROOT, SERVICES
 
 REPOSITORY, TAG = "localhost/heliograph", "test"
@@ -14,13 +14,13 @@ REPOSITORY, TAG = "localhost/heliograph", "test"
 
 @pytest.fixture(scope="session")
 def canary() -> str:
-    """A word of this machine's environment that the builds see, and no image may."""
+    """A string in the environment of the builds that no image may contain."""
     return f"canary-{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="session")
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
-    """Nothing is left of its storage after the tests."""
+    """Its storage is removed after the tests."""
     own = Buildah(tmp_path_factory.mktemp("images"))
     try:
         yield own
@@ -36,7 +36,7 @@ def images(buildah: Buildah, canary: str) -> Mapping[str, Image]:
     buildah.import_base(archive, base)
     proxies = {"no_proxy": ",".join(filter(None, [os.environ.get("no_proxy"), canary]))}
     command = ["make", "images", f"BASE={base}", f"TAG={TAG}", f"REPOSITORY={REPOSITORY}"]
-    ran(["env", "--chdir", ROOT, *command], {**buildah.environment, **proxies})
+    run(["env", "--chdir", ROOT, *command], {**buildah.environment, **proxies})
     return {
         service: buildah.image(service, f"{REPOSITORY}/heliograph-{service}:{TAG}") for service in SERVICES
     }
@@ -44,5 +44,5 @@ def images(buildah: Buildah, canary: str) -> Mapping[str, Image]:
 
 @pytest.fixture(params=SERVICES)
 def image(request: pytest.FixtureRequest, images: Mapping[str, Image]) -> Image:
-    """Each of them in turn."""
+    """Each image in turn."""
     return images[request.param]

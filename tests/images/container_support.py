@@ -1,7 +1,7 @@
-"""An image run by runc as its manifest says: its user, rights, limits, mounts, arguments and settings.
+"""Runs an image with runc as its manifest declares: user, privileges, limits, mounts, arguments, settings.
 
-It runs in the network of the tests, where their servers are, and without the profile of system calls
-that Kubernetes adds.
+It runs in the tests' network namespace, where their servers are, and without the seccomp profile that
+Kubernetes adds.
 """
 
 import json
@@ -16,10 +16,10 @@ from tests.images.buildah_support import RUNC, Image
 from tests.support.process import Process
 from tests.unit.deploy.manifests import Container as Declared
 
-# What the downward API would say.
+# Values that the downward API would provide.
 FIELDS = {"spec.nodeName": "node-1", "status.hostIP": "127.0.0.1", "status.podIP": "127.0.0.1"}
 UNITS = {"Mi": 1 << 20, "Gi": 1 << 30}
-NODES_OWN = [
+DEFAULT_MOUNTS = [
     {"destination": "/proc", "type": "proc", "source": "proc"},
     {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
     {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "noexec"]},
@@ -28,9 +28,9 @@ NODES_OWN = [
 
 
 class Container(Process):
-    """A container that ends with the tests, however they end.
+    """A container that stops with the tests, however they end.
 
-    `volumes` are folders for the volumes of its pod, `environment` is added to what the manifest sets.
+    `volumes` are folders for the volumes of its pod; `environment` is added to the manifest's.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Container(Process):
         config = runtime_config(image, declared, volumes, environment, arguments)
         config["linux"]["cgroupsPath"] = f"/{name}"
         (bundle / "config.json").write_text(json.dumps(config))
-        # runc forks the container. In a process namespace of their own both end with the first process of it.
+        # runc forks the container. In their own PID namespace both end with its first process.
         alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
         super().__init__(
             image.service,
@@ -58,13 +58,13 @@ class Container(Process):
         )
 
     def send(self, number: signal.Signals) -> None:
-        """To runc, which passes it on."""
+        """Send a signal to runc, which forwards it."""
         for runc in _children(self.pid):
             os.kill(runc, number)
 
     @property
     def service_pid(self) -> int:
-        """The first process of the container. Raises `ValueError` while there is none."""
+        """The PID of the container's first process. Raises `ValueError` while there is none."""
         (runc,) = _children(self.pid)
         (first,) = _children(runc)
         return first
@@ -77,7 +77,7 @@ def runtime_config(
     environment: Mapping[str, str],
     arguments: list[str] | None,
 ) -> dict[str, Any]:
-    """What containerd would make of a container's manifest, in runc's words."""
+    """The configuration for runc, as containerd would derive it from a container's manifest."""
     context = {**declared.pod.get("securityContext", {}), **declared.spec["securityContext"]}
     assert context["capabilities"] == {"drop": ["ALL"]}
     own = image.config["config"]
@@ -93,7 +93,7 @@ def runtime_config(
             "noNewPrivileges": not context["allowPrivilegeEscalation"],
         },
         "root": {"path": str(image.root), "readonly": context["readOnlyRootFilesystem"]},
-        "mounts": [*NODES_OWN, *_mounts(declared, volumes)],
+        "mounts": [*DEFAULT_MOUNTS, *_mounts(declared, volumes)],
         "linux": {
             "namespaces": [{"type": kind} for kind in ("ipc", "mount", "pid")],
             "resources": {"memory": {"limit": memory_limit_bytes(declared)}},

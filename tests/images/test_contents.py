@@ -1,4 +1,4 @@
-"""What is in an image, and what is not."""
+"""What an image contains, and what it must not contain."""
 
 import importlib.metadata
 import re
@@ -12,7 +12,7 @@ from tests.images.buildah_support import Image
 from tests.unit.deploy.manifests import ROOT
 
 MIB = 1 << 20
-# As pulled, above the base: about a tenth more than was measured when this was written.
+# Compressed size above the base: about a tenth more than measured when this was written.
 LIMITS_BYTES = {"configurator": 10 * MIB, "indexer": 23 * MIB, "registry": 26 * MIB, "router": 24 * MIB}
 TOOLS = {
     *("as", "cc", "curl", "g++", "gcc", "git", "ld", "make", "uv", "wget"),
@@ -52,7 +52,7 @@ def test_exactly_the_locked_distributions_are_installed(image: Image) -> None:
     assert installed == locked(image.service) | own
 
 
-def test_no_tool_to_build_or_fetch_with_is_there(image: Image) -> None:
+def test_there_is_no_tool_to_build_or_download(image: Image) -> None:
     libraries = [*image.root.glob("usr/lib/python3*"), *image.root.glob("usr/local/lib/python3*/*-packages")]
     folders = [image.root / folder for folder in PROGRAMS] + libraries + [site_packages(image)]
     found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
@@ -62,7 +62,7 @@ def test_no_tool_to_build_or_fetch_with_is_there(image: Image) -> None:
     assert not list(image.root.glob("usr/share/python-wheels/*"))
 
 
-def test_a_venv_has_no_program_but_the_services_own(image: Image) -> None:
+def test_the_services_program_is_the_only_one_in_the_venv(image: Image) -> None:
     programs = {path.name for path in (image.root / "opt/heliograph/bin").iterdir() if not path.is_symlink()}
     assert programs == {f"heliograph-{image.service}"}
 
@@ -71,11 +71,11 @@ def test_a_venv_has_no_program_but_the_services_own(image: Image) -> None:
     "folder",
     ["mnt", "root/.cache", "run", "src", "tmp", "var/cache/apt", "var/lib/apt/lists", "var/log", "var/tmp"],
 )
-def test_no_build_has_left_anything_behind(image: Image, folder: str) -> None:
+def test_the_build_leaves_no_files_behind(image: Image, folder: str) -> None:
     assert [path for path in (image.root / folder).rglob("*") if path.is_file()] == []
 
 
-def test_above_the_base_are_the_venv_and_bytecode_only(image: Image) -> None:
+def test_only_the_venv_and_bytecode_are_added_to_the_base(image: Image) -> None:
     for member in image.own_files:
         name = f"/{member.name}"
         allowed = (
@@ -88,25 +88,25 @@ def test_above_the_base_are_the_venv_and_bytecode_only(image: Image) -> None:
         assert allowed, name
 
 
-def test_nobody_but_root_may_change_what_runs(image: Image) -> None:
+def test_only_root_may_change_the_files(image: Image) -> None:
     for member in image.own_files:
         assert (member.uid, member.gid) == (0, 0), member.name
         assert member.issym() or not member.mode & (stat.S_IWGRP | stat.S_IWOTH), member.name
         assert not member.mode & (stat.S_ISUID | stat.S_ISGID), member.name
 
 
-def test_nothing_tells_of_the_machine_that_built_it(image: Image, canary: str) -> None:
-    telling = [canary, str(ROOT), str(Path.home() / ".cache"), "/wheels/x86_64"]
+def test_nothing_reveals_the_build_machine(image: Image, canary: str) -> None:
+    revealing = [canary, str(ROOT), str(Path.home() / ".cache"), "/wheels/x86_64"]
     for name, content in image.contents():
-        assert not [word for word in telling if word.encode() in content], name
-        if not name.endswith(".so"):  # OpenSSL's own contain these words
+        assert not [word for word in revealing if word.encode() in content], name
+        if not name.endswith(".so"):  # OpenSSL's own libraries contain these words
             assert b"PRIVATE KEY-----" not in content, name
-    assert not [word for word in telling if word in str(image.config)]
+    assert not [word for word in revealing if word in str(image.config)]
     names = {entry.partition("=")[0] for entry in image.config["config"]["Env"]}
     assert names == {"PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 
 
-def test_every_module_has_bytecode_that_no_time_of_a_file_makes_stale(image: Image) -> None:
+def test_every_module_has_bytecode_that_is_not_checked_by_time_stamp(image: Image) -> None:
     for source in site_packages(image).rglob("*.py"):
         (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
         assert compiled.read_bytes()[4] == 1, compiled  # hash-based, never checked: PEP 552
@@ -114,7 +114,7 @@ def test_every_module_has_bytecode_that_no_time_of_a_file_makes_stale(image: Ima
     assert list((asyncio / "__pycache__").glob("events.cpython-*.pyc"))
 
 
-def test_an_image_says_what_it_is(image: Image) -> None:
+def test_an_image_has_the_oci_labels(image: Image) -> None:
     labels = image.config["config"]["Labels"]
     prefix = "org.opencontainers.image"
     assert labels[f"{prefix}.title"] == f"heliograph-{image.service}"

@@ -1,4 +1,4 @@
-"""The images as a node runs them: beside a real containerd and a real bus, confined as the manifests say."""
+"""The images as on a node: with a real containerd and a real bus, confined as the manifests declare."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from heliograph_shared.rpc import resolver_pb2 as pb
 from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
-from tests.images.buildah_support import Buildah, Image, ran
+from tests.images.buildah_support import Buildah, Image, run
 from tests.images.container_support import Container, memory_limit_bytes
 from tests.support.containerd import Containerd
 from tests.support.machines import release
@@ -32,10 +32,10 @@ HELD = "registry.example/mirror/router:test"
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """Every service that keeps running, ready. `admin` and `registry` are base URLs, `router` is `host:port`.
+class RunningNode:
+    """All long-running services, ready. `admin` and `registry` are base URLs, `router` is `host:port`.
 
-    Its containerd holds one image: the one of the router, called `HELD`.
+    Its containerd holds one image: the router's, named `HELD`.
     """
 
     containers: Mapping[str, Container]
@@ -48,15 +48,15 @@ class Node:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node(
     images: Mapping[str, Image], buildah: Buildah, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Node]:
+) -> AsyncIterator[RunningNode]:
     directory = tmp_path_factory.mktemp("node")
     archive = directory / "router.tar"
     buildah("push", "--quiet", images["router"].name, f"docker-archive:{archive}:{HELD}")
     daemon = Containerd(release("1.7"), tmp_path_factory.mktemp("ctd"), log=directory / "containerd.log")
     async with NatsServer(directory) as nats, daemon:
-        # containerd makes its content folder with the first content; until then a pod would wait for it.
+        # containerd creates its content folder with the first content; until then a pod would wait for it.
         ctr: list[str | Path] = [daemon.release.ctr, "--address", daemon.socket, "--namespace", "k8s.io"]
-        await asyncio.to_thread(ran, [*ctr, "images", "import", "--no-unpack", archive], {})
+        await asyncio.to_thread(run, [*ctr, "images", "import", "--no-unpack", archive], {})
         ports = {name: free_port() for name in (*RUNNING, "grpc", "data")}
         listens = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         registry = f"127.0.0.1:{ports['data']}"
@@ -72,7 +72,7 @@ async def node(
         }
         volumes = {name: folder_for(name, directory) for service in RUNNING for name in mounted(service)}
         volumes |= {"containerd": daemon.directory, "content": daemon.content_path}
-        node = Node(
+        node = RunningNode(
             {
                 service: Container(
                     images[service],
@@ -102,7 +102,7 @@ def mounted(service: str) -> list[str]:
 
 
 def folder_for(volume: str, directory: Path) -> Path:
-    """An empty folder as the kubelet makes one, open to all; with a password where that is wanted."""
+    """A folder that is open to all, as the kubelet creates it; it contains a password if one is needed."""
     folder = directory / volume
     folder.mkdir(exist_ok=True)
     folder.chmod(0o777)
@@ -119,7 +119,7 @@ async def answer(url: str) -> httpx.Response | None:
             return None
 
 
-async def ready(node: Node, service: str) -> None:
+async def ready(node: RunningNode, service: str) -> None:
     container = node.containers[service]
 
     async def answers() -> bool:
@@ -131,7 +131,7 @@ async def ready(node: Node, service: str) -> None:
 
 
 @pytest.mark.parametrize("service", RUNNING)
-async def test_a_service_starts_and_has_metrics(node: Node, service: str) -> None:
+async def test_a_service_starts_and_has_metrics(node: RunningNode, service: str) -> None:
     response = await answer(f"{node.admin[service]}/metrics")
     assert response is not None
     assert response.status_code == 200
@@ -140,7 +140,7 @@ async def test_a_service_starts_and_has_metrics(node: Node, service: str) -> Non
 
 
 @pytest.mark.parametrize("service", RUNNING)
-async def test_a_service_is_confined_as_its_manifest_says(node: Node, service: str) -> None:
+async def test_a_service_is_confined_as_its_manifest_declares(node: RunningNode, service: str) -> None:
     process = Path(f"/proc/{node.containers[service].service_pid}")
     status = status_of(process)
     context = {**DECLARED[service].pod["securityContext"], **DECLARED[service].spec["securityContext"]}
@@ -161,7 +161,7 @@ def status_of(process: Path) -> dict[str, list[str]]:
 
 
 def memory_limit_of(process: Path) -> int:
-    """By the control group of a process, of either version."""
+    """The memory limit of a process's control group, version 1 or 2."""
     for line in (process / "cgroup").read_text().splitlines():
         number, controllers, group = line.split(":", 2)
         if "memory" in controllers.split(","):
@@ -172,11 +172,11 @@ def memory_limit_of(process: Path) -> int:
     raise AssertionError(f"no memory limit for {process}")
 
 
-async def test_together_they_serve_what_containerd_holds(node: Node) -> None:
+async def test_together_the_services_serve_what_containerd_holds(node: RunningNode) -> None:
     image = (await node.containerd.store.images())[HELD]
     url = f"{node.registry}/v2/mirror/router"
 
-    # By tag, which the registry knows from the file that the indexer has written for it.
+    # By tag, which the registry reads from the state file that the indexer has written.
     async def manifest() -> httpx.Response | None:
         response = await answer(f"{url}/manifests/test?ns=registry.example")
         return response if response is not None and response.status_code == 200 else None
@@ -204,7 +204,7 @@ def digest_of(response: httpx.Response) -> str:
     return f"sha256:{hashlib.sha256(response.content).hexdigest()}"
 
 
-async def test_the_configurator_sets_up_a_node_and_takes_it_back(
+async def test_the_configurator_sets_up_a_node_and_restores_it(
     images: Mapping[str, Image], tmp_path: Path
 ) -> None:
     certs = tmp_path / "certs.d"
@@ -225,8 +225,8 @@ async def test_the_configurator_sets_up_a_node_and_takes_it_back(
         assert all("http://127.0.0.1:5000" in (certs / name).read_text() for name in found)
 
 
-async def test_the_first_process_of_a_container_ends_when_it_is_told(node: Node) -> None:
-    """Comes last, as nothing runs afterwards."""
+async def test_a_container_stops_on_sigterm(node: RunningNode) -> None:
+    """Must be the last test, because it stops everything."""
     for container in node.containers.values():
         await container.stop(grace=45)
         assert container.returncode == 0, container.tail()

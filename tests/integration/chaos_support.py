@@ -1,4 +1,4 @@
-"""Many light nodes around real routers and a real bus, which change all the time and can be harmed."""
+"""A real router and a real bus with many simulated nodes, which change all the time and can fail."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ GRACE_S = 2.0
 
 
 class Chaos:
-    """`living` is who the routers are to know; who is taken out of it lives on, but is to be forgotten."""
+    """`living` are the nodes that the router should know. A node removed from it keeps running."""
 
     def __init__(self, nats: NatsServer, router: RouterProcess, nodes: Sequence[BusNode]) -> None:
         self.nats, self.router, self.nodes = nats, router, nodes
@@ -36,7 +36,7 @@ class Chaos:
 
     @asynccontextmanager
     async def churn(self) -> AsyncIterator[None]:
-        """While the body runs, nodes gain and lose content; of what they say `lost_share` does not arrive."""
+        """While the body runs, nodes gain and lose content. The share `lost_share` of deltas is lost."""
         changes = asyncio.create_task(self._change())
         try:
             yield
@@ -57,7 +57,7 @@ class Chaos:
         raise AssertionError(f"after {within_s} s: {wrong}\n{self.router.log[-2000:]}")
 
     async def wrong(self) -> str:
-        """What the router says that is not so, or does not say that is so; empty if all is right."""
+        """Describes where the router's answers differ from what the nodes hold; empty if nowhere."""
         answers = await self.router.ask(*DIGESTS, max_peers=len(self.nodes))
         differences = []
         for digest, answer in zip(DIGESTS, answers, strict=True):
@@ -68,13 +68,13 @@ class Chaos:
         return f"{len(differences)} digests, such as {differences[:3]}" if differences else ""
 
     def lose(self, *numbers: int) -> None:
-        """These say nothing from now on."""
+        """These nodes publish nothing from now on."""
         for number in numbers:
             self.nodes[number].mute = True
             self.living.discard(number)
 
     async def restart(self, number: int, *, ahead_s: float = 0) -> None:
-        """The node begins anew with other content, on a clock that is that much ahead."""
+        """Restart the node with other content and a clock that is `ahead_s` fast."""
         content = self._random.sample(DIGESTS, _EACH)
         await self.nodes[number].restart(content, ahead_s=ahead_s)
 
@@ -90,7 +90,7 @@ class Chaos:
 
 @asynccontextmanager
 async def chaos(directory: Path, nats: NatsServer, count: int) -> AsyncIterator[Chaos]:
-    """Converged, and with every node known."""
+    """The router knows every node and everything they hold."""
     async with AsyncExitStack() as stack:
         router = await stack.enter_async_context(router_process(directory, nats.url))
         await router.start()

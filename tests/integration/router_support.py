@@ -1,4 +1,4 @@
-"""Routers, and nodes that speak the bus contract to them over a real nats-server."""
+"""Routers, and simulated nodes that publish to them over a real nats-server, by bus contract v1."""
 
 import asyncio
 import sys
@@ -35,7 +35,7 @@ HEARTBEAT_S = 0.5
 
 
 async def _quiet(_: Exception) -> None:
-    """What a test does to the bus on purpose needs no report."""
+    """Do not report errors that a test causes on purpose."""
 
 
 @asynccontextmanager
@@ -51,7 +51,11 @@ async def connect(url: str) -> AsyncIterator[Client]:
 
 @dataclass
 class BusNode:
-    """What an indexer is to a router. A `mute` one publishes nothing; `per_chunk` digests go in a chunk."""
+    """Acts like an indexer. Publishes nothing while `mute`; a snapshot has `per_chunk` digests in a chunk.
+
+    `asked` are the incarnations in the snapshot requests received; `outbid` is true after the node, whose
+    clock was set back, has started an incarnation higher than the one it was asked with.
+    """
 
     client: Client
     name: str
@@ -86,7 +90,7 @@ class BusNode:
         lost: bool = False,
         trace: dict[str, str] | None = None,
     ) -> None:
-        """Publish it as one delta, unless that is to be lost."""
+        """Make one change and publish it as a delta, unless `lost`."""
         added, removed = dict.fromkeys(add, size_bytes), list(remove)
         tagged = {name: Tagged(digest=digest, tagged_at_ms=1) for name, digest in (tag or {}).items()}
         self.content.update(added)
@@ -110,7 +114,7 @@ class BusNode:
         self.mute = True
 
     async def restart(self, content: Iterable[Digest], *, ahead_s: float = 0) -> None:
-        """Begin a new incarnation, which tells all that it holds in its first delta."""
+        """Start a new incarnation, whose first delta lists everything the node holds."""
         self.incarnation = time.time_ns() + int(ahead_s * 1e9)
         self.mute = self.outbid = False
         await self._begin(content)
@@ -121,7 +125,7 @@ class BusNode:
         await self.heartbeat()
 
     async def live(self) -> None:
-        """Send heartbeats, and answer what routers ask."""
+        """Send heartbeats, and answer snapshot requests and hellos."""
         await self.client.subscribe(subjects.snapshot(self.name), cb=self._answer)
         await self.client.subscribe(subjects.HELLO, cb=self._greet)
         while True:
@@ -144,7 +148,7 @@ class BusNode:
     async def _answer(self, message: Msg) -> None:
         known = events.decode(events.SnapshotRequest, message.data).incarnation
         self.asked.append(known)
-        if known > self.incarnation:  # as an indexer does whose clock was set back
+        if known > self.incarnation:  # like an indexer whose clock was set back
             self.incarnation, self.outbid = known + 1, True
             await self._begin(list(self.content))
         digests = list(self.content)
@@ -183,7 +187,7 @@ async def living_node(url: str, name: str, **more: Any) -> AsyncIterator[BusNode
 
 
 class RouterClient:
-    """What users and operators see of a router on these ports of 127.0.0.1."""
+    """A client of the resolver API and the admin port of a router on 127.0.0.1."""
 
     def __init__(self, port: int, admin_port: int) -> None:
         self.port, self.admin = port, f"http://127.0.0.1:{admin_port}"
@@ -201,7 +205,7 @@ class RouterClient:
         return list((await self.api.Resolve(request, timeout=10)).resolutions)
 
     async def wait(self, digest: str, node: str, wait_ms: int = 10_000) -> Any:
-        """What a node is told that may wait."""
+        """The answer to a node that may wait."""
         (found,) = await self.ask(digest, node=node, wait_ms=wait_ms)
         return found
 
@@ -214,7 +218,7 @@ class RouterClient:
         return {peer.node for peer in found.peers}
 
     async def knows(self, digest: str, *nodes: str, within: float = 10) -> None:
-        """Wait until exactly these nodes are named for the digest."""
+        """Wait until the router names exactly these nodes as holders of the digest."""
 
         async def all_named() -> bool:
             return await self.holders(digest) == set(nodes)
@@ -231,13 +235,13 @@ class RouterClient:
             return answer.status_code, answer.text
 
     async def metrics(self) -> dict[str, float]:
-        """Samples by their name and labels as they are written."""
+        """Values by sample, such as `name{label="value"}`."""
         async with httpx.AsyncClient(trust_env=False) as http:
             lines = (await http.get(f"{self.admin}/metrics")).text.splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
     async def listening(self, check: Callable[[], None] = lambda: None) -> None:
-        """Wait until both ports answer; `check` raises when there is nothing to wait for."""
+        """Wait until both ports answer. `check` raises if that will not happen."""
 
         async def answers() -> bool:
             check()
@@ -258,7 +262,7 @@ class RouterClient:
 
 
 class RouterProcess(RouterClient):
-    """The console script, driven by its environment alone."""
+    """The console script in a process of its own, configured by environment variables."""
 
     def __init__(self, directory: Path, nats_url: str, **environment: str) -> None:
         port, admin_port = free_port(), free_port()
@@ -287,7 +291,7 @@ class RouterProcess(RouterClient):
 
 @asynccontextmanager
 async def router_process(directory: Path, nats_url: str, **environment: str) -> AsyncIterator[RouterProcess]:
-    """One that is yet to be started; it is stopped in the end."""
+    """A router that is not started yet; it is stopped at the end."""
     router = RouterProcess(directory, nats_url, **environment)
     async with router.channel:
         try:
@@ -298,7 +302,7 @@ async def router_process(directory: Path, nats_url: str, **environment: str) -> 
 
 @asynccontextmanager
 async def serving_router(nats_url: str) -> AsyncIterator[RouterClient]:
-    """The whole service in this process, which starts in no time."""
+    """The whole service within this process, which starts faster."""
     port, admin_port, stop = free_port(), free_port(), asyncio.Event()
     settings = Settings.model_validate(
         {

@@ -1,4 +1,4 @@
-"""Whatever happens, the router soon says of every node what is so, and of no node what is not."""
+"""After any failure, the router's answers soon equal what the nodes hold."""
 
 import asyncio
 import signal
@@ -73,7 +73,7 @@ async def test_all_nodes_restart_at_once(world: Chaos) -> None:
 
 
 async def test_clocks_are_set(world: Chaos) -> None:
-    """Two minutes ahead, then back: the second start has the lower time, and has to outbid the first."""
+    """Two minutes ahead, then back: the second start has the lower time, and has to exceed the first."""
     for number in range(4):
         await world.restart(number, ahead_s=120)
     await world.converges(BOUND_S)
@@ -105,10 +105,10 @@ async def test_half_of_the_nodes_fall_silent_and_are_kept(world: Chaos) -> None:
         return {node.node for node in listed.nodes if node.stale} == {f"n{number}" for number in silent}
 
     await eventually(all_stale, BOUND_S)
-    assert not await world.wrong(), "they are named still"
+    assert not await world.wrong(), "silent nodes are still named"
     for answer in await world.router.ask(*DIGESTS, max_peers=NODES):
-        doubted = [int(peer.node[1:]) in silent for peer in answer.peers]
-        assert doubted == sorted(doubted), "those in doubt are named last"
+        stale = [int(peer.node[1:]) in silent for peer in answer.peers]
+        assert stale == sorted(stale), "stale nodes are named last"
     for number in silent:
         world.nodes[number].mute = False
     await eventually(lambda: nobody_stale(world), BOUND_S)

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from heliograph_cli.doctor import examine_router
-from heliograph_configurator.domain.checks import Check as ConfiguratorCheck
-from heliograph_indexer.domain.checks import Check as IndexerCheck
+from heliograph_configurator.domain.checks import ConfiguratorCheck
+from heliograph_indexer.domain.checks import IndexerCheck
 from heliograph_shared.findings import Report
 from tests.integration.cli_support import heliograph
 from tests.integration.router_support import living_node, serving_router

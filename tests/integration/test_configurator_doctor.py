@@ -1,18 +1,17 @@
-"""What a configurator's doctor makes of folders as operators leave them, and of what answers as a mirror."""
+"""What the configurator's doctor finds in folders as operators leave them, and at the mirrors' addresses."""
 
 import asyncio
 import http.server
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from heliograph_configurator.app import apply
-from heliograph_configurator.doctor import examine
+from heliograph_configurator.app import apply, examination
 from heliograph_configurator.settings import Settings
 from heliograph_shared.findings import Finding, decode
 from heliograph_shared.settings import load
@@ -28,9 +27,13 @@ def settings(root: Path, *flags: str) -> Settings:
     return load(Settings, "heliograph-configurator", ["--registry-config-path", str(root), *flags])
 
 
+def examined(root: Path, *flags: str) -> Sequence[Finding]:
+    return asyncio.run(examination(settings(root, *flags)).report()).findings
+
+
 def findings(root: Path, *flags: str) -> dict[str, Finding]:
-    """By check, without those about what answers at the mirror."""
-    found = [one for one in examine(settings(root, *flags)).findings if one.check not in ABOUT_MIRRORS]
+    """By check, without findings about the mirrors themselves."""
+    found = [one for one in examined(root, *flags) if one.check not in ABOUT_MIRRORS]
     assert len({one.check for one in found}) == len(found), found
     return {str(one.check): one for one in found}
 
@@ -49,7 +52,7 @@ def flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return tuple(request.param)
 
 
-def test_what_apply_has_written_is_healthy(tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_the_files_of_apply_are_healthy(tmp_path: Path, flags: tuple[str, ...]) -> None:
     if "--prepend-existing" in flags:
         put(tmp_path, "quay.io", 'server = "https://quay.io"\n')
         put(tmp_path, "reg.test_5000_", "")
@@ -57,8 +60,8 @@ def test_what_apply_has_written_is_healthy(tmp_path: Path, flags: tuple[str, ...
     assert severities(tmp_path, *flags) == {}
 
 
-def test_a_mirror_that_the_settings_do_not_name_is_known_by_our_record(tmp_path: Path) -> None:
-    """A person asks on the node, without the settings of the pod."""
+def test_a_mirror_that_the_settings_do_not_name_is_known_from_the_record(tmp_path: Path) -> None:
+    """A person runs the doctor on the node, without the settings of the pod."""
     assert apply(settings(tmp_path, "--mirror-targets", "http://10.0.0.7:5000"))
     assert severities(tmp_path) == {}
 
@@ -71,15 +74,15 @@ def test_a_mirror_that_was_written_by_hand_counts(tmp_path: Path) -> None:
     assert severities(tmp_path, "--mirror-targets", "http://[fd00::1]:5000") == {}
 
 
-def test_nothing_there_is_told(tmp_path: Path) -> None:
+def test_an_absent_certs_folder_is_found(tmp_path: Path) -> None:
     found = findings(tmp_path / "absent")
     assert set(found) == {"not-mirrored"}
     assert found["not-mirrored"].seen.endswith("absent/_default/hosts.toml")
-    named = examine(settings(tmp_path, "--mirrored-registries", "docker.io,quay.io")).findings
+    named = examined(tmp_path, "--mirrored-registries", "docker.io,quay.io")
     assert sum(one.check == "not-mirrored" for one in named) == 2
 
 
-def test_folders_that_shadow_the_default_are_told(tmp_path: Path) -> None:
+def test_folders_that_shadow_the_default_are_found(tmp_path: Path) -> None:
     assert apply(settings(tmp_path))
     (tmp_path / "quay.io").mkdir()
     assert severities(tmp_path) == {"default-shadowed": "error"}
@@ -90,7 +93,7 @@ def test_folders_that_shadow_the_default_are_told(tmp_path: Path) -> None:
     assert severities(tmp_path, "--mirrored-registries", "docker.io").keys() == {"not-mirrored"}
 
 
-def test_the_spelling_that_containerd_looks_for_first_shadows_ours(tmp_path: Path) -> None:
+def test_the_folder_name_that_containerd_tries_first_shadows_ours(tmp_path: Path) -> None:
     named = ("--mirrored-registries", "reg.test:5000")
     assert apply(settings(tmp_path, *named))
     (tmp_path / "reg.test_5000_").mkdir()
@@ -107,7 +110,7 @@ def test_the_spelling_that_containerd_looks_for_first_shadows_ours(tmp_path: Pat
         ('[host."http://a"]\n  skip_verify = true\n', "warning"),
     ],
 )
-def test_a_file_that_containerd_reads_otherwise_is_told(tmp_path: Path, text: str, severity: str) -> None:
+def test_a_file_that_containerd_misreads_is_found(tmp_path: Path, text: str, severity: str) -> None:
     assert apply(settings(tmp_path))
     put(tmp_path, "quay.io", text)
     found = findings(tmp_path)
@@ -116,12 +119,12 @@ def test_a_file_that_containerd_reads_otherwise_is_told(tmp_path: Path, text: st
     assert str(tmp_path / "quay.io/hosts.toml") in found["hosts-broken"].seen
 
 
-def test_a_default_with_a_server_is_told(tmp_path: Path) -> None:
+def test_a_default_with_a_server_is_found(tmp_path: Path) -> None:
     put(tmp_path, "_default", f'server = "https://quay.io"\n[host."{MIRROR}"]\n')
     assert severities(tmp_path) == {"default-server": "warning"}
 
 
-def test_a_file_of_ours_that_was_edited_is_told_how_to_mend(tmp_path: Path) -> None:
+def test_an_edited_file_of_ours_is_found_with_its_fix(tmp_path: Path) -> None:
     assert apply(settings(tmp_path))
     put(tmp_path, "_default", '[host."http://other"]\n')
     found = findings(tmp_path)["not-mirrored"]
@@ -129,7 +132,7 @@ def test_a_file_of_ours_that_was_edited_is_told_how_to_mend(tmp_path: Path) -> N
     assert found.remedy == f"rm {tmp_path}/_default/hosts.toml, then `heliograph-configurator apply`"
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_folders_and_records_are_found(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert severities(tmp_path / "file") == {"certs-unreadable": "error"}
     certs = tmp_path / "certs.d"
@@ -142,17 +145,17 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 async def about_mirror(root: Path, url: str) -> dict[str, Finding]:
-    report = await asyncio.to_thread(examine, settings(root, "--mirror-targets", url))
+    report = await examination(settings(root, "--mirror-targets", url)).report()
     return {str(one.check): one for one in report.findings if one.check in ABOUT_MIRRORS}
 
 
-async def test_a_registry_of_ours_is_recognized(tmp_path: Path) -> None:
+async def test_a_heliograph_registry_is_recognized(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         registry = await Cluster(tmp_path, stack).registry("node-1")
         assert await about_mirror(tmp_path, f"http://{registry.address}") == {}
 
 
-async def test_a_mirror_that_does_not_answer_is_told(tmp_path: Path) -> None:
+async def test_a_mirror_that_does_not_answer_is_found(tmp_path: Path) -> None:
     found = await about_mirror(tmp_path, f"http://127.0.0.1:{free_port()}")
     assert "Connection refused" in found["mirror-unreachable"].seen
 
@@ -177,15 +180,15 @@ def foreign(context: ssl.SSLContext | None = None) -> Iterator[int]:
         server.server_close()
 
 
-async def test_another_program_at_the_mirrors_port_is_told(tmp_path: Path) -> None:
+async def test_another_program_at_the_mirrors_port_is_found(tmp_path: Path) -> None:
     with foreign() as port:
         found = await about_mirror(tmp_path, f"http://127.0.0.1:{port}")
         assert "SimpleHTTP" in found["mirror-foreign"].seen
-        spoken_to_wrongly = await about_mirror(tmp_path, f"https://127.0.0.1:{port}")
-        assert spoken_to_wrongly == {}, "TLS that fails is not looked into: it may want a certificate"
+        over_tls = await about_mirror(tmp_path, f"https://127.0.0.1:{port}")
+        assert over_tls == {}, "a failed TLS handshake proves nothing: the server may want a certificate"
 
 
-async def test_another_program_that_speaks_tls_is_told(tmp_path: Path) -> None:
+async def test_another_program_that_speaks_tls_is_found(tmp_path: Path) -> None:
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=x"
     made = [*command.split(), "-keyout", str(key), "-out", str(certificate)]
@@ -197,15 +200,15 @@ async def test_another_program_that_speaks_tls_is_told(tmp_path: Path) -> None:
     context.load_verify_locations(certificate)
     context.verify_mode = ssl.CERT_REQUIRED
     with foreign(context) as port:
-        assert await about_mirror(tmp_path, f"https://127.0.0.1:{port}") == {}, "who it is cannot be told"
+        assert await about_mirror(tmp_path, f"https://127.0.0.1:{port}") == {}, "it is unknown who answers"
 
 
-def test_the_command_prints_text_or_json_and_its_exit_code_tells(tmp_path: Path) -> None:
+def test_the_command_prints_text_or_json_and_exits_with_1_for_an_error(tmp_path: Path) -> None:
     mirror = f"http://127.0.0.1:{free_port()}"
-    told = configurator("doctor", registry_config_path=tmp_path, mirror_targets=mirror)
-    assert told.returncode == 1
-    assert told.stdout.startswith("error    mirror-unreachable")
-    assert told.stdout.endswith("\n2 errors, 0 warnings\n")
+    as_text = configurator("doctor", registry_config_path=tmp_path, mirror_targets=mirror)
+    assert as_text.returncode == 1
+    assert as_text.stdout.startswith("error    mirror-unreachable")
+    assert as_text.stdout.endswith("\n2 errors, 0 warnings\n")
     as_json = configurator("doctor", "--json", registry_config_path=tmp_path, mirror_targets=mirror)
     assert as_json.returncode == 1
     assert {one.check for one in decode(as_json.stdout.encode()).findings} == {

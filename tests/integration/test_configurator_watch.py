@@ -1,4 +1,4 @@
-"""A configurator that watches follows its registry, other hands and its own files, and leaves no trace."""
+"""A watch follows its registry, changes by others and its secrets, and restores every original file."""
 
 import json
 import signal
@@ -20,7 +20,7 @@ TARGET = "http://127.0.0.1:5000"
 
 @pytest.fixture
 def certs(tmp_path: Path) -> Path:
-    """With something of the operator's."""
+    """A certs.d with a file of the operator's."""
     folder = tmp_path / "certs.d"
     (folder / "quay.io").mkdir(parents=True)
     (folder / "quay.io/hosts.toml").write_bytes(THEIRS)
@@ -34,7 +34,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[OneRegistry]:
         yield process
 
 
-async def test_mirrors_are_there_while_the_registry_is(
+async def test_mirrors_are_written_while_the_registry_is_ready(
     tmp_path: Path, certs: Path, registry: OneRegistry
 ) -> None:
     before = harvest(certs)
@@ -47,7 +47,7 @@ async def test_mirrors_are_there_while_the_registry_is(
     async with watching(tmp_path, certs, **settings) as watch:
         await watch.start()
         await watch.unready("the registry has not been ready")
-        assert harvest(certs) == before, "nothing is written for a registry that is not there"
+        assert harvest(certs) == before, "nothing is written before the registry is ready"
 
         registry.process.start()
         await watch.ready()
@@ -68,12 +68,10 @@ async def test_mirrors_are_there_while_the_registry_is(
         await registry.process.kill()
         await watch.start()
         await watch.unready("mirrors withdrawn")
-        assert harvest(certs) == before, "what a run before this one has left is withdrawn too"
+        assert harvest(certs) == before, "mirrors of an earlier run are withdrawn too"
 
 
-async def test_what_other_hands_break_is_mended_and_what_they_edit_is_left(
-    tmp_path: Path, certs: Path
-) -> None:
+async def test_damaged_files_are_repaired_and_edited_files_are_left(tmp_path: Path, certs: Path) -> None:
     before = harvest(certs)
     async with watching(
         tmp_path, certs, mirrored_registries="docker.io,quay.io,reg.test", prepend_existing="true"
@@ -110,7 +108,7 @@ async def test_what_other_hands_break_is_mended_and_what_they_edit_is_left(
         await watch.process.stop()
     log = [json.loads(line) for line in (tmp_path / "configurator.log").read_text().splitlines()]
     left = [line for line in log if "left as it is" in line["event"]]
-    assert [line["folder"] for line in left] == ["reg.test"], "and told once"
+    assert [line["folder"] for line in left] == ["reg.test"], "and logged once"
 
     (certs / "reg.test/hosts.toml").unlink()
     assert cleanup(certs)
@@ -151,7 +149,7 @@ async def test_credentials_are_renewed_without_a_restart(tmp_path: Path, certs: 
         before = harvest(certs)
         secrets.update(version("node:third\n", old.certificate, new.key))
         await watch.unready("not the key of the certificate")
-        assert harvest(certs) == before, "what containerd cannot use is not given to it"
+        assert harvest(certs) == before, "unusable certificates are not written"
         secrets.update(version("node:third\n", new.certificate, new.key))
         await watch.ready()
         await watch.names("Basic bm9kZTp0aGlyZA==")
@@ -163,7 +161,7 @@ async def test_credentials_are_renewed_without_a_restart(tmp_path: Path, certs: 
 
 
 class MountedSecret:
-    """A folder as the kubelet mounts a Secret: links into a folder that is exchanged as a whole."""
+    """A folder as the kubelet mounts a Secret: links into a folder that is replaced as a whole."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._version = path, 0
@@ -181,7 +179,7 @@ class MountedSecret:
         (self.path / "..data_tmp").replace(self.path / "..data")
 
 
-async def test_an_occupied_admin_port_is_one_line_and_an_exit(tmp_path: Path, certs: Path) -> None:
+async def test_an_occupied_admin_port_ends_the_watch_with_one_line(tmp_path: Path, certs: Path) -> None:
     async with watching(tmp_path, certs) as first:
         await first.start()
         await first.ready()

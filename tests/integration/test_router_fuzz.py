@@ -1,4 +1,4 @@
-"""Malformed messages, thousands of them on every subject a router hears, change nothing and stop nothing."""
+"""Thousands of malformed messages on every subject of the router change nothing and stop nothing."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from heliograph_shared.events import ContentChanged, NodeHeartbeat, NodeLeft, No
 from tests.integration.router_support import BusNode, connect, living_node, serving_router
 from tests.support.nats import NatsServer
 
-HELD, OTHER = digest_of(b"held"), digest_of(b"other")
+CONTENT, OTHER = digest_of(b"content"), digest_of(b"other")
 JUNK: list[Any] = [
     None,
     True,
@@ -36,13 +36,13 @@ Kind = type[ContentChanged | NodeHeartbeat | NodeLeft | NodeSnapshot]
 
 
 def examples(node: BusNode) -> dict[Kind, dict[str, Any]]:
-    """A message of each kind with every field filled, as it would come from a node that lies."""
+    """A message of each kind with every field filled, whose content is wrong."""
     at: dict[str, Any] = {"node": node.name, "incarnation": node.incarnation + 1, "sequence": 1}
     more: dict[str, Any] = {"inventory": node.inventory}
     tags = {"reg.test/app:1": Tagged(digest=OTHER, tagged_at_ms=1)}
     messages: list[ContentChanged | NodeHeartbeat | NodeLeft | NodeSnapshot] = [
         ContentChanged(
-            **at, **more, added={OTHER: 1}, removed=[HELD], tagged=tags, untagged=["reg.test/app:2"]
+            **at, **more, added={OTHER: 1}, removed=[CONTENT], tagged=tags, untagged=["reg.test/app:2"]
         ),
         NodeHeartbeat(**at, **more, addresses=["10.9.9.9:1"], zone="z", downloading=[OTHER]),
         NodeLeft(**at),
@@ -52,7 +52,7 @@ def examples(node: BusNode) -> dict[Kind, dict[str, Any]]:
 
 
 def malformed(kind: Kind, example: dict[str, Any]) -> Iterator[bytes]:
-    """Variants of the example that are no such message: fields replaced or left out, bytes cut or flipped."""
+    """Malformed variants of the example: fields replaced or left out, bytes cut or flipped."""
     chance, whole = random.Random(SEED), orjson.dumps(example)
     candidates = [chance.randbytes(size) for size in (0, 1, 10, 1000, 100_000)]
     candidates += [whole[: chance.randrange(len(whole))] for _ in range(100)]
@@ -68,7 +68,7 @@ def malformed(kind: Kind, example: dict[str, Any]) -> Iterator[bytes]:
 
 
 def is_valid(kind: Kind, payload: bytes) -> bool:
-    """A lie that is well-formed is not what is looked for here."""
+    """A variant that is well-formed is not of interest here."""
     try:
         events.decode(kind, payload)
     except events.MalformedMessage:
@@ -82,16 +82,14 @@ async def test_malformed_messages_change_nothing(nats_server: NatsServer) -> Non
         living_node(nats_server.url, "n") as node,
         connect(nats_server.url) as liar,
     ):
-        await node.change(add=[HELD])
-        await router.knows(HELD, "n")
+        await node.change(add=[CONTENT])
+        await router.knows(CONTENT, "n")
         sent = 0
         for kind, example in examples(node).items():
             subject = subjects.content("n") if kind is ContentChanged else subjects.node("n")
             for payload in malformed(kind, example):
                 headers = {"ce-type": f"heliograph.v1.{kind.__name__}"}
-                if (
-                    kind is NodeSnapshot
-                ):  # a snapshot comes as an answer only; as anything else it is malformed
+                if kind is NodeSnapshot:  # it is valid only as an answer, so malformed on any other subject
                     subject = subjects.content("n")
                 if kind is not NodeSnapshot or not is_valid(ContentChanged, payload):
                     await liar.publish(subject, payload, headers=headers)
@@ -99,7 +97,7 @@ async def test_malformed_messages_change_nothing(nats_server: NatsServer) -> Non
         await liar.flush()
         await node.change(add=[OTHER])
         await router.knows(OTHER, "n")
-        assert await router.holders(HELD) == {"n"}
+        assert await router.holders(CONTENT) == {"n"}
         assert await router.node_names() == {"n"}
         dropped = (await router.metrics())['heliograph_router_messages_dropped_total{reason="malformed"}']
         assert dropped == sent > 1_500
@@ -113,8 +111,8 @@ async def test_well_formed_messages_on_the_subject_of_another_node_change_nothin
         living_node(nats_server.url, "n") as node,
         connect(nats_server.url) as liar,
     ):
-        await node.change(add=[HELD])
-        await router.knows(HELD, "n")
+        await node.change(add=[CONTENT])
+        await router.knows(CONTENT, "n")
         count = 0
         for kind, example in examples(node).items():
             headers = {"ce-type": f"heliograph.v1.{kind.__name__}"}
@@ -124,7 +122,7 @@ async def test_well_formed_messages_on_the_subject_of_another_node_change_nothin
         await liar.flush()
         await node.change(add=[OTHER])
         await router.knows(OTHER, "n")
-        assert await router.holders(HELD) == {"n"}
+        assert await router.holders(CONTENT) == {"n"}
         assert await router.node_names() == {"n"}
         metrics = await router.metrics()
         refused = (
@@ -134,10 +132,10 @@ async def test_well_formed_messages_on_the_subject_of_another_node_change_nothin
         assert sum(refused) == count
 
 
-async def test_malformed_snapshots_are_not_taken_over(nats_server: NatsServer) -> None:
-    """A node that answers each question with something else that is wrong, and then rightly."""
+async def test_malformed_snapshots_are_not_used(nats_server: NatsServer) -> None:
+    """A node answers each request with another malformed snapshot, and finally with a valid one."""
     async with serving_router(nats_server.url) as router, connect(nats_server.url) as client:
-        node = BusNode(client, "n", sequence=3, content={HELD: 100})
+        node = BusNode(client, "n", sequence=3, content={CONTENT: 100})
         wrong = random.Random(SEED).sample(list(malformed(NodeSnapshot, examples(node)[NodeSnapshot])), 3)
 
         async def answer(message: Any) -> None:
@@ -148,5 +146,5 @@ async def test_malformed_snapshots_are_not_taken_over(nats_server: NatsServer) -
 
         await client.subscribe(subjects.snapshot("n"), cb=answer)
         await node.heartbeat()
-        await router.knows(HELD, "n", within=20)
+        await router.knows(CONTENT, "n", within=20)
         assert await router.holders(OTHER) == set()

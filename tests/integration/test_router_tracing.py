@@ -1,4 +1,4 @@
-"""The router's spans, as a collector receives them."""
+"""The router's spans, as an OTLP collector receives them."""
 
 from pathlib import Path
 

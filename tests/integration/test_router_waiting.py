@@ -1,4 +1,4 @@
-"""Nodes that want what nobody has: a few go upstream, the others wait for their copies."""
+"""Nodes ask for content that nobody holds: a few go upstream, the others wait for their copies."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,13 +26,13 @@ A, B = digest_of(b"a"), digest_of(b"b")
 
 
 class Waiters:
-    """Nodes at a router, and their calls."""
+    """Nodes, and the calls they make to a router."""
 
     def __init__(self, router: RouterClient, nodes: list[BusNode]) -> None:
         self.router, self.nodes = router, nodes
 
     async def asks(self, number: int, digest: str = A, wait_ms: int = 20_000) -> asyncio.Task[Any]:
-        """The node's call, once the router has it in its hands."""
+        """Make a call for a node; returns once the router has answered it or holds it waiting."""
         before = await self._waiting()
         call = asyncio.create_task(self.router.wait(digest, self.nodes[number].name, wait_ms))
 
@@ -65,7 +65,7 @@ async def all_live(router: RouterClient, nodes: list[BusNode]) -> None:
     await eventually(known, 10, "the router does not know the nodes")
 
 
-async def test_copies_are_shared_two_at_a_time(waiters: Waiters) -> None:
+async def test_each_holder_serves_two_nodes_at_a_time(waiters: Waiters) -> None:
     waiters.nodes[0].downloading = [A]
     assert (await waiters.router.wait(A, "n0")).status == pb.GO_UPSTREAM
     calls = [await waiters.asks(number) for number in range(1, 5)]
@@ -78,7 +78,7 @@ async def test_copies_are_shared_two_at_a_time(waiters: Waiters) -> None:
     assert all(call.result().status == pb.FOUND for call in calls)
 
 
-async def test_a_leader_that_downloads_keeps_its_lease_and_one_that_stops_does_not(waiters: Waiters) -> None:
+async def test_a_leader_keeps_its_lease_while_it_downloads(waiters: Waiters) -> None:
     leader = waiters.nodes[0]
     leader.downloading = [A]
     assert (await waiters.router.wait(A, leader.name)).status == pb.GO_UPSTREAM
@@ -96,7 +96,7 @@ async def test_a_leader_that_leaves_is_replaced_at_once(waiters: Waiters) -> Non
     assert (await asyncio.wait_for(call, 1)).status == pb.GO_UPSTREAM
 
 
-async def test_a_wait_that_runs_out_goes_upstream(waiters: Waiters) -> None:
+async def test_after_a_timeout_a_node_is_told_to_go_upstream(waiters: Waiters) -> None:
     waiters.nodes[0].downloading = [A]
     await waiters.router.wait(A, "n0")
     assert (await waiters.router.wait(A, "n1", 200)).status == pb.GO_UPSTREAM
@@ -109,12 +109,12 @@ async def test_only_known_nodes_wait_and_only_for_one_digest(waiters: Waiters) -
     several = await waiters.router.ask(A, B, node="n1", wait_ms=10_000)
     assert [found.status for found in several] == [pb.NOT_FOUND, pb.NOT_FOUND]
     assert (await waiters.router.wait("reg.test/app:1", "n1")).status == pb.NOT_FOUND
-    (unhurried,) = await waiters.router.ask(A, node="n1")
-    assert unhurried.status == pb.NOT_FOUND
+    (without_wait,) = await waiters.router.ask(A, node="n1")
+    assert without_wait.status == pb.NOT_FOUND
 
 
-async def test_headers_come_at_once_so_that_a_live_router_is_told_from_a_dead_one(waiters: Waiters) -> None:
-    """To be seen by who calls it as if it were a stream: of a unary call gRPC's Python shows all at once."""
+async def test_a_waiting_call_gets_its_headers_at_once(waiters: Waiters) -> None:
+    """Called as a stream, because Python's gRPC shows a unary call's headers only with its answer."""
     waiters.nodes[0].downloading = [A]
     await waiters.router.wait(A, "n0")
     request = pb.ResolveRequest(keys=[pb.Key(digest=A)], node="n1", wait_ms=20_000)
@@ -129,7 +129,7 @@ async def test_headers_come_at_once_so_that_a_live_router_is_told_from_a_dead_on
     call.cancel()
 
 
-async def test_a_router_that_stops_sends_its_callers_to_another(
+async def test_a_router_that_stops_ends_waiting_calls_as_unavailable(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     async with (

@@ -1,4 +1,4 @@
-"""A configurator that watches, and the registry whose readiness it follows: real processes."""
+"""Runs `heliograph-configurator watch`, and the registry whose readiness it follows, as real processes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,14 +17,14 @@ PATIENCE_S = 30.0
 
 @dataclass
 class Watching:
-    """A process, told what to do by its environment. `certs` is the folder that it keeps."""
+    """A process that is configured by its environment. `certs` is its certs.d."""
 
     process: Process
     certs: Path
     admin: str
 
     async def start(self) -> None:
-        """Return once it lives."""
+        """Return once `/livez` answers."""
         self.process.start()
         await eventually(lambda: self.answers("/livez", 200), PATIENCE_S, self.process.tail)
 
@@ -32,7 +32,7 @@ class Watching:
         await eventually(lambda: self.answers("/readyz", 200), PATIENCE_S, self.process.tail)
 
     async def unready(self, reason: str) -> None:
-        """Until `/readyz` says so."""
+        """Wait until `/readyz` gives this reason."""
         await eventually(lambda: self.answers("/readyz", 503, reason), PATIENCE_S, self.process.tail)
 
     async def answers(self, path: str, status: int, text: str = "") -> bool:
@@ -45,20 +45,20 @@ class Watching:
         return answer.status_code == status and text in answer.text
 
     def hosts(self, folder: str = "_default") -> str:
-        """The text of its `hosts.toml`, empty where there is none."""
+        """The text of the folder's `hosts.toml`, empty if there is none."""
         try:
             return (self.certs / folder / "hosts.toml").read_text()
         except (FileNotFoundError, UnicodeDecodeError):
             return ""
 
     async def names(self, text: str, folder: str = "_default") -> None:
-        """Until that `hosts.toml` holds the text."""
+        """Wait until the folder's `hosts.toml` contains the text."""
         await eventually(lambda: text in self.hosts(folder), PATIENCE_S, self.process.tail)
 
 
 @asynccontextmanager
 async def watching(directory: Path, certs: Path, **settings: object) -> AsyncIterator[Watching]:
-    """Not started yet; ends with the body."""
+    """Not started yet; stopped after the body."""
     port = free_port()
     environment = {
         "HELIOGRAPH_REGISTRY_CONFIG_PATH": str(certs),
@@ -75,7 +75,7 @@ async def watching(directory: Path, certs: Path, **settings: object) -> AsyncIte
 
 @dataclass
 class OneRegistry:
-    """A node's registry that knows of no router."""
+    """A node's registry without a router."""
 
     process: Process
     url: str
@@ -84,7 +84,7 @@ class OneRegistry:
 
 @asynccontextmanager
 async def one_registry(directory: Path) -> AsyncIterator[OneRegistry]:
-    """Not started yet; ends with the body."""
+    """Not started yet; stopped after the body."""
     port, admin = free_port(), free_port()
     (directory / "content").mkdir()
     environment = {

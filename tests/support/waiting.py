@@ -1,4 +1,4 @@
-"""Waiting for a state by polling it against a deadline, so that no test sleeps and hopes."""
+"""Wait for a state by polling it until a deadline, so that no test sleeps for a guessed time."""
 
 import asyncio
 import inspect
@@ -36,9 +36,9 @@ async def eventually(
 ) -> T:
     """Poll `check`, plain or async, and return its first truthy answer.
 
-    An `AssertionError` in `check` means "not yet", so that a check may be written as asserts; any
-    other exception ends the wait at once. After `timeout` seconds raises `AssertionError` with
-    `message` (called late where it is a function, to show the final state) and the last answer.
+    An `AssertionError` in `check` means "not yet", so a check may consist of asserts; any other exception
+    ends the wait at once. After `timeout` seconds, raises `AssertionError` with `message` and the last
+    answer. A function as `message` is called then, so that it can show the final state.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -62,7 +62,7 @@ def eventually_sync(
     *,
     interval: float = INTERVAL,
 ) -> T:
-    """The same as `eventually`, for code that has no event loop."""
+    """Like `eventually`, for code without an event loop."""
     deadline = time.monotonic() + timeout
     while True:
         value, failure = None, None

@@ -1,4 +1,4 @@
-"""What the doctors of the services find wrong with a node, as text for people and as JSON for the rest.
+"""What the services' doctors find wrong with a node, as text for people and as JSON for programs.
 
 The JSON, on standard output with `--json` and at `/debug/findings` of indexers and configurators:
 
@@ -6,7 +6,7 @@ The JSON, on standard output with `--json` and at `/debug/findings` of indexers 
      "findings": [{"check": "...", "severity": "error", "problem": "...", "seen": "...", "remedy": "..."}],
      "unchecked": [{"check": "...", "reason": "..."}]}
 
-All of it is bounded, whatever is found; `docs/doctor.md` explains every check.
+Texts and lists are bounded; `docs/doctor.md` explains every check.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ class InvalidReport(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: how it was seen, and the line that mends it. Longer texts are cut."""
+    """One thing that is wrong, how it was seen, and how to fix it. Long texts are cut."""
 
     check: str
     severity: Severity
@@ -50,7 +50,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """A check that could not be made, which is not the same as one that was passed."""
+    """A check that could not be made: neither passed nor failed."""
 
     check: str
     reason: str
@@ -61,7 +61,7 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Of one examination: errors first, `omitted` the number of findings beyond the bounds.
+    """The results of one examination, errors first; `omitted` counts the findings beyond the bounds.
 
     `examined_at_ms` is milliseconds since 1970.
     """
@@ -79,11 +79,11 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found that is an error."""
+        """True without errors; there may be warnings."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many findings there are of each check and severity."""
+        """The number of findings by check and severity."""
         return Counter((finding.check, finding.severity) for finding in self.findings)
 
 
@@ -91,13 +91,15 @@ _reports = TypeAdapter(Report)
 
 
 class DoctorSettings(ServiceSettings):
-    """What every `doctor` command is told besides its service's settings."""
+    """Settings of every `doctor` command, in addition to its service's."""
 
-    output: Literal["text", "json"] = Field("text", description="how the report is printed; --json is short")
+    output: Literal["text", "json"] = Field(
+        "text", description="format of the report; --json is short for --output=json"
+    )
 
 
 def spelled(arguments: Iterable[str]) -> list[str]:
-    """The command line with `--json` spelled out."""
+    """The arguments with `--json` replaced by `--output=json`."""
     return ["--output=json" if argument == "--json" else argument for argument in arguments]
 
 
@@ -114,7 +116,7 @@ def decode(body: bytes) -> Report:
 
 
 def merged(reports: Iterable[Report], examined_at_ms: int) -> Report:
-    """One report of them all."""
+    """All reports as one."""
     parts = list(reports)
     whole = Report.of(
         examined_at_ms,
@@ -140,7 +142,7 @@ def _lines(report: Report) -> Iterator[str]:
     for finding in report.findings:
         yield f"{finding.severity:7}  {finding.check:{width}}  {finding.problem}"
         yield f"{'':7}  {'seen':{width}}  {finding.seen}"
-        yield f"{'':7}  {'mend':{width}}  {finding.remedy}"
+        yield f"{'':7}  {'fix':{width}}  {finding.remedy}"
         yield ""
     for unchecked in report.unchecked:
         yield f"not checked: {unchecked.check}: {unchecked.reason}"
@@ -163,7 +165,7 @@ def _few_of_each(found: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _plain(text: str) -> str:
-    """One printable line of bounded length: some of it comes from files and programs of others."""
+    """One printable line of bounded length: parts of it come from files and programs we do not control."""
     line = " ".join(text.split())
     line = "".join(character if character.isprintable() else "�" for character in line)
     return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"

@@ -1,34 +1,29 @@
-"""Another service of this node, asked over HTTP whether it is ready."""
+"""Asks another service of this node over HTTP whether it is ready."""
 
 import asyncio
 import http.client
-import urllib.error
-import urllib.request
 from http import HTTPStatus
+
+from heliograph_shared import plain_http
 
 _TIMEOUT_S = 1.0
 
-# No proxy of the environment lies between two containers of one node.
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
 
 class Readyz:
-    """`url` is http or https; any answer but 200 is a no."""
+    """`url` is http or https; any status but 200 means not ready."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     async def ready(self) -> bool | None:
-        """None where nothing is said within a second: it may be busy, or hang."""
-        return await asyncio.to_thread(self._answer)
+        """None without an answer within a second: the service may be busy, or hang."""
+        return await asyncio.to_thread(self._ready)
 
-    def _answer(self) -> bool | None:
+    def _ready(self) -> bool | None:
         try:
-            with _direct.open(self._url, timeout=_TIMEOUT_S) as answer:
-                return bool(answer.status == HTTPStatus.OK)
+            answer = plain_http.get(self._url, timeout_s=_TIMEOUT_S, max_bytes=0)
         except TimeoutError:
             return None
-        except urllib.error.URLError as error:
-            return None if isinstance(error.reason, TimeoutError) else False
         except (OSError, http.client.HTTPException):
             return False
+        return answer.status == HTTPStatus.OK

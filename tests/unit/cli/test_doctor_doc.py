@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from heliograph_cli.doctor import Check as CommandCheck
-from heliograph_configurator.domain.checks import Check as ConfiguratorCheck
-from heliograph_indexer.domain.checks import Check as IndexerCheck
+from heliograph_configurator.domain.checks import ConfiguratorCheck
+from heliograph_indexer.domain.checks import IndexerCheck
 
 DOC = (Path(__file__).parents[3] / "docs" / "doctor.md").read_text()
 PROGRAMS = {

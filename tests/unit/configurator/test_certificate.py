@@ -1,4 +1,4 @@
-"""Files that a `hosts.toml` names: found however they are written, and nothing else is taken for one."""
+"""Certificates that a `hosts.toml` names are found in every notation, and nothing else is taken for one."""
 
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,17 @@ values = st.recursive(
         ({"ca": 3, "client": [[], [7], {"a": "b"}]}, []),
     ],
 )
-def test_every_way_to_name_them_is_known(table: dict[str, Any], named: list[Certificate]) -> None:
+def test_every_notation_is_known(table: dict[str, Any], named: list[Certificate]) -> None:
     assert list(named_in(table)) == named
     assert list(named_in({"host": {"https://a.test": table}})) == named
 
 
 @given(st.fixed_dictionaries({}, optional={"ca": values, "client": values}))
-def test_whatever_a_document_holds_it_is_read(document: dict[str, Any]) -> None:
+def test_any_document_can_be_read(document: dict[str, Any]) -> None:
     assert all(certificate.files for certificate in named_in(document))
 
 
-def test_a_certificate_is_usable_when_a_tls_library_takes_it(tmp_path: Path) -> None:
+def test_a_certificate_is_usable_if_the_tls_library_accepts_it(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair, other = authority.sign("pair"), authority.sign("other")
     both, text = tmp_path / "both", tmp_path / "text"

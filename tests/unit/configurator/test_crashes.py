@@ -1,4 +1,4 @@
-"""Whatever is there, whatever is set, wherever the power fails: nothing of the operator's is lost."""
+"""With any certs.d, any settings and a crash at any point, nothing of the operator's is lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from heliograph_configurator.adapters.filesystem import open_certs_folder
-from heliograph_configurator.domain.folder import Folder, Standing
+from heliograph_configurator.domain.folder import Folder, Ownership
 from heliograph_configurator.domain.hosts_toml import new
-from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, Mirror, Tls
+from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, MirrorHosts, MirrorTls
 from tests.unit.configurator.trees import (
     Choice,
     Crash,
@@ -31,7 +31,7 @@ VALID = (
     b'server = "https://mirror.test"\n[host."https://a.test"]\n[host."https://b.test".header]\nx = "1"\n',
     b'# nothing\n[host."http://127.0.0.1:5000"]\ncapabilities = ["push"]\nca = "ca.crt"\n',
     b'server = "https://only.test"\n',
-    new(Mirror(("http://127.0.0.1:5000",), resolves_tags=True), None, ()),
+    new(MirrorHosts(("http://127.0.0.1:5000",), resolves_tags=True), None, ()),
 )
 BROKEN = (b"[host\n", b"\xff", b"host = 1\n", b'[host."x"]\n[host."x"]\n')
 
@@ -70,13 +70,15 @@ choices = st.builds(
     prepend=st.booleans(),
     additional=st.sampled_from([(), ("https://a.test",)]),
     authorization=st.sampled_from(["", "Basic eDp5"]),
-    tls=st.sampled_from([NO_TLS, Tls(b"ca"), Tls(b"other", b"pair"), Tls(client=b"renewed")]),
+    tls=st.sampled_from(
+        [NO_TLS, MirrorTls(b"ca"), MirrorTls(b"other", b"pair"), MirrorTls(client=b"renewed")]
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """`apply`, or `cleanup` or `withdraw` without a choice; cut short at a step unless that is None."""
+    """`apply`, or without a choice `cleanup` if `for_good` and else `withdraw`; crashes at an operation."""
 
     choice: Choice | None
     crash_at: int | None = None
@@ -88,7 +90,7 @@ runs = st.builds(Run, choices | st.none(), st.none() | st.integers(0, 40), st.bo
 
 @dataclass(frozen=True)
 class Edit:
-    """Somebody changes, by hand, what we have written; without content he removes it."""
+    """Somebody changes a file of ours by hand."""
 
     folder: str
     content: bytes
@@ -143,7 +145,7 @@ def test_applying_again_touches_nothing(tree: dict[str, Entry], choice: Choice) 
 
 @thorough
 @given(trees(), st.lists(runs, max_size=4), choices)
-def test_what_is_applied_last_decides(tree: dict[str, Entry], history: list[Run], choice: Choice) -> None:
+def test_the_last_apply_alone_decides(tree: dict[str, Entry], history: list[Run], choice: Choice) -> None:
     with quick_folder() as root, quick_folder() as fresh:
         for place in (root, fresh):
             plant(place, tree)
@@ -155,7 +157,7 @@ def test_what_is_applied_last_decides(tree: dict[str, Entry], history: list[Run]
 
 
 def configured(root: Path) -> dict[str, Entry]:
-    """All but our own folder."""
+    """Everything but the configurator's own folder."""
     return {name: entry for name, entry in harvest(root).items() if not name.startswith(".heliograph")}
 
 
@@ -166,7 +168,7 @@ MINE = Edit("_default", b"# mine")
 @thorough
 @given(trees(), st.lists(runs | edits, min_size=2, max_size=6))
 @example({}, [Run(OPEN), MINE, Run(None), Run(CLOSED), MINE])
-def test_what_somebody_has_changed_is_left(tree: dict[str, Entry], history: Sequence[Run | Edit]) -> None:
+def test_edited_files_are_left(tree: dict[str, Entry], history: Sequence[Run | Edit]) -> None:
     with quick_folder() as root:
         plant(root, tree)
         expected = harvest(root)
@@ -178,7 +180,7 @@ def test_what_somebody_has_changed_is_left(tree: dict[str, Entry], history: Sequ
                 hosts.write_bytes(event.content)
                 mode = hosts.stat().st_mode & 0o7777
                 original = folder_in(root, event.folder).original
-                if original is not None and original.content == event.content:  # he has put it back
+                if original is not None and original.content == event.content:
                     mode = original.mode
                 expected[f"{event.folder}/hosts.toml"] = ("file", event.content, mode)
                 folder = expected.get(event.folder) or ("folder", b"", 0o755)
@@ -191,7 +193,7 @@ def test_what_somebody_has_changed_is_left(tree: dict[str, Entry], history: Sequ
 
 @dataclass(frozen=True)
 class Damage:
-    """A foreign hand breaks a file of ours, or without content takes it away."""
+    """Another program damages a file of ours, or removes it if `content` is None."""
 
     file: str
     content: bytes | None
@@ -206,11 +208,11 @@ damages = st.builds(
 
 @thorough
 @given(trees(), choices, st.lists(runs | damages, max_size=8))
-def test_what_was_broken_is_mended_and_cleanup_still_restores_every_byte(
+def test_damaged_files_are_repaired_and_cleanup_still_restores_every_byte(
     tree: dict[str, Entry], choice: Choice, history: list[Run | Damage]
 ) -> None:
-    """As in the life of a watch, whose settings do not change."""
-    choice = replace(choice, mend=True)
+    """As under a watch, whose settings do not change."""
+    choice = replace(choice, repair=True)
     with quick_folder() as root, quick_folder() as fresh:
         for place in (root, fresh):
             plant(place, tree)
@@ -241,7 +243,7 @@ def damage(root: Path, event: Damage) -> None:
 
 
 def is_ours(root: Path, folder: str) -> bool:
-    return folder_in(root, folder).standing is Standing.OURS
+    return folder_in(root, folder).ownership is Ownership.OURS
 
 
 def folder_in(root: Path, name: str) -> Folder:
@@ -250,7 +252,7 @@ def folder_in(root: Path, name: str) -> Folder:
 
 
 def assert_nothing_is_lost(tree: dict[str, Entry], root: Path) -> None:
-    """Every original is in its place, or kept beside for the one who has changed ours."""
+    """Every original is in its place, or saved if our file was edited."""
     left = harvest(root)
     for name, entry in tree.items():
         if name.endswith("/hosts.toml") and left[name][:2] != entry[:2]:
@@ -259,7 +261,7 @@ def assert_nothing_is_lost(tree: dict[str, Entry], root: Path) -> None:
 
 @thorough
 @given(trees(), st.none() | choices, choices | st.none(), st.integers(0, 40))
-def test_at_every_moment_a_hosts_file_is_whole(
+def test_at_every_moment_a_hosts_file_is_complete(
     tree: dict[str, Entry], first: Choice | None, choice: Choice | None, crash_at: int
 ) -> None:
     with quick_folder() as root, quick_folder() as finished:
@@ -275,15 +277,15 @@ def test_at_every_moment_a_hosts_file_is_whole(
         for name in now:
             if name.endswith("hosts.toml") and not name.startswith(".heliograph"):
                 assert now[name] in (before.get(name), after.get(name))
-        assert_all_that_is_named_is_there(now)
+        assert_named_files_exist(now)
         folders = {name for name, entry in now.items() if entry[0] == "folder" and "/" not in name}
         assert all(
             (root / name / "hosts.toml").exists() for name in folders - before.keys() - {".heliograph"}
         )
 
 
-def assert_all_that_is_named_is_there(tree: dict[str, Entry]) -> None:
-    """Containerd fails every pull over a certificate that is not."""
+def assert_named_files_exist(tree: dict[str, Entry]) -> None:
+    """Containerd fails every pull if a named certificate is missing."""
     for name, (_, content, _) in tree.items():
         folder, _, file = name.rpartition("/")
         for pem in (CA_FILE, CLIENT_FILE) if file == "hosts.toml" else ():
@@ -296,7 +298,7 @@ def test_a_crash_at_each_single_step_is_survived() -> None:
         "_default/hosts.toml": ("file", VALID[0], 0o600),
         "quay.io": ("folder", b"", 0o755),
     }
-    choice = Choice(prepend=True, targets=("https://m.test",), tls=Tls(b"ca", b"pair"))
+    choice = Choice(prepend=True, targets=("https://m.test",), tls=MirrorTls(b"ca", b"pair"))
     for first, second in ((choice, None), (None, choice)):
         for crash_at in range(60):
             with quick_folder() as root:
@@ -305,9 +307,9 @@ def test_a_crash_at_each_single_step_is_survived() -> None:
                 if first is None:
                     apply(root, replace(choice, registries=("docker.io", "quay.io")))
                 perform(root, Run(first, crash_at))
-                assert_all_that_is_named_is_there(harvest(root))
+                assert_named_files_exist(harvest(root))
                 if second is not None:
                     apply(root, second)
-                    assert_all_that_is_named_is_there(harvest(root))
+                    assert_named_files_exist(harvest(root))
                 cleanup(root)
                 assert harvest(root) == before, crash_at

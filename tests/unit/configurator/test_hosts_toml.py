@@ -1,4 +1,4 @@
-"""What the files say, and that nothing of an existing one is lost or reordered."""
+"""The content of the files, and that nothing of an existing file is lost or reordered."""
 
 import tomllib
 from contextlib import suppress
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliograph_configurator.domain.hosts_toml import BrokenHosts, new, parse, prepended
-from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, Mirror, Tls
+from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, MirrorHosts, MirrorTls
 
-MIRROR = Mirror(("http://127.0.0.1:5000", "http://[::1]:5000"), resolves_tags=True)
+MIRROR = MirrorHosts(("http://127.0.0.1:5000", "http://[::1]:5000"), resolves_tags=True)
 TABLES = ["http://127.0.0.1:5000", "http://::1:5000"]
 
 keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
@@ -44,27 +44,27 @@ def test_a_new_file_names_the_mirrors_in_order_and_the_server() -> None:
         ("https://mirror.test", "https://mirror.test"),
     ],
 )
-def test_an_ipv6_address_is_named_as_every_containerd_can_read_it(target: str, table: str) -> None:
-    assert list(Mirror((target,), resolves_tags=True).tables()) == [table]
+def test_an_ipv6_address_is_written_so_that_every_containerd_can_read_it(target: str, table: str) -> None:
+    assert list(MirrorHosts((target,), resolves_tags=True).tables()) == [table]
 
 
-def test_without_a_server_none_is_named() -> None:
+def test_without_a_server_only_hosts_are_written() -> None:
     assert tomllib.loads(new(MIRROR, None, ()).decode()).keys() == {"host"}
 
 
-def test_a_mirror_that_is_not_asked_for_tags_only_pulls() -> None:
-    document = tomllib.loads(new(Mirror(("http://m",), resolves_tags=False), None, ()).decode())
+def test_a_mirror_that_resolves_no_tags_gets_only_the_pull_capability() -> None:
+    document = tomllib.loads(new(MirrorHosts(("http://m",), resolves_tags=False), None, ()).decode())
     assert document["host"] == {"http://m": {"capabilities": ["pull"]}}
 
 
-def test_what_the_mirror_asks_for_goes_to_it_alone() -> None:
-    mirror = Mirror(
+def test_credentials_are_for_the_targets_only() -> None:
+    mirror = MirrorHosts(
         ("https://m.test:5000", "http://127.0.0.1:5000"),
         resolves_tags=True,
         additional=("https://cache.test", "https://m.test:5000"),
         dial_timeout="200ms",
         authorization="Basic eDp5",
-        tls=Tls(b"ca", b"client"),
+        tls=MirrorTls(b"ca", b"client"),
     )
     plain = {"capabilities": ["pull", "resolve"], "dial_timeout": "200ms"}
     header = {"header": {"Authorization": "Basic eDp5"}}
@@ -76,23 +76,23 @@ def test_what_the_mirror_asks_for_goes_to_it_alone() -> None:
     assert "eDp5" not in repr(mirror)
 
 
-def test_files_lie_beside_only_for_https() -> None:
-    tls = Tls(b"ca", b"client")
-    assert Mirror(("http://m",), resolves_tags=True, tls=tls).named_tls == NO_TLS
-    assert Mirror(("http://m", "https://n"), resolves_tags=True, tls=tls).named_tls == tls
+def test_tls_files_are_needed_for_https_only() -> None:
+    tls = MirrorTls(b"ca", b"client")
+    assert MirrorHosts(("http://m",), resolves_tags=True, tls=tls).tls_files == NO_TLS
+    assert MirrorHosts(("http://m", "https://n"), resolves_tags=True, tls=tls).tls_files == tls
 
 
 def test_an_additional_mirror_that_is_named_already_keeps_its_certificates() -> None:
     existing = parse(
         b'[host."https://a.test"]\n[host."https://cache.test"]\nca = "cache.crt"\ncapabilities = ["pull"]\n'
     )
-    mirror = Mirror(("http://m",), resolves_tags=True, additional=("https://cache.test",))
+    mirror = MirrorHosts(("http://m",), resolves_tags=True, additional=("https://cache.test",))
     document = tomllib.loads(prepended(mirror, None, existing).decode())
     assert list(document["host"]) == ["http://m", "https://cache.test", "https://a.test"]
     assert document["host"]["https://cache.test"] == {"ca": "cache.crt", "capabilities": ["pull", "resolve"]}
 
 
-def test_certificates_that_lay_there_are_named_for_the_server() -> None:
+def test_existing_certificates_are_named_for_the_server() -> None:
     files = ("a.crt", "b.crt", "c.cert", "c.key", "both.cert", "lone.key")
     document = tomllib.loads(new(MIRROR, "https://quay.io", files).decode())
     assert document["ca"] == ["a.crt", "b.crt"]
@@ -100,7 +100,7 @@ def test_certificates_that_lay_there_are_named_for_the_server() -> None:
 
 
 @given(documents, st.none() | st.just("https://quay.io"))
-def test_all_that_existed_follows_the_mirror_in_its_order(
+def test_everything_existing_follows_the_mirror_in_its_order(
     existing: dict[str, Any], server: str | None
 ) -> None:
     text = prepended(MIRROR, server, parse(tomli_w.dumps(existing).encode()))
@@ -116,13 +116,13 @@ def test_all_that_existed_follows_the_mirror_in_its_order(
     assert document == ({"server": server} if server else {}) | existing
 
 
-def test_a_server_that_was_named_stays() -> None:
+def test_an_existing_server_stays() -> None:
     text = prepended(MIRROR, "https://quay.io", parse(b'server = "https://proxy.test"\nca = "proxy.crt"\n'))
     document = tomllib.loads(text.decode())
     assert (document["server"], document["ca"]) == ("https://proxy.test", "proxy.crt")
 
 
-def test_a_table_of_the_mirror_itself_is_ours() -> None:
+def test_an_existing_table_of_a_target_is_replaced() -> None:
     existing = parse(
         b'[host."https://a.test"]\n[host."http://[::1]:5000"]\nskip_verify = true\n[host."https://b.test"]\n'
     )

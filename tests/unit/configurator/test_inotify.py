@@ -1,4 +1,4 @@
-"""Hints of changes: any that can be told of is, and what cannot be watched ends nothing."""
+"""Hints of changes: every visible change gives one, and a failure to watch ends nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -15,7 +15,7 @@ PATIENCE_S = 20.0
 
 
 class Hints:
-    """`count` goes up with each."""
+    """Counts hints."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -24,14 +24,14 @@ class Hints:
         self.count += 1
 
     async def after(self, change: Callable[[], object]) -> None:
-        """Make a change, and see a hint of it."""
+        """Make a change, and wait for a hint of it."""
         await self.none()
         before = self.count
         change()
         await eventually(lambda: self.count > before, PATIENCE_S)
 
     async def none(self, quiet_s: float = 0.5) -> None:
-        """Wait until no more come."""
+        """Wait until no more come for `quiet_s`."""
         seen = -1
         while seen != self.count:
             seen = self.count
@@ -50,7 +50,7 @@ async def following(folders: Callable[[], Iterable[Path]]) -> AsyncIterator[Hint
         await asyncio.wait([following])
 
 
-async def test_files_that_come_change_and_go_are_hinted_at(tmp_path: Path) -> None:
+async def test_files_that_are_created_changed_and_removed_give_hints(tmp_path: Path) -> None:
     path = tmp_path / "hosts.toml"
     async with following(lambda: [tmp_path]) as hints:
         await hints.after(lambda: path.write_text("one"))
@@ -60,7 +60,7 @@ async def test_files_that_come_change_and_go_are_hinted_at(tmp_path: Path) -> No
         await hints.after(lambda: (tmp_path / "link").symlink_to("nowhere"))
 
 
-async def test_folders_may_come_and_be_replaced(tmp_path: Path) -> None:
+async def test_folders_may_be_created_and_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "certs.d"
     async with following(lambda: [folder]) as hints:
         await hints.after(folder.mkdir)
@@ -70,10 +70,10 @@ async def test_folders_may_come_and_be_replaced(tmp_path: Path) -> None:
         await hints.after(lambda: (folder / "a").write_text("a"))
 
 
-async def test_without_inotify_there_are_no_hints_and_one_complaint(
+async def test_without_inotify_there_are_no_hints_and_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit of inotify instances is the machine's, so watchfiles' failure is played here."""
+    """The limit of inotify instances is the machine's, so watchfiles' failure is simulated here."""
     tries = 0
 
     def exhausted(*_: object) -> None:
@@ -90,7 +90,7 @@ async def test_without_inotify_there_are_no_hints_and_one_complaint(
     assert [entry["reason"] for entry in logs] == ["inotify_init: Too many open files"]
 
 
-async def test_no_more_folders_are_watched_than_are_bounded(
+async def test_the_number_of_watched_folders_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inotify, "MAX_FOLDERS", 1)

@@ -1,8 +1,13 @@
-"""Where containerd looks for a registry's hosts, and what it falls back to."""
+"""The folders in which containerd looks for a registry's hosts, and the server that it falls back to."""
 
 import pytest
 
-from heliograph_configurator.domain.registry import ConflictingRegistries, Registry, is_looked_up, unique
+from heliograph_configurator.domain.registry import (
+    ConflictingRegistries,
+    UpstreamRegistry,
+    is_looked_up,
+    unique,
+)
 from heliograph_shared.filters import InvalidFilter
 
 
@@ -22,7 +27,7 @@ from heliograph_shared.filters import InvalidFilter
     ],
 )
 def test_a_registry_falls_back_to_its_own_address(entry: str, host: str, server: str) -> None:
-    registry = Registry.parse(entry)
+    registry = UpstreamRegistry.parse(entry)
     assert (registry.host, registry.server) == (host, server)
 
 
@@ -30,15 +35,15 @@ def test_a_registry_falls_back_to_its_own_address(entry: str, host: str, server:
     "entry", ["localhost", "localhost:5000", "127.0.0.1:5000", "127.8.0.1", "[::1]:5000", "[::1]"]
 )
 def test_the_scheme_of_a_loopback_is_left_to_containerd(entry: str) -> None:
-    assert Registry.parse(entry).server is None
+    assert UpstreamRegistry.parse(entry).server is None
 
 
 @pytest.mark.parametrize(
     "entry", ["", "a/b", "ftp://quay.io", "quay.io/library", "_default", "../etc", "a b"]
 )
-def test_what_is_no_registry_is_refused(entry: str) -> None:
+def test_anything_but_a_registry_is_refused(entry: str) -> None:
     with pytest.raises(InvalidFilter):
-        Registry.parse(entry)
+        UpstreamRegistry.parse(entry)
 
 
 @pytest.mark.parametrize(
@@ -50,15 +55,15 @@ def test_what_is_no_registry_is_refused(entry: str) -> None:
         ("[::1]", "[::1]"),
     ],
 )
-def test_the_spelling_that_is_looked_for_first(host: str, folder: str) -> None:
-    assert Registry(host).escaped_folder == folder
+def test_the_folder_name_that_containerd_tries_first(host: str, folder: str) -> None:
+    assert UpstreamRegistry(host).escaped_folder == folder
 
 
-def test_a_registry_that_is_named_twice_is_one() -> None:
-    named = map(Registry.parse, ["quay.io", "http://reg.test", "reg.test", "https://quay.io"])
-    assert unique(named) == (Registry("quay.io", "https"), Registry("reg.test", "http"))
+def test_a_registry_that_is_listed_twice_is_one() -> None:
+    named = map(UpstreamRegistry.parse, ["quay.io", "http://reg.test", "reg.test", "https://quay.io"])
+    assert unique(named) == (UpstreamRegistry("quay.io", "https"), UpstreamRegistry("reg.test", "http"))
     with pytest.raises(ConflictingRegistries, match=r"^reg\.test "):
-        unique(map(Registry.parse, ["http://reg.test", "https://reg.test"]))
+        unique(map(UpstreamRegistry.parse, ["http://reg.test", "https://reg.test"]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Only what containerd can use is given to it."""
+"""Only credentials and certificates that containerd can use are accepted."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ def written(directory: Path, content: bytes) -> Path:
     return path
 
 
-def test_nothing_named_is_nothing_given() -> None:
+def test_without_files_there_are_no_secrets() -> None:
     assert (SecretFiles().authorization(), SecretFiles().tls()) == ("", NO_TLS)
 
 
-def test_the_first_account_is_shown(tmp_path: Path) -> None:
+def test_the_first_account_is_used(tmp_path: Path) -> None:
     accounts = written(tmp_path, b"\n x:y:z \nother:password\n")
     assert SecretFiles(accounts).authorization() == "Basic IHg6eTp6IA=="
 
@@ -33,13 +33,13 @@ def test_the_first_account_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\n\n", b"secret", b":secret", b"secret:", b"x:secret\x07", b"x:\xffsecret"]
 )
-def test_a_file_without_an_account_is_refused_and_not_shown(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_an_account_is_refused_and_not_quoted(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(SecretUnusable) as refused:
         SecretFiles(written(tmp_path, content)).authorization()
     assert "secret" not in str(refused.value)
 
 
-def test_a_pair_and_its_authority_are_given(authority: Authority) -> None:
+def test_a_pair_and_its_ca_are_read(authority: Authority) -> None:
     client = authority.sign("client")
     tls = SecretFiles(None, authority.certificate, client.certificate, client.key).tls()
     assert tls.ca == authority.certificate.read_bytes()
@@ -48,29 +48,31 @@ def test_a_pair_and_its_authority_are_given(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
-def test_what_is_no_certificate_is_refused(tmp_path: Path, authority: Authority, content: bytes) -> None:
+def test_anything_but_a_certificate_is_refused(tmp_path: Path, authority: Authority, content: bytes) -> None:
     broken, client = written(tmp_path, content), authority.sign("client")
     with pytest.raises(SecretUnusable, match="file: "):
         SecretFiles(ca=broken).tls()
     for pair in ((broken, client.key), (client.certificate, broken)):
-        with pytest.raises(SecretUnusable, match="is not the key of the certificate"):
+        with pytest.raises(SecretUnusable, match="not the key of the certificate"):
             SecretFiles(None, None, *pair).tls()
 
 
-def test_a_key_that_does_not_fit_is_refused(authority: Authority) -> None:
+def test_a_key_that_does_not_match_is_refused(authority: Authority) -> None:
     one, other = authority.sign("one"), authority.sign("other")
-    with pytest.raises(SecretUnusable, match="is not the key"):
+    with pytest.raises(SecretUnusable, match="not the key"):
         SecretFiles(None, None, one.certificate, other.key).tls()
 
 
-def test_a_key_that_is_encrypted_is_refused_and_nobody_is_asked(authority: Authority, tmp_path: Path) -> None:
+def test_an_encrypted_key_is_refused_without_asking_for_a_password(
+    authority: Authority, tmp_path: Path
+) -> None:
     client = authority.sign("client")
     locked = authority.locked(client.key, tmp_path / "locked.pem")
-    with pytest.raises(SecretUnusable, match="is not the key"):
+    with pytest.raises(SecretUnusable, match="not the key"):
         SecretFiles(None, None, client.certificate, locked).tls()
 
 
-def test_a_file_that_is_absent_or_far_too_large_is_refused(tmp_path: Path) -> None:
+def test_an_absent_or_far_too_large_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SecretUnusable, match="No such file"):
         SecretFiles(tmp_path / "absent").authorization()
     with pytest.raises(SecretUnusable, match="larger than"):

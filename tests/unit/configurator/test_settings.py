@@ -1,10 +1,10 @@
-"""What may be set, by flag or environment, and what is refused."""
+"""Settings from flags and the environment, and those that are refused."""
 
 from pathlib import Path
 
 import pytest
 
-from heliograph_configurator.domain.registry import Registry
+from heliograph_configurator.domain.registry import UpstreamRegistry
 from heliograph_configurator.settings import Settings
 from heliograph_shared.settings import load
 
@@ -44,10 +44,10 @@ def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.mirror_targets == ("http://[::1]:5000", "http://10.0.0.1:5000")
 
 
-def test_registries_that_a_filter_leaves_out_whole_are_not_sent_to_the_mirror() -> None:
+def test_registries_that_are_filtered_out_completely_are_not_mirrored() -> None:
     named = "--mirrored-registries=docker.io,quay.io,http://reg.test:5000"
     settings = loaded(named, r"--registry-filters=^docker\.io/,^quay\.io/secret/")
-    assert settings.registries == (Registry("quay.io"), Registry("reg.test:5000", "http"))
+    assert settings.registries == (UpstreamRegistry("quay.io"), UpstreamRegistry("reg.test:5000", "http"))
     assert loaded("--mirrored-registries=quay.io", "--registry-filters=quay").registries == ()
 
 
@@ -79,7 +79,7 @@ def test_registries_that_a_filter_leaves_out_whole_are_not_sent_to_the_mirror() 
         "--admin-listen=9093",
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_line(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_setting_is_refused_in_one_line(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         loaded(flag)
     assert stopped.value.code == 2
@@ -97,7 +97,7 @@ def test_a_certificate_needs_its_key(capsys: pytest.CaptureFixture[str]) -> None
     assert loaded("--tls-cert-file=", "--tls-key-file=", "--basic-auth-file=").basic_auth_file is None
     with pytest.raises(SystemExit):
         loaded("--tls-cert-file=/c")
-    assert "a certificate and its key" in capsys.readouterr().err
+    assert "--tls-key-file" in capsys.readouterr().err
 
 
 def test_a_password_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:

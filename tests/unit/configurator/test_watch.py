@@ -1,4 +1,4 @@
-"""A watch goes on whatever its looks come to, and tells each trouble once."""
+"""A watch goes on whatever its reconciliations come to, and logs each failure once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from heliograph_configurator import watch as module
-from heliograph_configurator.domain.course import Intent
-from heliograph_configurator.domain.plan import LeftEdited, Unusable
+from heliograph_configurator.domain.plan import LeftEdited, UnusableFolder
+from heliograph_configurator.domain.reconcile_schedule import Intent
+from heliograph_configurator.domain.result import ReconcileResult
 from heliograph_configurator.errors import PathUnusable
-from heliograph_configurator.service import Outcome
 from heliograph_configurator.watch import Watch
 from tests.support.waiting import eventually
 
@@ -21,22 +21,22 @@ PATIENCE_S = 20.0
 
 
 @dataclass
-class Folder:
-    """certs.d that does as it is told: `outcome`, or a failure for `reason`."""
+class FakeCerts:
+    """A certs.d whose reconciliations give `result`, or fail for `reason`."""
 
-    outcome: Outcome = field(default_factory=Outcome)
+    result: ReconcileResult = field(default_factory=ReconcileResult)
     reason: str = ""
-    looks: list[tuple[Intent, Outcome]] = field(default_factory=list)
+    runs: list[tuple[Intent, ReconcileResult]] = field(default_factory=list)
 
-    def look(self, intent: Intent, before: Outcome) -> Outcome:
-        self.looks.append((intent, before))
+    def reconcile(self, intent: Intent, previous: ReconcileResult) -> ReconcileResult:
+        self.runs.append((intent, previous))
         if self.reason:
             raise PathUnusable(Path("/certs.d"), self.reason)
-        return self.outcome
+        return self.result
 
 
 @dataclass
-class Registry:
+class FakeReadiness:
     is_ready: bool = False
 
     async def ready(self) -> bool:
@@ -59,42 +59,46 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROBE_EVERY_S", 0.01)
 
 
-async def test_a_failure_is_told_once_and_tried_again_until_it_is_none() -> None:
-    folder = Folder(reason="Read-only file system")
-    watch = Watch(folder.look, None, withdraw_after_s=60, report=lambda *_: None)
+async def test_a_failure_is_logged_once_and_tried_again_until_it_is_gone() -> None:
+    certs = FakeCerts(reason="Read-only file system")
+    watch = Watch(certs.reconcile, None, withdraw_after_s=60, on_result=lambda *_: None)
     with capture_logs() as logs:
         async with running(watch):
-            await eventually(lambda: len(folder.looks) > 1, PATIENCE_S)
+            await eventually(lambda: len(certs.runs) > 1, PATIENCE_S)
             assert watch.unready_reason() == "/certs.d: Read-only file system"
-            folder.reason = ""
+            certs.reason = ""
             await eventually(lambda: watch.unready_reason() is None, PATIENCE_S)
     assert [entry["reason"] for entry in logs] == ["/certs.d: Read-only file system"]
 
 
-async def test_what_was_told_is_remembered_over_a_failure() -> None:
-    outcome = Outcome(notes=(LeftEdited("quay.io", original_kept=True), Unusable("reg.test", "a file")))
-    folder = Folder(outcome)
-    watch = Watch(folder.look, None, withdraw_after_s=60, report=lambda *_: None)
+async def test_notes_that_were_logged_are_remembered_over_a_failure() -> None:
+    result = ReconcileResult(
+        notes=(LeftEdited("quay.io", original_kept=True), UnusableFolder("reg.test", "a file"))
+    )
+    certs = FakeCerts(result)
+    watch = Watch(certs.reconcile, None, withdraw_after_s=60, on_result=lambda *_: None)
     async with running(watch):
-        await eventually(lambda: len(folder.looks) == 1, PATIENCE_S)
+        await eventually(lambda: len(certs.runs) == 1, PATIENCE_S)
         await eventually(lambda: watch.unready_reason() == "reg.test: a file", PATIENCE_S)
-        folder.reason = "Input/output error"
+        certs.reason = "Input/output error"
         watch.hint()
-        await eventually(lambda: len(folder.looks) > 2, PATIENCE_S)
-    assert folder.looks[-1][1].notes == outcome.notes
+        await eventually(lambda: len(certs.runs) > 2, PATIENCE_S)
+    assert certs.runs[-1][1].notes == result.notes
 
 
 async def test_many_problems_are_summed_up() -> None:
-    folder = Folder(Outcome(notes=tuple(Unusable(f"r{number}.test", "a file") for number in range(9))))
-    watch = Watch(folder.look, None, withdraw_after_s=60, report=lambda *_: None)
+    certs = FakeCerts(
+        ReconcileResult(notes=tuple(UnusableFolder(f"r{number}.test", "a file") for number in range(9)))
+    )
+    watch = Watch(certs.reconcile, None, withdraw_after_s=60, on_result=lambda *_: None)
     async with running(watch):
         await eventually(lambda: str(watch.unready_reason()).endswith("r4.test: a file; 4 more"), PATIENCE_S)
 
 
-async def test_the_registry_is_followed_and_each_look_reported() -> None:
-    folder, registry, reported = Folder(), Registry(), list[Intent]()
+async def test_the_registry_is_followed_and_each_result_reported() -> None:
+    certs, registry, reported = FakeCerts(), FakeReadiness(), list[Intent]()
     watch = Watch(
-        folder.look, registry, withdraw_after_s=0.5, report=lambda intent, _: reported.append(intent)
+        certs.reconcile, registry, withdraw_after_s=0.5, on_result=lambda intent, _: reported.append(intent)
     )
     registry.is_ready = True
     async with running(watch):
@@ -104,4 +108,4 @@ async def test_the_registry_is_followed_and_each_look_reported() -> None:
         registry.is_ready = True
         await eventually(lambda: watch.unready_reason() is None, PATIENCE_S)
     assert reported == [Intent.MIRROR, Intent.RESTORE, Intent.MIRROR]
-    assert [intent for intent, _ in folder.looks] == reported
+    assert [intent for intent, _ in certs.runs] == reported

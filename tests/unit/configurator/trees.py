@@ -1,19 +1,23 @@
-"""Contents of certs.d as operators leave them, and what of them is on disk."""
+"""Makes contents of certs.d, runs the configurator on them, and reads what is on disk then."""
 
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from heliograph_configurator.adapters.disk import Disk
 from heliograph_configurator.adapters.filesystem import open_certs_folder
-from heliograph_configurator.domain.mirror import NO_TLS, Mirror, Tls
-from heliograph_configurator.domain.registry import Registry
+from heliograph_configurator.domain.mirror import NO_TLS, MirrorHosts, MirrorTls
+from heliograph_configurator.domain.registry import UpstreamRegistry
 from heliograph_configurator.service import Configurator
 
 MEMORY = Path("/dev/shm")
+TARGET = "http://127.0.0.1:5000"
+EXISTING = b'server = "https://quay.io"\n\n[host."https://proxy.test"]\n  ca = "proxy.crt"\n'
 
 Entry = tuple[str, bytes, int]
 """Kind ("file", "link" or "folder"), content or target, and mode."""
@@ -24,18 +28,18 @@ class Choice:
     """What the operator sets."""
 
     registries: tuple[str, ...] | None = None
-    targets: tuple[str, ...] = ("http://127.0.0.1:5000",)
+    targets: tuple[str, ...] = (TARGET,)
     resolves_tags: bool = True
     prepend: bool = False
     additional: tuple[str, ...] = ()
     authorization: str = ""
-    tls: Tls = NO_TLS
-    mend: bool = False
+    tls: MirrorTls = NO_TLS
+    repair: bool = False
 
 
 @contextmanager
 def quick_folder() -> Iterator[Path]:
-    """A folder in memory where there is one: thousands of fsyncs cost nothing there."""
+    """A folder in memory if possible, where thousands of fsyncs cost nothing."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
         yield Path(name)
 
@@ -52,6 +56,28 @@ def plant(root: Path, tree: Mapping[str, Entry]) -> None:
         else:
             path.write_bytes(content)
         path.chmod(mode)
+
+
+def put(
+    root: Path, folder: str, content: bytes = EXISTING, name: str = "hosts.toml", mode: int = 0o644
+) -> Path:
+    path = root / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+def hosts(root: Path, folder: str) -> dict[str, Any]:
+    return tomllib.loads((root / folder / "hosts.toml").read_text())
+
+
+def folders(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir()} - {".heliograph"}
+
+
+def levels(logs: list[Any], level: str) -> list[Any]:
+    return [entry for entry in logs if entry["log_level"] == level]
 
 
 def harvest(root: Path) -> dict[str, Entry]:
@@ -71,17 +97,17 @@ def _entry(path: Path) -> Entry:
 def apply(root: Path, choice: Choice, disk: Disk | None = None) -> bool:
     registries = None
     if choice.registries is not None:
-        registries = tuple(Registry.parse(entry) for entry in choice.registries)
+        registries = tuple(UpstreamRegistry.parse(entry) for entry in choice.registries)
     with open_certs_folder(root, create=True, disk=disk) as config:
-        mirror = Mirror(
+        mirror = MirrorHosts(
             choice.targets,
             choice.resolves_tags,
             additional=choice.additional,
             authorization=choice.authorization,
             tls=choice.tls,
         )
-        outcome = Configurator(config).apply(mirror, registries, prepend=choice.prepend, mend=choice.mend)
-        return outcome.complete
+        result = Configurator(config).apply(mirror, registries, prepend=choice.prepend, repair=choice.repair)
+        return result.complete
 
 
 def withdraw(root: Path, disk: Disk | None = None) -> bool:
@@ -95,11 +121,11 @@ def cleanup(root: Path, disk: Disk | None = None) -> bool:
 
 
 class Crash(BaseException):
-    """The process ends here; no handler for errors runs."""
+    """The process ends here: not an `Exception`, so no error handler runs."""
 
 
 class FailingDisk(Disk):
-    """Crashes at step `steps`; a file that is being written then is left half-written."""
+    """Crashes after `steps` operations; a write at that point leaves half of the file."""
 
     def __init__(self, steps: int) -> None:
         self._left = steps

@@ -1,4 +1,4 @@
-"""The bus that is deployed, run for real: a cluster of three, entered by password, and by nobody else."""
+"""The deployed bus configuration, run with real servers: a cluster of three that requires a password."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ ROLES = ("indexer", "router", "reader")
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA and a certificate of it for the bus, under the names that Secrets of the type TLS have."""
+    """A CA and a certificate it signed for the bus, with the file names of Kubernetes TLS Secrets."""
     folder = tmp_path_factory.mktemp("tls")
     names = "subjectAltName=DNS:heliograph-nats,DNS:*.heliograph-nats-routes,IP:127.0.0.1"
     for command in (
@@ -42,7 +42,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def cluster(
     folder: Path, mix: tuple[str, ...] = ("default",), certificates: Path | None = None
 ) -> AsyncIterator[list[NatsServer]]:
-    """Three servers as deployed, but each on ports of this machine, and routes by address."""
+    """Three servers configured as deployed, but on local ports and with routes by address."""
     config = bus_config(mixed(*mix), folder)
     if certificates:
         tls = config / "tls.conf"
@@ -80,47 +80,47 @@ async def connected(url: str, user: str, tls: ssl.SSLContext | None = None) -> C
     return client
 
 
-def known_by(certificates: Path) -> ssl.SSLContext:
-    """For a client that has a certificate itself."""
+def with_certificate(certificates: Path) -> ssl.SSLContext:
+    """The TLS context of a client that has a certificate."""
     context = ssl.create_default_context(cafile=certificates / "ca.crt")
     context.load_cert_chain(certificates / "tls.crt", certificates / "tls.key")
     return context
 
 
 async def _quiet(_: Exception) -> None:
-    """What a test does to the bus on purpose needs no report."""
+    """Do not report errors that a test causes on purpose."""
 
 
 @pytest.mark.parametrize("mix", [("default",), ("default", "tls")], ids="+".join)
-async def test_what_one_server_is_told_all_of_them_pass_on(
+async def test_a_message_to_one_server_reaches_subscribers_of_all(
     mix: tuple[str, ...], tmp_path: Path, certificates: Path
 ) -> None:
-    tls = known_by(certificates) if "tls" in mix else None
+    tls = with_certificate(certificates) if "tls" in mix else None
     async with cluster(tmp_path, mix, certificates if tls else None) as servers:
-        speaker = await connected(servers[0].url, bus_user(default(), "indexer"), tls)
+        publisher = await connected(servers[0].url, bus_user(default(), "indexer"), tls)
         readers = [await connected(server.url, bus_user(default(), "reader"), tls) for server in servers]
-        heard: set[int] = set()
+        received: set[int] = set()
         for number, reader in enumerate(readers):
 
             async def note(_: object, number: int = number) -> None:
-                heard.add(number)
+                received.add(number)
 
             await reader.subscribe(subjects.ALL_CONTENT, cb=note)
             await reader.flush()
 
-        async def all_heard() -> bool:
-            await speaker.publish(subjects.content("n"), b"{}")
-            await speaker.flush()
-            return heard == {0, 1, 2}
+        async def all_received() -> bool:
+            await publisher.publish(subjects.content("n"), b"{}")
+            await publisher.flush()
+            return received == {0, 1, 2}
 
         try:
-            await eventually(all_heard, 30, lambda: f"heard by {heard} alone")
+            await eventually(all_received, 30, lambda: f"only these received it: {received}")
         finally:
-            await asyncio.gather(*(client.close() for client in (speaker, *readers)))
+            await asyncio.gather(*(client.close() for client in (publisher, *readers)))
 
 
 @pytest.mark.parametrize("user", ["", "indexer:wrong", "routes:public-routes", "nobody:public-indexer"])
-async def test_nobody_enters_without_a_users_password(tmp_path: Path, user: str) -> None:
+async def test_a_client_needs_a_users_password(tmp_path: Path, user: str) -> None:
     own = bus_config(default(), tmp_path) / "one.conf"
     own.write_text('include "authorization.conf"\n')
     async with NatsServer(tmp_path, arguments=["-c", own]) as server:
@@ -129,7 +129,7 @@ async def test_nobody_enters_without_a_users_password(tmp_path: Path, user: str)
         await (await connected(server.url, bus_user(default(), "reader"))).close()
 
 
-async def test_with_tls_nobody_enters_without_a_certificate(tmp_path: Path, certificates: Path) -> None:
+async def test_with_tls_a_client_needs_a_certificate(tmp_path: Path, certificates: Path) -> None:
     config = bus_config(mixed("default", "tls"), tmp_path)
     tls = config / "tls.conf"
     tls.write_text(tls.read_text().replace("/etc/heliograph/tls", str(certificates)))
@@ -138,13 +138,13 @@ async def test_with_tls_nobody_enters_without_a_certificate(tmp_path: Path, cert
     trusting = ssl.create_default_context(cafile=certificates / "ca.crt")
 
     async with NatsServer(tmp_path, arguments=["-c", config / "one.conf"]) as server:
-        assert await pong(server, user, known_by(certificates))
+        assert await pong(server, user, with_certificate(certificates))
         assert not await pong(server, user, trusting)
         assert not await pong(server, user, None)
 
 
 async def pong(server: NatsServer, user: str, tls: ssl.SSLContext | None) -> bool:
-    """Whether one who enters so is answered. By hand: nats-py waits for ever where it is hung up on."""
+    """True if the server accepts the client. Without nats-py, which waits for ever on a closed connection."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
     name, _, password = user.partition(":")
     try:
@@ -162,27 +162,27 @@ async def pong(server: NatsServer, user: str, tls: ssl.SSLContext | None) -> boo
         writer.close()
 
 
-async def test_no_server_joins_without_the_servers_password(tmp_path: Path) -> None:
+async def test_a_server_needs_the_servers_password_to_join(tmp_path: Path) -> None:
     async with cluster(tmp_path) as servers:
         wanted = (tmp_path / "users" / "routes.conf").read_text()
         (tmp_path / "users" / "wrong.conf").write_text(wanted.replace("public-routes", "guessed"))
-        own = tmp_path / "stranger.conf"
+        own = tmp_path / "intruder.conf"
         own.write_text('cluster { name: heliograph, listen: 127.0.0.1:-1, include "users/wrong.conf" }\n')
-        async with NatsServer(tmp_path, arguments=["-c", own]) as stranger:
+        async with NatsServer(tmp_path, arguments=["-c", own]) as intruder:
             refused = "Route Error 'Authorization Violation'"
-            await eventually(lambda: refused in stranger.process.tail(), 30)
-            liar = Client()
-            await liar.connect(stranger.url, error_cb=_quiet)
-            honest = await connected(servers[0].url, bus_user(default(), "reader"))
-            overheard = await honest.subscribe(subjects.ALL_CONTENT)
-            await honest.flush()
-            await liar.publish(subjects.content("n"), b"{}")
-            await liar.flush()
-            await honest.flush()
+            await eventually(lambda: refused in intruder.process.tail(), 30)
+            publisher = Client()
+            await publisher.connect(intruder.url, error_cb=_quiet)
+            reader = await connected(servers[0].url, bus_user(default(), "reader"))
+            subscription = await reader.subscribe(subjects.ALL_CONTENT)
+            await reader.flush()
+            await publisher.publish(subjects.content("n"), b"{}")
+            await publisher.flush()
+            await reader.flush()
             try:
-                assert overheard.pending_msgs == 0
+                assert subscription.pending_msgs == 0
             finally:
-                await asyncio.gather(liar.close(), honest.close())
+                await asyncio.gather(publisher.close(), reader.close())
 
 
 @pytest.mark.parametrize("mix", [mix for mix in MIXES if "external-nats" not in mix], ids="+".join)
@@ -213,14 +213,14 @@ def test_there_is_a_route_to_each_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_services_file_is_the_servers_too(tmp_path: Path, role: str) -> None:
-    """One line for both, so that they cannot differ."""
+def test_a_service_and_the_server_read_the_same_password_file(tmp_path: Path, role: str) -> None:
+    """Both read the same line, so that they cannot differ."""
     config = bus_config(default(), tmp_path)
     assert (config / "users" / role).read_text().strip() == bus_user(default(), role)
     assert bus_user(default(), role).startswith(f"{role}:")
 
 
-def test_each_service_is_handed_its_own_password_alone() -> None:
+def test_each_service_gets_only_its_own_password() -> None:
     given = {
         name: {
             volume["secret"]["secretName"].rpartition("-")[0]

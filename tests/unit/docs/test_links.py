@@ -86,7 +86,8 @@ def test_a_link_that_leads_nowhere_would_be_found() -> None:
     assert broken(page, "CONTRIBUTING.md#setting-down") == "CONTRIBUTING.md#setting-down: no such heading"
     assert broken(page, "docs/nothing.md") == "docs/nothing.md: no such file"
     assert broken(page, "../elsewhere.md") == "../elsewhere.md: no such file"
-    assert broken(page, "#at-3-am") == ""
+    assert broken(page, "#two-commands") == ""
+    assert broken(page, "docs/troubleshooting.md#at-3-am") == ""
 
 
 @cache

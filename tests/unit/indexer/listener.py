@@ -1,4 +1,4 @@
-"""A reader of bus contract v1: takes down what one node says, and asks it as a router does."""
+"""A reader of bus contract v1: records the messages of one node, and requests snapshots as a router does."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ KINDS: Mapping[str, type[ContentChanged | NodeHeartbeat | NodeLeft]] = {
 
 
 class Listener:
-    """`replica` is kept up by every change heard; `heard` has all messages with their times of arrival."""
+    """`replica` follows every change received; `heard` has all messages with their times of arrival."""
 
     def __init__(self, client: Client, node: str) -> None:
         self._client, self._node = client, node
@@ -38,7 +38,7 @@ class Listener:
         self.largest_bytes = 0
         self.failure: AssertionError | None = None
 
-    async def take_down(self, message: Msg) -> None:
+    async def record(self, message: Msg) -> None:
         carried = message.headers or {}
         decoded = events.decode(KINDS[carried["ce-type"]], message.data)
         self.heard.append((time.time(), carried, decoded))
@@ -53,7 +53,7 @@ class Listener:
         return [message for _, _, message in self.heard if isinstance(message, kind)]
 
     def last_heartbeat(self) -> NodeHeartbeat:
-        """Asserts that there is one, as `eventually` likes it."""
+        """Asserts that there is one, so that `eventually` can wait for it."""
         heartbeats = self.all(NodeHeartbeat)
         assert heartbeats
         return heartbeats[-1]
@@ -63,7 +63,7 @@ class Listener:
         await self._client.flush()
 
     async def ask(self, payload: bytes) -> asyncio.Queue[bytes]:
-        """Send any bytes as a snapshot request; what comes back arrives in the queue."""
+        """Send any bytes as a snapshot request; replies arrive in the queue."""
         replies: asyncio.Queue[bytes] = asyncio.Queue()
         inbox = self._client.new_inbox()
 
@@ -92,7 +92,7 @@ async def listening(url: str, node: str) -> AsyncIterator[Listener]:
     async def subscribe(client: Client) -> None:
         listener._client = client
         for subject in (subjects.content(node), subjects.node(node)):
-            await client.subscribe(subject, cb=listener.take_down)
+            await client.subscribe(subject, cb=listener.record)
         await client.flush()
         ready.set()
 

@@ -1,16 +1,16 @@
-"""A content store in memory: what the contract suite proves to behave as the real ones do."""
+"""A content store in memory; the contract suite proves that it behaves as the real ones do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from heliograph_indexer.domain.content import Content, Holdings, StoreEvent
+from heliograph_indexer.domain.content import Holdings, StoreContent, StoreEvent
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_shared.digest import Digest
 
 
 class MemoryStore:
-    """Changed by `happen`; `available` may be taken away and given back. One watch at a time."""
+    """Changed by `happen`; `available` can be switched off and on. One watch at a time."""
 
     def __init__(self) -> None:
         self.holdings = Holdings()
@@ -40,7 +40,7 @@ class MemoryStore:
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["MemoryWatch"]:
         self._check()
-        self._watch = MemoryWatch(Content(dict(self.holdings.blobs), dict(self.holdings.tags)))
+        self._watch = MemoryWatch(StoreContent(dict(self.holdings.blobs), dict(self.holdings.tags)))
         try:
             yield self._watch
         finally:
@@ -56,7 +56,7 @@ class MemoryStore:
 
 
 class MemoryWatch:
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: StoreContent) -> None:
         self.content = content
         self.events: asyncio.Queue[StoreEvent | None] = asyncio.Queue()
 

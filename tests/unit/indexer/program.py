@@ -1,9 +1,11 @@
-"""The indexer as its users run it: the console script, told what to do by its environment."""
+"""The indexer as its users run it: the console script, set up by its environment."""
 
+import json
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from tests.support.ports import free_port
 from tests.support.process import Process
@@ -41,6 +43,10 @@ class Program:
     @property
     def log(self) -> str:
         return self.process.log.read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log as records."""
+        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of the admin port; 0 while it does not answer."""

@@ -1,16 +1,16 @@
-"""What a reader of the bus makes of one node's messages, starting with nothing."""
+"""The state that a reader of the bus derives from one node's messages, starting empty."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from heliograph_indexer.domain.content import Content, Tag
+from heliograph_indexer.domain.content import StoreContent, TagTarget
 from heliograph_shared.digest import Digest
 from heliograph_shared.events import ContentChanged, NodeSnapshot, Tagged
 from heliograph_shared.inventory import Inventory, RunningInventory
 
 
 def inventory_of(blobs: Mapping[Digest, int], tags: Mapping[str, Tagged]) -> Inventory:
-    """Reckoned from scratch, as a router may."""
+    """Computed from scratch, as a router may."""
     running = RunningInventory()
     for digest in blobs:
         running.add_digest(digest)
@@ -44,13 +44,16 @@ class Replica:
         assert message.inventory == inventory_of(self.blobs, self.tags)
 
     @property
-    def content(self) -> Content:
-        tags = {reference: Tag(tagged.digest, tagged.tagged_at_ms) for reference, tagged in self.tags.items()}
-        return Content(self.blobs, tags)
+    def content(self) -> StoreContent:
+        tags = {
+            reference: TagTarget(tagged.digest, tagged.tagged_at_ms)
+            for reference, tagged in self.tags.items()
+        }
+        return StoreContent(self.blobs, tags)
 
 
-def content_of(chunks: list[NodeSnapshot]) -> Content:
-    """Put a snapshot together, asserting that its chunks are one state."""
+def content_of(chunks: list[NodeSnapshot]) -> StoreContent:
+    """Assemble a snapshot, asserting that its chunks are one state."""
     ordered = sorted(chunks, key=lambda chunk: chunk.chunk)
     assert [chunk.chunk for chunk in ordered] == list(range(ordered[0].chunks))
     assert len({(chunk.incarnation, chunk.sequence) for chunk in ordered}) == 1

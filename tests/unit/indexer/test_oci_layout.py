@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from heliograph_indexer.adapters.metrics import IndexerMetrics
 from heliograph_indexer.adapters.oci_layout import OciLayoutStore
-from heliograph_indexer.domain.content import Content, Tag
+from heliograph_indexer.domain.content import StoreContent, TagTarget
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_shared.digest import Digest, digest_of
 
@@ -38,7 +39,7 @@ def write_blob(layout: Path, body: bytes, *, name: str = "", age_s: float = 0) -
     return path
 
 
-async def content_of(store: OciLayoutStore) -> Content:
+async def content_of(store: OciLayoutStore) -> StoreContent:
     async with store.watch() as watch:
         return watch.content
 
@@ -55,12 +56,12 @@ async def changed(store: OciLayoutStore, change: Callable[[], object], times: in
     raise AssertionError
 
 
-async def test_blobs_of_both_algorithms_are_told_with_their_sizes(layout: Path) -> None:
+async def test_blobs_of_both_algorithms_are_listed_with_their_sizes(layout: Path) -> None:
     write_blob(layout, b"12345")
     long = digest_of(b"123", "sha512")
     (layout / "blobs" / "sha512").mkdir()
     (layout / "blobs" / "sha512" / long.partition(":")[2]).write_bytes(b"123")
-    content = await content_of(OciLayoutStore(layout))
+    content = await content_of(OciLayoutStore(layout, IndexerMetrics()))
     assert content.blobs == {digest_of(b"12345"): 5, long: 3}
 
 
@@ -68,52 +69,54 @@ async def test_blobs_of_both_algorithms_are_told_with_their_sizes(layout: Path) 
 async def test_files_that_are_no_blobs_are_left_out(layout: Path, name: str) -> None:
     write_blob(layout, b"draft", name=name, age_s=3600)
     (layout / "blobs" / "sha256" / ("0" * 64)).mkdir()
-    assert (await content_of(OciLayoutStore(layout))).blobs == {}
+    assert (await content_of(OciLayoutStore(layout, IndexerMetrics()))).blobs == {}
 
 
-async def test_a_link_is_not_told_for_no_registry_would_serve_it(layout: Path) -> None:
+async def test_a_symbolic_link_is_not_listed_because_no_registry_serves_it(layout: Path) -> None:
     body = b"elsewhere"
     (layout / "elsewhere").write_bytes(body)
     link = layout / "blobs" / "sha256" / digest_of(body).partition(":")[2]
     link.symlink_to(layout / "elsewhere")
-    assert (await content_of(OciLayoutStore(layout))).blobs == {}
+    assert (await content_of(OciLayoutStore(layout, IndexerMetrics()))).blobs == {}
 
 
-async def test_a_blob_that_is_being_written_in_place_is_told_once_it_is_whole(layout: Path) -> None:
+async def test_a_blob_that_is_being_written_in_place_is_announced_once_it_is_complete(layout: Path) -> None:
     body = b"the whole of it"
     path = write_blob(layout, body[:5], name=digest_of(body).partition(":")[2])
-    store = OciLayoutStore(layout)
+    store = OciLayoutStore(layout, IndexerMetrics())
     assert (await content_of(store)).blobs == {}
     assert await changed(store, lambda: path.write_bytes(body), 1) == ["BlobAdded"]
 
 
-async def test_a_blob_whose_writer_died_is_never_told(layout: Path) -> None:
+async def test_a_blob_whose_writer_died_is_never_announced(layout: Path) -> None:
     path = write_blob(layout, b"part", name=digest_of(b"the whole").partition(":")[2])
-    store = OciLayoutStore(layout)
+    store = OciLayoutStore(layout, IndexerMetrics())
     assert (await content_of(store)).blobs == {}
-    # Its time of writing is that of the first look, however long ago that is by then.
+    # Its modification time stays that of the first listing, however long ago that is by then.
     write_blob(layout, b"another")
     assert set((await content_of(store)).blobs) == {digest_of(b"another")}
     assert path.exists()
 
 
-async def test_an_old_file_is_taken_at_its_word(layout: Path) -> None:
+async def test_an_old_file_is_not_verified(layout: Path) -> None:
     write_blob(layout, b"something else", name="0" * 64, age_s=3600)
-    assert (await content_of(OciLayoutStore(layout))).blobs == {Digest(f"sha256:{'0' * 64}"): 14}
+    assert (await content_of(OciLayoutStore(layout, IndexerMetrics()))).blobs == {
+        Digest(f"sha256:{'0' * 64}"): 14
+    }
 
 
 @pytest.mark.parametrize("annotation", [CONTAINERD_NAME, SPEC_NAME])
 async def test_a_tag_is_a_full_reference_and_as_old_as_the_index(layout: Path, annotation: str) -> None:
     write_index(layout, {"reg.test/app:v1": TARGET, "v2": TARGET, "app:v3": TARGET}, annotation)
     os.utime(layout / "index.json", (1000, 1000.5))
-    content = await content_of(OciLayoutStore(layout))
-    assert content.tags == {"reg.test/app:v1": Tag(TARGET, 1_000_500)}
+    content = await content_of(OciLayoutStore(layout, IndexerMetrics()))
+    assert content.tags == {"reg.test/app:v1": TagTarget(TARGET, 1_000_500)}
 
 
 async def test_a_tag_keeps_its_time_while_others_come(layout: Path) -> None:
     write_index(layout, {"reg.test/app:v1": TARGET})
     os.utime(layout / "index.json", (1000, 1000))
-    store = OciLayoutStore(layout)
+    store = OciLayoutStore(layout, IndexerMetrics())
     before = (await content_of(store)).tags
     write_index(layout, {"reg.test/app:v1": TARGET, "reg.test/app:v2": TARGET})
     after = (await content_of(store)).tags
@@ -125,7 +128,7 @@ async def test_containerds_name_comes_before_the_specs(layout: Path) -> None:
     names = {CONTAINERD_NAME: "reg.test/app:v1", SPEC_NAME: "other.test/app:v1"}
     index = {"schemaVersion": 2, "manifests": [{"digest": TARGET, "annotations": names}]}
     (layout / "index.json").write_text(json.dumps(index))
-    assert set((await content_of(OciLayoutStore(layout))).tags) == {"reg.test/app:v1"}
+    assert set((await content_of(OciLayoutStore(layout, IndexerMetrics()))).tags) == {"reg.test/app:v1"}
 
 
 @pytest.mark.parametrize(
@@ -133,13 +136,13 @@ async def test_containerds_name_comes_before_the_specs(layout: Path) -> None:
 )
 async def test_a_broken_index_is_logged_once_and_the_known_tags_are_kept(layout: Path, body: str) -> None:
     write_index(layout, {"reg.test/app:v1": TARGET})
-    store = OciLayoutStore(layout)
+    store = OciLayoutStore(layout, IndexerMetrics())
     known = (await content_of(store)).tags
     (layout / "index.json").write_text(body)
     with capture_logs() as lines:
         assert (await content_of(store)).tags == known
         assert (await content_of(store)).tags == known
-    assert [line["event"] for line in lines] == ["index not readable, keeping the tags known"]
+    assert [line["path"] for line in lines] == [str(layout / "index.json")]
 
 
 async def test_entries_that_name_nothing_usable_leave_the_others_alone(layout: Path) -> None:
@@ -150,23 +153,23 @@ async def test_entries_that_name_nothing_usable_leave_the_others_alone(layout: P
         {"digest": TARGET, "annotations": {CONTAINERD_NAME: "reg.test/app:good"}},
     ]
     (layout / "index.json").write_text(json.dumps({"manifests": entries}))
-    assert set((await content_of(OciLayoutStore(layout))).tags) == {"reg.test/app:good"}
+    assert set((await content_of(OciLayoutStore(layout, IndexerMetrics()))).tags) == {"reg.test/app:good"}
 
 
 async def test_a_missing_index_means_no_tags(layout: Path) -> None:
     write_blob(layout, b"12345")
     (layout / "index.json").unlink()
-    content = await content_of(OciLayoutStore(layout))
+    content = await content_of(OciLayoutStore(layout, IndexerMetrics()))
     assert (len(content.blobs), content.tags) == (1, {})
 
 
 async def test_a_missing_directory_is_an_unavailable_store(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="there is no such directory"):
-        await content_of(OciLayoutStore(tmp_path / "nowhere"))
+    with pytest.raises(StoreUnavailable, match="nowhere"):
+        await content_of(OciLayoutStore(tmp_path / "nowhere", IndexerMetrics()))
 
 
-async def test_drafts_beside_the_blobs_do_not_lead_to_a_look(layout: Path) -> None:
-    store = OciLayoutStore(layout)
+async def test_temporary_files_beside_the_blobs_cause_no_listing(layout: Path) -> None:
+    store = OciLayoutStore(layout, IndexerMetrics())
 
     def write() -> None:
         (layout / "oci-put-blob1").write_bytes(b"draft")

@@ -8,15 +8,15 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliograph_indexer.adapters.messages import Messages
+from heliograph_indexer.adapters.bus_messages import BusMessages
 from heliograph_indexer.domain.content import (
     BlobAdded,
     BlobRemoved,
-    Content,
+    StoreContent,
     StoreEvent,
-    Tag,
     TagRemoved,
     TagSet,
+    TagTarget,
 )
 from heliograph_indexer.domain.packing import ENVELOPE_BYTES, encoded_bytes, pack
 from heliograph_indexer.domain.publication import Delta, Publication
@@ -58,7 +58,7 @@ def test_parts_keep_every_event_in_order_and_the_room(events: list[StoreEvent], 
 @given(store_events)
 def test_an_events_share_is_what_it_adds_to_a_message(event: StoreEvent) -> None:
     position = Publication(1).position
-    empty, full = (encode(Messages("n", "").changed(Delta(position, events))) for events in ((), (event,)))
+    empty, full = (encode(BusMessages("n", "").changed(Delta(position, events))) for events in ((), (event,)))
     assert len(full) - len(empty) == encoded_bytes(event) - len(",")
 
 
@@ -67,21 +67,21 @@ def test_an_events_share_is_what_it_adds_to_a_message(event: StoreEvent) -> None
 def test_the_largest_messages_stay_within_the_limit(seed: int, tags: bool) -> None:  # noqa: FBT001
     """With the longest names, numbers, addresses and headers that the settings admit."""
     longest = 2**63 - 1
-    content = Content(
+    content = StoreContent(
         {digest_of(f"{seed}-{n}".encode()): longest for n in range(25_000)},
         {
-            f"{'r' * 200}.test/{n:>0200}:{'t' * 128}": Tag(digest_of(b"", "sha512"), longest)
+            f"{'r' * 200}.test/{n:>0200}:{'t' * 128}": TagTarget(digest_of(b"", "sha512"), longest)
             for n in range(2_000 if tags else 0)
         },
     )
-    messages = Messages(NEVER_LONGER_NAME, NEVER_LONGER_NAME)
+    messages = BusMessages(NEVER_LONGER_NAME, NEVER_LONGER_NAME)
     publication = Publication(longest - 1)
     publication.replace(content)
     source = "/nodes/" + quote(NEVER_LONGER_NAME)
     trace = {"traceparent": "0" * 55, "tracestate": "s" * 512}
 
-    deltas = [messages.changed(delta) for delta in publication.take()]
-    chunks = list(messages.snapshot(publication.freeze(ADDRESSES)))
+    deltas = [messages.changed(delta) for delta in publication.take_deltas()]
+    chunks = list(messages.snapshot(publication.snapshot(ADDRESSES)))
 
     assert len(deltas) == len(chunks) == (5 if tags else 3)
     for message in (*deltas, *chunks):

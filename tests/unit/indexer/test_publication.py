@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_indexer.adapters.messages import Messages
+from heliograph_indexer.adapters.bus_messages import BusMessages
 from heliograph_indexer.domain.content import (
     BlobAdded,
     BlobRemoved,
-    Content,
     Holdings,
+    StoreContent,
     StoreEvent,
-    Tag,
     TagRemoved,
     TagSet,
+    TagTarget,
 )
 from heliograph_indexer.domain.publication import Delta, Publication
 from heliograph_shared.digest import Digest, digest_of
 from heliograph_shared.events import ContentChanged
 from tests.unit.indexer.replica import Replica, content_of
 
-MESSAGES = Messages("worker-1", "zone-a")
+MESSAGES = BusMessages("worker-1", "zone-a")
 DIGESTS = [digest_of(bytes([n])) for n in range(6)] + [digest_of(b"long", "sha512")]
 REFERENCES = [f"reg.test/app:v{n}" for n in range(4)]
 ROOM_BYTES = 400
@@ -38,9 +38,9 @@ store_events = st.one_of(
     st.builds(TagRemoved, references),
 )
 contents = st.builds(
-    Content,
+    StoreContent,
     st.dictionaries(digests, sizes),
-    st.dictionaries(references, st.builds(Tag, digests, times)),
+    st.dictionaries(references, st.builds(TagTarget, digests, times)),
 )
 TAKE = "take"
 histories = st.lists(st.one_of(store_events, contents, st.just(TAKE)), max_size=60)
@@ -50,35 +50,37 @@ def sent(deltas: Sequence[Delta]) -> list[ContentChanged]:
     return [MESSAGES.changed(delta) for delta in deltas]
 
 
-def play(publication: Publication, history: Sequence[StoreEvent | Content | str]) -> list[Delta]:
+def play(publication: Publication, history: Sequence[StoreEvent | StoreContent | str]) -> list[Delta]:
     """Everything that was taken, with one last take; changes come as events or as whole listings."""
     deltas: list[Delta] = []
     for step in history:
         match step:
             case str():
-                deltas += publication.take()
-            case Content():
+                deltas += publication.take_deltas()
+            case StoreContent():
                 publication.replace(step)
             case _:
                 publication.apply(step)
-    return deltas + publication.take()
+    return deltas + publication.take_deltas()
 
 
-def held(history: Sequence[StoreEvent | Content | str]) -> Content:
+def held(history: Sequence[StoreEvent | StoreContent | str]) -> StoreContent:
     holdings = Holdings()
     for step in history:
         match step:
             case str():
                 pass
-            case Content():
+            case StoreContent():
                 holdings = Holdings(dict(step.blobs), dict(step.tags))
             case _:
                 holdings.apply(step)
-    return Content(holdings.blobs, holdings.tags)
+    return StoreContent(holdings.blobs, holdings.tags)
 
 
 @given(histories)
-def test_replaying_every_message_gives_the_stores_content(history: list[StoreEvent | Content | str]) -> None:
+def test_replaying_every_message_gives_the_stores_content(
+    history: list[StoreEvent | StoreContent | str],
+) -> None:
     replica = Replica()
     for message in sent(play(Publication(1, ROOM_BYTES), history)):
         replica.apply(message)
@@ -87,14 +89,14 @@ def test_replaying_every_message_gives_the_stores_content(history: list[StoreEve
 
 @given(histories)
 def test_a_snapshot_is_what_replaying_gave_and_nothing_newer(
-    history: list[StoreEvent | Content | str],
+    history: list[StoreEvent | StoreContent | str],
 ) -> None:
     publication, replica = Publication(1, ROOM_BYTES), Replica()
     for message in sent(play(publication, history)):
         replica.apply(message)
     publication.apply(BlobAdded(digest_of(b"not published yet"), 1))
 
-    chunks = list(MESSAGES.snapshot(publication.freeze(("10.0.0.1:5000",))))
+    chunks = list(MESSAGES.snapshot(publication.snapshot(("10.0.0.1:5000",))))
 
     assert chunks[0].sequence == replica.sequence
     assert chunks[0].addresses == ["10.0.0.1:5000"]
@@ -104,28 +106,28 @@ def test_a_snapshot_is_what_replaying_gave_and_nothing_newer(
 
 @given(histories, store_events)
 def test_what_came_and_went_between_two_messages_leaves_no_trace(
-    history: list[StoreEvent | Content | str], event: StoreEvent
+    history: list[StoreEvent | StoreContent | str], event: StoreEvent
 ) -> None:
     publication = Publication(1)
     play(publication, history)
-    before = Content(dict(publication.live.blobs), dict(publication.live.tags))
+    before = StoreContent(dict(publication.live.blobs), dict(publication.live.tags))
     publication.apply(event)
     publication.replace(before)
-    assert publication.take() == []
+    assert publication.take_deltas() == []
 
 
 @given(histories)
-def test_nothing_pending_publishes_nothing(history: list[StoreEvent | Content | str]) -> None:
+def test_nothing_pending_publishes_nothing(history: list[StoreEvent | StoreContent | str]) -> None:
     publication = Publication(1)
     play(publication, history)
     position = publication.position
-    assert publication.take() == []
+    assert publication.take_deltas() == []
     assert publication.position == position
 
 
 @given(histories, histories, st.integers(0, 2**40))
 def test_going_above_another_incarnation_publishes_everything_anew(
-    before: list[StoreEvent | Content | str], after: list[StoreEvent | Content | str], known: int
+    before: list[StoreEvent | StoreContent | str], after: list[StoreEvent | StoreContent | str], known: int
 ) -> None:
     publication = Publication(1, ROOM_BYTES)
     play(publication, before)
@@ -145,10 +147,10 @@ def test_a_batch_is_one_message_with_the_next_sequence() -> None:
     publication.apply(BlobAdded(DIGESTS[0], 10))
     publication.apply(BlobAdded(DIGESTS[1], 20))
     publication.apply(TagSet(REFERENCES[0], DIGESTS[0], 1000))
-    (first,) = sent(publication.take())
+    (first,) = sent(publication.take_deltas())
     publication.apply(BlobRemoved(DIGESTS[0]))
     publication.apply(TagRemoved(REFERENCES[0]))
-    (second,) = sent(publication.take())
+    (second,) = sent(publication.take_deltas())
 
     assert (first.incarnation, first.sequence, second.sequence) == (7, 1, 2)
     assert first.added == {DIGESTS[0]: 10, DIGESTS[1]: 20}
@@ -158,12 +160,12 @@ def test_a_batch_is_one_message_with_the_next_sequence() -> None:
 
 
 def test_an_empty_store_has_a_snapshot_of_one_empty_chunk() -> None:
-    (chunk,) = MESSAGES.snapshot(Publication(1).freeze())
+    (chunk,) = MESSAGES.snapshot(Publication(1).snapshot())
     assert (chunk.chunk, chunk.chunks, chunk.sequence, chunk.content) == (0, 1, 0, {})
 
 
 @pytest.mark.parametrize("event", [BlobRemoved(Digest("sha256:" + "0" * 64)), TagRemoved("reg.test/a:b")])
-def test_the_removal_of_what_was_never_told_is_not_told(event: StoreEvent) -> None:
+def test_the_removal_of_what_was_never_published_is_not_published(event: StoreEvent) -> None:
     publication = Publication(1)
     publication.apply(event)
-    assert publication.take() == []
+    assert publication.take_deltas() == []

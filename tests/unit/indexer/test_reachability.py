@@ -1,4 +1,4 @@
-"""Addresses are told while the registry answers, and are those of this node, never of none."""
+"""Addresses are advertised while the registry is ready, and always lead to this node."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from contextlib import suppress
 import pytest
 
 from heliograph_indexer import reachability
-from heliograph_indexer.adapters.route import RouteToBus
-from heliograph_indexer.ports import RegistryProbe
+from heliograph_indexer.adapters.kernel_route import KernelRoute
+from heliograph_indexer.ports import RegistryReadiness
 from heliograph_indexer.reachability import follow_reachability
 from tests.support.waiting import eventually
 
 
 class Answers:
-    """A registry and a route that say what they are told to."""
+    """A registry and a node address with answers set by the test."""
 
     def __init__(self, host: str | None = "10.0.0.7") -> None:
         self.host, self.is_ready = host, True
@@ -29,13 +29,13 @@ class Answers:
 async def following(
     advertise: tuple[str, ...],
     route: Answers,
-    registry: RegistryProbe | None,
+    registry: RegistryReadiness | None,
     steps: Callable[[list[tuple[str, ...]]], object],
 ) -> list[tuple[str, ...]]:
     """What is reported until `steps` says that it has seen enough."""
     reports: list[tuple[str, ...]] = []
     task = asyncio.create_task(
-        follow_reachability(advertise, route=route, registry=registry, report=reports.append)
+        follow_reachability(advertise, node_address=route, registry=registry, report=reports.append)
     )
     try:
         await eventually(lambda: steps(reports))
@@ -66,7 +66,7 @@ async def test_an_address_that_is_not_known_yet_is_looked_for_again() -> None:
 
 
 async def test_addresses_go_and_come_with_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reachability, "_PROBE_S", 0.01)
+    monkeypatch.setattr(reachability, "_POLL_S", 0.01)
     registry = Answers()
     registry.is_ready = False
 
@@ -79,7 +79,7 @@ async def test_addresses_go_and_come_with_the_registry(monkeypatch: pytest.Monke
 
 
 async def test_only_a_silence_that_lasts_takes_them_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reachability, "_PROBE_S", 0.0)
+    monkeypatch.setattr(reachability, "_POLL_S", 0.0)
     said = iter([True, None, None, True, None, None, None, None, True])
 
     class Registry:
@@ -92,9 +92,9 @@ async def test_only_a_silence_that_lasts_takes_them_away(monkeypatch: pytest.Mon
 
 
 async def test_the_own_address_is_that_of_the_route() -> None:
-    assert await RouteToBus(["nats://user:secret@127.0.0.1:4222"]).own_host() == "127.0.0.1"
+    assert await KernelRoute(["nats://user:secret@127.0.0.1:4222"]).own_host() == "127.0.0.1"
 
 
 async def test_a_server_that_cannot_be_resolved_leaves_it_to_the_next() -> None:
-    assert await RouteToBus(["nats://nowhere.invalid:4222", "127.0.0.1"]).own_host() == "127.0.0.1"
-    assert await RouteToBus(["nats://nowhere.invalid:4222"]).own_host() is None
+    assert await KernelRoute(["nats://nowhere.invalid:4222", "127.0.0.1"]).own_host() == "127.0.0.1"
+    assert await KernelRoute(["nats://nowhere.invalid:4222"]).own_host() is None

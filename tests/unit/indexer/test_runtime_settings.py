@@ -7,20 +7,20 @@ import pytest
 
 from heliograph_indexer.adapters.containerd_config import read_settings
 from heliograph_indexer.domain.runtime_settings import (
+    ContainerdVersion,
     RuntimeSettings,
-    Version,
-    examine,
+    examine_settings,
     examine_sharing,
     from_status,
 )
 from heliograph_indexer.errors import ConfigUnreadable
 
 OURS = "/etc/containerd/certs.d"
-V1, V2 = Version("1.7.24~ds1"), Version("2.1.9+unknown")
+V1, V2 = ContainerdVersion("1.7.24~ds1"), ContainerdVersion("2.1.9+unknown")
 
 
-def problems(config_path: str, version: Version) -> list[str]:
-    found = examine(RuntimeSettings("somewhere", config_path, discards_layers=False), version, OURS)
+def problems(config_path: str, version: ContainerdVersion) -> list[str]:
+    found = examine_settings(RuntimeSettings("somewhere", config_path, discards_layers=False), version, OURS)
     return [finding.problem for finding in found]
 
 
@@ -39,18 +39,18 @@ def test_a_config_path_that_is_ours_is_fine(config_path: str) -> None:
         (f"{OURS}:/other", V2, "several"),
     ],
 )
-def test_a_wrong_config_path_is_told(config_path: str, version: Version, word: str) -> None:
+def test_a_wrong_config_path_is_a_finding(config_path: str, version: ContainerdVersion, word: str) -> None:
     (problem,) = problems(config_path, version)
     assert word in problem
 
 
 def test_several_folders_are_fine_again_since_2_2() -> None:
-    assert problems(f"{OURS}:/other", Version("2.2.0")) == []
+    assert problems(f"{OURS}:/other", ContainerdVersion("2.2.0")) == []
 
 
 @pytest.mark.parametrize("text", ["", "v2", "2", "unknown.version"])
 def test_a_version_that_cannot_be_read_is_taken_for_an_old_one(text: str) -> None:
-    assert Version(text).numbers == (0, 0)
+    assert ContainerdVersion(text).numbers == (0, 0)
 
 
 @pytest.mark.parametrize("config", ["", "[]", "nonsense", "{}", '{"registry": 3}', '{"registry": {}}'])
@@ -63,7 +63,7 @@ def test_a_status_tells_two_of_them() -> None:
     assert from_status(json.dumps(config)) == RuntimeSettings("the CRI's status", "/x", discards_layers=True)
 
 
-def test_only_isolation_is_told() -> None:
+def test_only_isolated_content_is_a_finding() -> None:
     assert [finding.severity for finding in examine_sharing("isolated")] == ["warning"]
     assert list(examine_sharing("shared")) == list(examine_sharing("")) == []
 
@@ -95,7 +95,7 @@ def test_what_is_not_named_has_the_versions_default(tmp_path: Path) -> None:
     main = tmp_path / "config.toml"
     main.write_text("version = 3\nimports = ['config.toml']\n")
     assert read_settings(main, V2).config_path == ""
-    assert OURS in read_settings(main, Version("2.2.1")).config_path
+    assert OURS in read_settings(main, ContainerdVersion("2.2.1")).config_path
 
 
 @pytest.mark.parametrize("text", [b"[plugins\npassword = 's3cret'", b"\xff", b"#" * (2 << 20)])

@@ -1,4 +1,4 @@
-"""The settings are the design's table; what does not fit is refused with the variable's name."""
+"""Every setting is a variable and a flag; an invalid value is refused with the variable's name."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_the_defaults_are_those_of_the_design() -> None:
+def test_the_defaults() -> None:
     settings = load(Settings, "heliograph-indexer", [])
     assert settings.nats_url == ("nats://127.0.0.1:4222",)
     assert settings.content_store == "containerd"
@@ -91,7 +91,7 @@ def test_an_empty_variable_is_an_absent_one(monkeypatch: pytest.MonkeyPatch, nam
         ("ZONE", "z" * 254),
     ],
 )
-def test_what_does_not_fit_is_named(
+def test_an_invalid_value_is_refused_with_its_variable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"HELIOGRAPH_{name}", value)

@@ -1,9 +1,9 @@
-"""Nodes in miniature, which say of themselves what the contract wants, in the router's own terms."""
+"""Simulated nodes that produce the events of bus contract v1, in the router's own types."""
 
 from dataclasses import dataclass, field
 
 from heliograph_router.domain.cluster import Cluster
-from heliograph_router.domain.events import Alive, Changed, Left, Moment, Snapshot, Tag
+from heliograph_router.domain.events import Alive, Changed, Left, Moment, ReceivedSnapshot, TagClaim
 from heliograph_router.domain.index import Index
 from heliograph_shared.digest import Digest, digest_of
 from heliograph_shared.inventory import Inventory, RunningInventory
@@ -17,7 +17,7 @@ def moment(seconds: float) -> Moment:
     return Moment(monotonic_s=1000 + seconds, unix_ms=NOW_MS + int(seconds * 1000))
 
 
-def inventory_of(content: dict[Digest, int], tags: dict[str, Tag]) -> Inventory:
+def inventory_of(content: dict[Digest, int], tags: dict[str, TagClaim]) -> Inventory:
     running = RunningInventory()
     for digest in content:
         running.add_digest(digest)
@@ -28,13 +28,13 @@ def inventory_of(content: dict[Digest, int], tags: dict[str, Tag]) -> Inventory:
 
 @dataclass
 class SimulatedNode:
-    """Everything that it holds is published at once, so `content` and `tags` are what routers should know."""
+    """Publishes every change at once, so `content` and `tags` are what a router should know."""
 
     name: str
     incarnation: int = NOW_MS * 1_000_000
     sequence: int = 0
     content: dict[Digest, int] = field(default_factory=dict)
-    tags: dict[str, Tag] = field(default_factory=dict)
+    tags: dict[str, TagClaim] = field(default_factory=dict)
     zone: str = ""
     reachable: bool = True
 
@@ -51,7 +51,7 @@ class SimulatedNode:
         *,
         add: tuple[Digest, ...] = (),
         remove: tuple[Digest, ...] = (),
-        tag: dict[str, Tag] | None = None,
+        tag: dict[str, TagClaim] | None = None,
         untag: tuple[str, ...] = (),
     ) -> Changed:
         for digest in remove:
@@ -66,7 +66,7 @@ class SimulatedNode:
         )
 
     def restart(self, content: dict[Digest, int] | None = None) -> Changed:
-        """Come back as a new incarnation; the first delta tells all that it holds."""
+        """Start a new incarnation, whose first delta lists everything the node holds."""
         self.incarnation += 1
         self.sequence = 1
         self.content = dict(self.content if content is None else content)
@@ -86,8 +86,8 @@ class SimulatedNode:
     def left(self) -> Left:
         return Left(self.name, self.incarnation)
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(
+    def snapshot(self) -> ReceivedSnapshot:
+        return ReceivedSnapshot(
             self.name,
             self.incarnation,
             self.sequence,
@@ -100,25 +100,25 @@ class SimulatedNode:
 
 
 def introduce(cluster: Cluster, node: SimulatedNode, at: Moment) -> None:
-    """Bring the cluster's copy of a node to where the node is."""
-    cluster.hear(node.heartbeat(), at)
-    cluster.hear(node.snapshot(), at)
+    """Bring the cluster's copy of a node in sync with it."""
+    cluster.apply(node.heartbeat(), at)
+    cluster.apply(node.snapshot(), at)
     assert cluster.need_of(node.name, at) is None
 
 
-def held_by(index: Index, node: str) -> set[Digest]:
+def digests_of(index: Index, node: str) -> set[Digest]:
     return {digest for digest in DIGESTS if node in index.holders(digest)}
 
 
 def assert_consistent(index: Index) -> None:
-    """Forward and reverse maps, counts and inventories all tell the same, before and after the sweep."""
+    """Forward and reverse maps, counts and inventories agree, before and after the sweep."""
     postings = index._postings
     forward = {(slot, n) for n in postings.numbers.values() for slot in postings.slots(n)}
-    backward = {(slot, number) for slot, row in enumerate(index._rows) for number in row.held}
+    backward = {(slot, number) for slot, row in enumerate(index._rows) for number in row.digest_numbers}
     assert forward == backward
-    seen = {slot for slot, row in enumerate(index._rows) if not row.gone}
-    assert seen == set(index._slots.values())
-    assert index.pairs == len([slot for slot, _ in forward if slot in seen])
+    live = {slot for slot, row in enumerate(index._rows) if not row.gone}
+    assert live == set(index._slots.values())
+    assert index.pairs == len([slot for slot, _ in forward if slot in live])
     for digest, number in postings.numbers.items():
         assert postings.digest(number) == digest
         assert list(postings.slots(number)) == sorted(set(postings.slots(number))) != []
@@ -130,5 +130,5 @@ def assert_consistent(index: Index) -> None:
     assert claimed == stated
     for node, slot in index._slots.items():
         row = index._rows[slot]
-        digests = {postings.digest(number): 0 for number in row.held}
+        digests = {postings.digest(number): 0 for number in row.digest_numbers}
         assert index.inventory(node) == inventory_of(digests, row.tags)

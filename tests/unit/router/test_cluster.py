@@ -1,4 +1,4 @@
-"""The cluster as a whole: whatever the bus does to messages, it ends up equal to the nodes."""
+"""The cluster as a whole: whatever the bus does to messages, the index ends up equal to the nodes."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from heliograph_router.domain.cluster import Cluster, NeedSnapshot, Node, Refusal
-from heliograph_router.domain.events import NodeEvent, Tag
+from heliograph_router.domain.cluster import Cluster, LiveNode, NeedSnapshot, Refusal
+from heliograph_router.domain.events import NodeEvent, TagClaim
 from heliograph_shared.digest import Digest
 from tests.unit.router.simulated import (
     DIGESTS,
@@ -16,7 +16,7 @@ from tests.unit.router.simulated import (
     REFERENCES,
     SimulatedNode,
     assert_consistent,
-    held_by,
+    digests_of,
     introduce,
     moment,
 )
@@ -38,10 +38,10 @@ def cluster() -> Cluster:
 
 
 class UnreliableBus(RuleBasedStateMachine):
-    """Nodes that change, come and go, over a bus that loses, repeats and reorders what they say.
+    """Nodes change, start and stop, over a bus that loses, repeats and reorders messages.
 
-    At the end of each history everything still under way arrives, then there is quiet: one heartbeat of
-    each node that lives, and the snapshots that are asked for.
+    At the end of each history all messages still under way are delivered, then one heartbeat of each live
+    node, then the snapshots that are needed.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class UnreliableBus(RuleBasedStateMachine):
     @precondition(lambda self: self.living)
     @rule(number=numbers, reference=references, digest=digests, tagged_at_ms=st.integers(0, 9))
     def tag(self, number: int, reference: str, digest: Digest, tagged_at_ms: int) -> None:
-        self.under_way.append(self.pick(number).change(tag={reference: Tag(digest, tagged_at_ms)}))
+        self.under_way.append(self.pick(number).change(tag={reference: TagClaim(digest, tagged_at_ms)}))
 
     @precondition(lambda self: self.living)
     @rule(number=numbers, reference=references)
@@ -84,10 +84,10 @@ class UnreliableBus(RuleBasedStateMachine):
         self.under_way.append(self.pick(number).snapshot())
 
     @precondition(lambda self: self.living)
-    @rule(number=numbers, told=st.booleans())
-    def stop(self, number: int, *, told: bool) -> None:
+    @rule(number=numbers, announced=st.booleans())
+    def stop(self, number: int, *, announced: bool) -> None:
         node = self.pick(number)
-        if told:
+        if announced:
             self.under_way.append(node.left())
         self.dead[node.name] = self.living.pop(node.name)
 
@@ -103,7 +103,7 @@ class UnreliableBus(RuleBasedStateMachine):
         event = self.under_way[place % len(self.under_way)]
         if not repeated:
             self.under_way.remove(event)
-        self.cluster.hear(event, moment(self.now_s))
+        self.cluster.apply(event, moment(self.now_s))
 
     @precondition(lambda self: self.under_way)
     @rule(place=numbers)
@@ -120,16 +120,16 @@ class UnreliableBus(RuleBasedStateMachine):
         self.cluster.index.sweep()
 
     @invariant()
-    def the_maps_agree(self) -> None:
+    def the_index_is_consistent(self) -> None:
         assert_consistent(self.cluster.index)
         assert self.cluster.index._slots.keys() <= {node.name for node in self.known()}
 
     @invariant()
-    def only_what_is_still_to_come_is_held(self) -> None:
+    def only_later_deltas_are_pending(self) -> None:
         for replica in self.cluster._replicas.values():
-            assert all(sequence > replica.sequence for sequence in replica._progress.held._deltas)
+            assert all(sequence > replica.sequence for sequence in replica._progress.pending._deltas)
 
-    def known(self) -> list[Node]:
+    def known(self) -> list[LiveNode]:
         return list(self.cluster.nodes(moment(self.now_s)))
 
     def teardown(self) -> None:
@@ -137,49 +137,49 @@ class UnreliableBus(RuleBasedStateMachine):
             self.deliver(0, repeated=False)
         self.now_s += LEASE_S
         for node in self.living.values():
-            self.cluster.hear(node.heartbeat(), moment(self.now_s))
+            self.cluster.apply(node.heartbeat(), moment(self.now_s))
         self.wait(1)
         for need in self.cluster.needs(moment(self.now_s)):
-            self.cluster.hear(self.living[need.node].snapshot(), moment(self.now_s))
+            self.cluster.apply(self.living[need.node].snapshot(), moment(self.now_s))
 
-        self.the_maps_agree()
+        self.the_index_is_consistent()
         assert self.cluster.needs(moment(self.now_s)) == []
         assert {node.name for node in self.known()} == self.living.keys()
         assert all(node.in_sync for node in self.known())
         for name, node in self.living.items():
-            assert held_by(self.cluster.index, name) == set(node.content)
+            assert digests_of(self.cluster.index, name) == set(node.content)
             assert self.cluster.index.inventory(name) == node.inventory
         assert self.cluster.totals.pairs == sum(len(node.content) for node in self.living.values())
 
 
-TestAfterQuietAndOneHeartbeatItEqualsTheNodes = UnreliableBus.TestCase
-TestAfterQuietAndOneHeartbeatItEqualsTheNodes.settings = settings(max_examples=200, stateful_step_count=40)
+TestAfterOneMoreHeartbeatTheIndexEqualsTheNodes = UnreliableBus.TestCase
+TestAfterOneMoreHeartbeatTheIndexEqualsTheNodes.settings = settings(max_examples=200, stateful_step_count=40)
 
 
-def test_a_node_that_left_is_withdrawn_at_once_and_its_late_messages_do_not_bring_it_back(
+def test_a_node_that_left_is_removed_at_once_and_late_messages_do_not_bring_it_back(
     cluster: Cluster,
 ) -> None:
     node = SimulatedNode("node")
     introduce(cluster, node, moment(0))
     late = node.change(add=(A,))
-    cluster.hear(node.left(), moment(1))
+    cluster.apply(node.left(), moment(1))
     assert cluster.totals.nodes == 0
-    assert cluster.hear(late, moment(1)).refusal is Refusal.STALE
-    assert cluster.hear(node.heartbeat(), moment(1)).refusal is Refusal.STALE
-    assert cluster.hear(node.snapshot(), moment(1)).refusal is Refusal.STALE
+    assert cluster.apply(late, moment(1)).refusal is Refusal.STALE
+    assert cluster.apply(node.heartbeat(), moment(1)).refusal is Refusal.STALE
+    assert cluster.apply(node.snapshot(), moment(1)).refusal is Refusal.STALE
     assert not cluster.index.holders(A)
-    cluster.hear(node.restart(), moment(2))
-    assert held_by(cluster.index, "node") == {A}
+    cluster.apply(node.restart(), moment(2))
+    assert digests_of(cluster.index, "node") == {A}
 
 
-def test_a_node_whose_lease_ended_may_come_back_as_it_was(cluster: Cluster) -> None:
+def test_a_node_whose_lease_expired_may_come_back_with_the_same_incarnation(cluster: Cluster) -> None:
     node = SimulatedNode("node")
     node.change(add=(A,))
     introduce(cluster, node, moment(0))
     assert cluster.expire(moment(LEASE_S)) == ["node"]
     assert not cluster.index.holders(A)
     introduce(cluster, node, moment(LEASE_S + 1))
-    assert held_by(cluster.index, "node") == {A}
+    assert digests_of(cluster.index, "node") == {A}
 
 
 def test_a_lost_node_is_remembered_for_24_hours(cluster: Cluster) -> None:
@@ -189,64 +189,64 @@ def test_a_lost_node_is_remembered_for_24_hours(cluster: Cluster) -> None:
     introduce(cluster, node, moment(0))
     cluster.expire(moment(LEASE_S))
     day_s = 24 * 3600
-    assert cluster.hear(before, moment(day_s)).refusal is Refusal.STALE
+    assert cluster.apply(before, moment(day_s)).refusal is Refusal.STALE
     cluster.expire(moment(day_s + LEASE_S + 1))
-    assert cluster.hear(before, moment(day_s + LEASE_S + 1)).refusal is None
+    assert cluster.apply(before, moment(day_s + LEASE_S + 1)).refusal is None
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["alive", "gone"])
-def test_a_node_whose_clock_was_set_back_is_asked_so_that_it_learns_what_to_outbid(
+def test_a_node_whose_clock_was_set_back_is_told_the_incarnation_to_exceed(
     cluster: Cluster, *, gone: bool
 ) -> None:
     node = SimulatedNode("node")
     introduce(cluster, node, moment(0))
     if gone:
-        cluster.hear(node.left(), moment(1))
+        cluster.apply(node.left(), moment(1))
     slow = SimulatedNode("node", incarnation=node.incarnation - 1)
-    heard = cluster.hear(slow.heartbeat(), moment(2))
-    assert heard.refusal is Refusal.STALE
-    assert heard.need == NeedSnapshot("node", node.incarnation)
-    slow.incarnation = heard.need.incarnation + 1
+    result = cluster.apply(slow.heartbeat(), moment(2))
+    assert result.refusal is Refusal.STALE
+    assert result.need == NeedSnapshot("node", node.incarnation)
+    slow.incarnation = result.need.incarnation + 1
     introduce(cluster, slow, moment(3))
     assert cluster.totals.nodes_in_sync == 1
 
 
-def test_an_incarnation_far_ahead_of_our_clock_is_refused(cluster: Cluster) -> None:
+def test_an_incarnation_far_in_the_future_is_refused(cluster: Cluster) -> None:
     minutes = 60_000_000_000
     node = SimulatedNode("node", incarnation=(NOW_MS * 1_000_000) + 6 * minutes)
     for event in (node.heartbeat(), node.change(add=(A,)), node.snapshot(), node.left()):
-        assert cluster.hear(event, moment(0)).refusal is Refusal.AHEAD
+        assert cluster.apply(event, moment(0)).refusal is Refusal.AHEAD
     assert cluster.totals.nodes == 0
     near = SimulatedNode("node", incarnation=(NOW_MS * 1_000_000) + 4 * minutes)
-    assert cluster.hear(near.heartbeat(), moment(0)).refusal is None
+    assert cluster.apply(near.heartbeat(), moment(0)).refusal is None
 
 
 def test_a_tag_set_in_the_future_counts_as_set_in_a_minute(cluster: Cluster) -> None:
     reference = REFERENCES[0]
     fast, right = SimulatedNode("fast"), SimulatedNode("right")
-    cluster.hear(fast.change(tag={reference: Tag(A, NOW_MS + 10**9)}), moment(0))
-    cluster.hear(right.change(tag={reference: Tag(B, NOW_MS + 59_000)}), moment(0))
+    cluster.apply(fast.change(tag={reference: TagClaim(A, NOW_MS + 10**9)}), moment(0))
+    cluster.apply(right.change(tag={reference: TagClaim(B, NOW_MS + 59_000)}), moment(0))
     assert cluster.index.digest_of(reference) == A
-    cluster.hear(right.change(tag={reference: Tag(C, NOW_MS + 61_000)}), moment(61))
+    cluster.apply(right.change(tag={reference: TagClaim(C, NOW_MS + 61_000)}), moment(61))
     assert cluster.index.digest_of(reference) == C
 
 
-def test_a_snapshot_clamps_tags_too(cluster: Cluster) -> None:
-    node = SimulatedNode("node", tags={REFERENCES[0]: Tag(A, NOW_MS + 10**9)})
+def test_tag_times_in_a_snapshot_are_capped_too(cluster: Cluster) -> None:
+    node = SimulatedNode("node", tags={REFERENCES[0]: TagClaim(A, NOW_MS + 10**9)})
     introduce(cluster, node, moment(0))
     assert cluster.index._claims._claims[REFERENCES[0]][0].tagged_at_ms == NOW_MS + 60_000
 
 
-def test_any_current_message_is_a_sign_of_life_and_a_stale_one_is_none(cluster: Cluster) -> None:
+def test_any_message_of_the_current_incarnation_renews_the_lease(cluster: Cluster) -> None:
     node = SimulatedNode("node")
     introduce(cluster, node, moment(0))
-    cluster.hear(node.change(add=(A,)), moment(20))
+    cluster.apply(node.change(add=(A,)), moment(20))
     assert cluster.expire(moment(49)) == []
-    cluster.hear(replace(node.heartbeat(), incarnation=node.incarnation - 1), moment(49))
+    cluster.apply(replace(node.heartbeat(), incarnation=node.incarnation - 1), moment(49))
     assert cluster.expire(moment(50)) == ["node"]
 
 
-def test_a_node_without_end_of_names_is_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_nodes_is_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heliograph_router.domain.cluster._MAX_NODES", 2)
-    heard = [cluster.hear(SimulatedNode(f"node-{n}").heartbeat(), moment(0)).refusal for n in range(3)]
-    assert heard == [None, None, Refusal.TOO_MANY_NODES]
+    refusals = [cluster.apply(SimulatedNode(f"node-{n}").heartbeat(), moment(0)).refusal for n in range(3)]
+    assert refusals == [None, None, Refusal.TOO_MANY_NODES]

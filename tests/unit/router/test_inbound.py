@@ -1,4 +1,4 @@
-"""How old a message is, by what it says of itself, which anyone may make up."""
+"""The age of a message, by its own headers, which any publisher can forge."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,7 @@ def sent_at(text: str | None) -> Message:
 
 
 @pytest.mark.parametrize(("ago_s", "least", "most"), [(2, 2, 50), (-2, 0, 0), (86_400, 60, 60)])
-def test_a_lag_is_what_two_clocks_tell_within_bounds(ago_s: int, least: float, most: float) -> None:
+def test_the_lag_is_the_difference_of_two_clocks_within_bounds(ago_s: int, least: float, most: float) -> None:
     sent = datetime.now(UTC) - timedelta(seconds=ago_s)
     age_s = _age_s(sent_at(sent.isoformat(timespec="milliseconds").replace("+00:00", "Z")))
     assert age_s is not None
@@ -24,11 +24,11 @@ def test_a_lag_is_what_two_clocks_tell_within_bounds(ago_s: int, least: float, m
 
 
 @given(st.none() | st.text() | st.datetimes().map(datetime.isoformat) | st.from_regex(r"\d{4}-\d\d-\d\dT.*"))
-def test_nothing_that_a_message_says_is_an_error(text: str | None) -> None:
+def test_no_time_in_a_header_is_an_error(text: str | None) -> None:
     age_s = _age_s(sent_at(text))
     assert age_s is None or 0 <= age_s <= 60
 
 
 @given(st.binary())
-def test_headers_that_are_none_are_read_as_what_they_are(raw: bytes) -> None:
+def test_malformed_headers_are_no_error(raw: bytes) -> None:
     assert isinstance(Message("", b"", raw).headers, dict)

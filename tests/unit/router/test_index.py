@@ -1,4 +1,4 @@
-"""The index, against the plainest model there is: a dictionary of what each node holds."""
+"""The index, compared with a simple model: a dictionary of what each node holds."""
 
 from random import Random, randrange
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_router.domain.events import Tag
+from heliograph_router.domain.events import TagClaim
 from heliograph_router.domain.index import Index
 from heliograph_shared.digest import Digest
 from tests.unit.router.simulated import DIGESTS, REFERENCES, assert_consistent, inventory_of
@@ -15,7 +15,7 @@ NODES = ["a", "b", "c"]
 
 contents = st.dictionaries(st.sampled_from(DIGESTS), st.integers(0, 5))
 tags = st.dictionaries(
-    st.sampled_from(REFERENCES), st.builds(Tag, st.sampled_from(DIGESTS[:3]), st.integers(0, 3))
+    st.sampled_from(REFERENCES), st.builds(TagClaim, st.sampled_from(DIGESTS[:3]), st.integers(0, 3))
 )
 steps = st.lists(
     st.tuples(
@@ -30,8 +30,8 @@ steps = st.lists(
 )
 
 
-def winner(claims: list[Tag]) -> Digest | None:
-    """The rule of the contract, word by word."""
+def winner(claims: list[TagClaim]) -> Digest | None:
+    """The rule of the contract, literally."""
     digests = {tag.digest for tag in claims}
     return max(
         digests,
@@ -41,16 +41,16 @@ def winner(claims: list[Tag]) -> Digest | None:
 
 
 @given(steps)
-def test_it_holds_what_the_nodes_hold(history: list[tuple[str, str, dict, dict, list, list]]) -> None:  # type: ignore[type-arg]
+def test_it_equals_the_model(history: list[tuple[str, str, dict, dict, list, list]]) -> None:  # type: ignore[type-arg]
     index = Index()
-    model: dict[str, tuple[dict[Digest, int], dict[str, Tag]]] = {}
+    model: dict[str, tuple[dict[Digest, int], dict[str, TagClaim]]] = {}
     for kind, node, content, tagged, gone, untagged in history:
-        held, named = model.setdefault(node, ({}, {}))
+        digests, named = model.setdefault(node, ({}, {}))
         match kind:
             case "change":
                 index.change(node, added=content, removed=gone, tagged=tagged, untagged=untagged)
                 model[node] = (
-                    {digest: 0 for digest in held if digest not in gone} | content,
+                    {digest: 0 for digest in digests if digest not in gone} | content,
                     {reference: tag for reference, tag in named.items() if reference not in untagged}
                     | tagged,
                 )
@@ -67,42 +67,42 @@ def test_it_holds_what_the_nodes_hold(history: list[tuple[str, str, dict, dict, 
             assert (
                 set(index.holders(digest))
                 == set(index.some_holders(digest, 99, randrange))
-                == {name for name, (held, _) in model.items() if digest in held}
+                == {name for name, (digests, _) in model.items() if digest in digests}
             )
         for reference in REFERENCES:
             claims = [named[reference] for _, named in model.values() if reference in named]
             assert index.digest_of(reference) == winner(claims)
             assert index.tagged_on(reference) == len(claims)
             assert not claims or reference in index.references()
-        for name, (held, named) in model.items():
-            assert index.inventory(name) == inventory_of(held, named)
-            assert index.count_of(name) == (len(held), len(named))
+        for name, (digests, named) in model.items():
+            assert index.inventory(name) == inventory_of(digests, named)
+            assert index.count_of(name) == (len(digests), len(named))
 
 
 def test_a_late_repull_of_an_old_digest_does_not_move_the_tag() -> None:
     index, (old, new) = Index(), DIGESTS[:2]
     reference = REFERENCES[0]
-    index.replace("first", {}, {reference: Tag(old, 10)})
-    index.replace("second", {}, {reference: Tag(new, 20)})
-    index.replace("late", {}, {reference: Tag(old, 30)})
+    index.replace("first", {}, {reference: TagClaim(old, 10)})
+    index.replace("second", {}, {reference: TagClaim(new, 20)})
+    index.replace("late", {}, {reference: TagClaim(old, 30)})
     assert index.digest_of(reference) == new
 
 
-def test_when_the_newest_digest_has_no_holder_left_the_tag_moves_back() -> None:
+def test_without_a_node_that_has_the_newest_digest_the_tag_moves_back() -> None:
     index, (old, new) = Index(), DIGESTS[:2]
     reference = REFERENCES[0]
-    index.replace("first", {}, {reference: Tag(old, 10)})
-    index.replace("second", {}, {reference: Tag(new, 20)})
+    index.replace("first", {}, {reference: TagClaim(old, 10)})
+    index.replace("second", {}, {reference: TagClaim(new, 20)})
     assert index.digest_of(reference) == new
     index.remove("second")
     assert index.digest_of(reference) == old
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_of_tags_set_at_the_same_moment_the_higher_digest_wins(order: tuple[int, int]) -> None:
+def test_of_tags_set_at_the_same_time_the_higher_digest_wins(order: tuple[int, int]) -> None:
     index = Index()
     for place in order:
-        index.replace(f"node-{place}", {}, {REFERENCES[0]: Tag(DIGESTS[place], 10)})
+        index.replace(f"node-{place}", {}, {REFERENCES[0]: TagClaim(DIGESTS[place], 10)})
     assert index.digest_of(REFERENCES[0]) == max(DIGESTS[:2])
 
 
@@ -122,10 +122,10 @@ def test_a_size_is_known_while_somebody_holds_it() -> None:
     assert index.size_bytes(DIGESTS[0]) == 0
 
 
-def test_a_node_that_is_gone_is_out_of_sight_before_it_is_swept() -> None:
+def test_a_removed_node_is_hidden_before_it_is_swept() -> None:
     index = Index()
     for node in "ab":
-        index.replace(node, {DIGESTS[0]: 7}, {REFERENCES[0]: Tag(DIGESTS[0], 1)})
+        index.replace(node, {DIGESTS[0]: 7}, {REFERENCES[0]: TagClaim(DIGESTS[0], 1)})
     index.remove("a")
     assert index.holders(DIGESTS[0]) == ["b"]
     index.replace("a", {DIGESTS[1]: 7}, {})
@@ -138,7 +138,7 @@ def test_a_node_that_is_gone_is_out_of_sight_before_it_is_swept() -> None:
     assert (index.digests, index.tags, index.pairs) == (1, 0, 1)
 
 
-def test_of_many_holders_some_are_drawn() -> None:
+def test_of_many_holders_a_random_sample_is_drawn() -> None:
     index, random = Index(), Random(1)
     for number in range(1000):
         index.replace(f"node-{number}", {DIGESTS[0]: 7}, {})
@@ -149,7 +149,7 @@ def test_of_many_holders_some_are_drawn() -> None:
     }
 
 
-def test_more_nodes_than_slots_need_those_that_are_gone() -> None:
+def test_when_all_slots_are_used_those_of_removed_nodes_are_reused() -> None:
     index = Index()
     for number in range(1 << 16):
         index.replace(f"node-{number}", {}, {})

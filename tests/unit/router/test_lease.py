@@ -1,4 +1,4 @@
-"""Leases on the router's clock."""
+"""Leases, by the router's clock."""
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ def leases() -> Leases:
     return leases
 
 
-def test_a_lease_ends_when_nothing_was_heard_for_its_length(leases: Leases) -> None:
+def test_a_lease_expires_after_its_length_without_a_message(leases: Leases) -> None:
     leases.renew("a", moment(0))
     leases.renew("b", moment(10))
     assert leases.expired(moment(29.9)) == []
@@ -26,14 +26,14 @@ def test_a_lease_ends_when_nothing_was_heard_for_its_length(leases: Leases) -> N
     assert leases.left_s("b", moment(30)) == 10
 
 
-def test_a_sign_of_life_renews_it(leases: Leases) -> None:
+def test_a_message_renews_the_lease(leases: Leases) -> None:
     leases.renew("a", moment(0))
     leases.renew("b", moment(1))
     leases.renew("a", moment(20))
     assert leases.expired(moment(31)) == ["b"]
 
 
-def test_nothing_ends_while_the_link_is_down_and_for_one_lease_after(leases: Leases) -> None:
+def test_no_lease_expires_while_the_link_is_down_and_for_one_lease_after(leases: Leases) -> None:
     leases.renew("a", moment(0))
     leases.link_lost()
     assert leases.expired(moment(1000)) == []
@@ -45,17 +45,17 @@ def test_nothing_ends_while_the_link_is_down_and_for_one_lease_after(leases: Lea
     assert leases.expired(moment(1030)) == ["a"]
 
 
-def test_a_router_that_never_heard_the_bus_ends_nothing() -> None:
+def test_no_lease_expires_before_the_first_connection() -> None:
     leases = Leases(LEASE_S)
     leases.renew("a", moment(0))
     assert leases.expired(moment(1e6)) == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0, 20)), max_size=30), st.floats(0, 100))
-def test_it_agrees_with_the_last_time_each_was_heard(heard: list[tuple[str, float]], pause_s: float) -> None:
+def test_a_lease_counts_from_the_last_renewal(renewals: list[tuple[str, float]], pause_s: float) -> None:
     leases, now, last = Leases(LEASE_S), 0.0, dict[str, float]()
     leases.link_works(moment(-LEASE_S))
-    for node, step in heard:
+    for node, step in renewals:
         now += step
         last[node] = now
         leases.renew(node, moment(now))

@@ -1,19 +1,19 @@
-"""What is answered to one that asks."""
+"""The answers to queries."""
 
 import random
 
 import pytest
 
 from heliograph_router.domain.cluster import Cluster
-from heliograph_router.domain.events import Tag
+from heliograph_router.domain.events import TagClaim
 from heliograph_router.domain.resolution import (
     ByDigest,
     ByTag,
-    Directory,
     Key,
+    KeyAnswer,
+    KeyResolver,
     NotAKey,
     Query,
-    Resolution,
     Status,
 )
 from heliograph_router.domain.selection import Selector
@@ -27,10 +27,10 @@ def cluster() -> Cluster:
     return Cluster(30)
 
 
-def ask(cluster: Cluster, *keys: Key, node: str = "asker", complete: bool = True) -> list[Resolution]:
-    below = random.Random(1).randrange
-    directory = Directory(cluster, Selector(below), below)
-    return directory.resolve(Query(keys, 3, node, "", frozenset()), 0, complete=complete)
+def ask(cluster: Cluster, *keys: Key, node: str = "asker", complete: bool = True) -> list[KeyAnswer]:
+    random_below = random.Random(1).randrange
+    resolver = KeyResolver(cluster, Selector(random_below), random_below)
+    return resolver.resolve(Query(keys, 3, node, "", frozenset()), 0, complete=complete)
 
 
 def join(cluster: Cluster, node: SimulatedNode) -> None:
@@ -38,35 +38,35 @@ def join(cluster: Cluster, node: SimulatedNode) -> None:
 
 
 def test_keys_are_answered_in_order(cluster: Cluster) -> None:
-    join(cluster, SimulatedNode("a", content={A: 7}, tags={REFERENCES[0]: Tag(A, 1)}, zone="z"))
+    join(cluster, SimulatedNode("a", content={A: 7}, tags={REFERENCES[0]: TagClaim(A, 1)}, zone="z"))
     keys: list[Key] = [ByDigest(B), ByTag(REFERENCES[0]), NotAKey(), ByDigest(A), ByTag(REFERENCES[1])]
     missing, tagged, invalid, found, untagged = ask(cluster, *keys)
-    assert missing == Resolution(Status.NOT_FOUND)
-    assert invalid == Resolution(Status.INVALID_KEY)
-    assert untagged == Resolution(Status.NOT_FOUND)
+    assert missing == KeyAnswer(Status.NOT_FOUND)
+    assert invalid == KeyAnswer(Status.INVALID_KEY)
+    assert untagged == KeyAnswer(Status.NOT_FOUND)
     assert found == tagged
     assert (found.status, found.digest, found.size_bytes) == (Status.FOUND, A, 7)
-    (peer,) = found.peers
-    assert (peer.node, peer.addresses, peer.zone) == ("a", ("a:5000",), "z")
+    (holder,) = found.holders
+    assert (holder.node, holder.addresses, holder.zone) == ("a", ("a:5000",), "z")
 
 
-def test_who_asks_is_never_named(cluster: Cluster) -> None:
+def test_the_asker_is_never_named(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("asker", content={A: 7}))
-    assert ask(cluster, ByDigest(A)) == [Resolution(Status.NOT_FOUND)]
+    assert ask(cluster, ByDigest(A)) == [KeyAnswer(Status.NOT_FOUND)]
     assert ask(cluster, ByDigest(A), node="other")[0].status is Status.FOUND
 
 
 def test_a_tag_is_found_even_when_only_the_asker_has_it(cluster: Cluster) -> None:
-    join(cluster, SimulatedNode("asker", content={A: 7}, tags={REFERENCES[0]: Tag(A, 1)}))
-    assert ask(cluster, ByTag(REFERENCES[0])) == [Resolution(Status.FOUND, A, 7)]
+    join(cluster, SimulatedNode("asker", content={A: 7}, tags={REFERENCES[0]: TagClaim(A, 1)}))
+    assert ask(cluster, ByTag(REFERENCES[0])) == [KeyAnswer(Status.FOUND, A, 7)]
 
 
-def test_a_node_whose_registry_is_not_reached_is_not_named(cluster: Cluster) -> None:
+def test_a_node_without_addresses_is_not_named(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("a", content={A: 7}, reachable=False))
-    assert ask(cluster, ByDigest(A)) == [Resolution(Status.NOT_FOUND)]
+    assert ask(cluster, ByDigest(A)) == [KeyAnswer(Status.NOT_FOUND)]
 
 
-def test_while_the_index_is_rebuilt_what_is_found_is_found_and_the_rest_is_not_known(
+def test_while_the_index_is_incomplete_a_miss_is_not_synced(
     cluster: Cluster,
 ) -> None:
     join(cluster, SimulatedNode("a", content={A: 7}))
@@ -78,46 +78,46 @@ def test_while_the_index_is_rebuilt_what_is_found_is_found_and_the_rest_is_not_k
     assert invalid.status is Status.INVALID_KEY
 
 
-def test_of_many_holders_one_that_can_be_reached_is_found(cluster: Cluster) -> None:
+def test_of_many_holders_the_only_one_with_an_address_is_found(cluster: Cluster) -> None:
     for number in range(300):
         join(cluster, SimulatedNode(f"n{number}", content={A: 7}, reachable=number == 150))
     (found,) = ask(cluster, ByDigest(A))
-    assert [peer.node for peer in found.peers] == ["n150"]
+    assert [holder.node for holder in found.holders] == ["n150"]
 
 
-def first_named(directory: Directory, now_s: float, *, node: str = "asker", failed: str = "") -> str:
+def first_named(resolver: KeyResolver, now_s: float, *, node: str = "asker", failed: str = "") -> str:
     query = Query([ByDigest(A)], 3, node, "", frozenset([failed] if failed else []))
-    (found,) = directory.resolve(query, now_s, complete=True)
-    return found.peers[0].node
+    (found,) = resolver.resolve(query, now_s, complete=True)
+    return found.holders[0].node
 
 
 def test_a_node_that_failed_one_asker_is_named_last_to_all_for_ten_seconds(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("bad", content={A: 7}))
     join(cluster, SimulatedNode("good", content={A: 7}))
-    below = random.Random(1).randrange
-    directory = Directory(cluster, Selector(below), below)
-    assert first_named(directory, 0, failed="bad") == "good"
-    assert {first_named(directory, 9.9, node=f"other{number}") for number in range(20)} == {"good"}
-    assert "bad" in {first_named(directory, 10.1, node=f"other{number}") for number in range(20)}
+    random_below = random.Random(1).randrange
+    resolver = KeyResolver(cluster, Selector(random_below), random_below)
+    assert first_named(resolver, 0, failed="bad") == "good"
+    assert {first_named(resolver, 9.9, node=f"other{number}") for number in range(20)} == {"good"}
+    assert "bad" in {first_named(resolver, 10.1, node=f"other{number}") for number in range(20)}
 
 
-def test_the_only_holder_is_named_whatever_was_said_of_it(cluster: Cluster) -> None:
+def test_the_only_holder_is_named_even_if_it_was_reported(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("bad", content={A: 7}))
-    below = random.Random(1).randrange
-    directory = Directory(cluster, Selector(below), below)
-    assert first_named(directory, 0, failed="bad") == "bad"
+    random_below = random.Random(1).randrange
+    resolver = KeyResolver(cluster, Selector(random_below), random_below)
+    assert first_named(resolver, 0, failed="bad") == "bad"
 
 
-def test_what_a_node_says_of_itself_counts_for_nothing(cluster: Cluster) -> None:
+def test_a_report_about_the_asker_itself_is_ignored(cluster: Cluster) -> None:
     join(cluster, SimulatedNode("a", content={A: 7}))
     join(cluster, SimulatedNode("b", content={A: 7}))
-    below = random.Random(1).randrange
-    directory = Directory(cluster, Selector(below), below)
-    first_named(directory, 0, node="a", failed="a")
-    assert {first_named(directory, 1, node=f"other{number}") for number in range(20)} == {"a", "b"}
+    random_below = random.Random(1).randrange
+    resolver = KeyResolver(cluster, Selector(random_below), random_below)
+    first_named(resolver, 0, node="a", failed="a")
+    assert {first_named(resolver, 1, node=f"other{number}") for number in range(20)} == {"a", "b"}
 
 
-def test_nodes_that_may_be_lost_are_named_last() -> None:
+def test_stale_nodes_are_named_last() -> None:
     cluster = Cluster(30)
     cluster.leases.link_works(moment(-30))
     for number in range(10):
@@ -125,4 +125,4 @@ def test_nodes_that_may_be_lost_are_named_last() -> None:
     living = SimulatedNode("living", content={A: 7})
     introduce(cluster, living, moment(31))
     assert cluster.expire(moment(31)) == []
-    assert {ask(cluster, ByDigest(A))[0].peers[0].node for _ in range(20)} == {"living"}
+    assert {ask(cluster, ByDigest(A))[0].holders[0].node for _ in range(20)} == {"living"}

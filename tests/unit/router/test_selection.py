@@ -1,4 +1,4 @@
-"""Whom the router names, and in which order."""
+"""Which holders the router names, and in which order."""
 
 import random
 from collections import Counter
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heliograph_router.domain.index import Index
 from heliograph_router.domain.replica import Replica
-from heliograph_router.domain.selection import Reported, Selector
+from heliograph_router.domain.selection import FailureReports, Selector
 
 
 def holders(**zones: str) -> list[Replica]:
@@ -25,65 +25,67 @@ def selector(seed: int = 1) -> Selector:
 
 
 @given(st.integers(0, 1000))
-def test_the_own_zone_comes_first_and_those_that_failed_last(seed: int) -> None:
+def test_the_own_zone_comes_first_and_suspects_last(seed: int) -> None:
     nodes = holders(near1="z", near2="z", far1="y", far2="x", bad="z")
-    chosen = [node.node for node in selector(seed).choose(nodes, 9, zone="z", in_doubt={"bad"}.__contains__)]
+    chosen = [
+        node.node for node in selector(seed).choose(nodes, 9, zone="z", is_suspect={"bad"}.__contains__)
+    ]
     assert set(chosen[:2]) == {"near1", "near2"}
     assert set(chosen[2:4]) == {"far1", "far2"}
     assert chosen[4:] == ["bad"]
 
 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.sampled_from("yz")), st.integers(0, 9))
-def test_it_names_as_many_as_are_wanted_and_there_each_once(zones: dict[str, str], count: int) -> None:
-    chosen = selector().choose(holders(**zones), count, zone="z", in_doubt=().__contains__)
+def test_it_names_as_many_as_wanted_and_each_once(zones: dict[str, str], count: int) -> None:
+    chosen = selector().choose(holders(**zones), count, zone="z", is_suspect=().__contains__)
     assert len(chosen) == min(count, len(zones))
     assert len({node.node for node in chosen}) == len(chosen)
 
 
-def test_one_without_a_zone_prefers_none() -> None:
+def test_an_asker_without_a_zone_prefers_none() -> None:
     nodes = holders(**{"nowhere": "", **{f"node{number}": "z" for number in range(9)}})
     chosen = selector()
-    firsts = {chosen.choose(list(nodes), 1, zone="", in_doubt=().__contains__)[0].node for _ in range(100)}
+    firsts = {chosen.choose(list(nodes), 1, zone="", is_suspect=().__contains__)[0].node for _ in range(100)}
     assert len(firsts) == 10
 
 
 def test_the_load_is_spread_evenly() -> None:
     nodes, chosen = holders(**{f"node{number}": "" for number in range(100)}), selector()
-    first = Counter(chosen.choose(nodes, 3, zone="", in_doubt=().__contains__)[0].node for _ in range(1000))
+    first = Counter(chosen.choose(nodes, 3, zone="", is_suspect=().__contains__)[0].node for _ in range(1000))
     assert max(first.values()) <= 14, "10 each would be even, drawing at random gives some 20"
 
 
-def test_between_two_it_alternates() -> None:
+def test_two_holders_alternate() -> None:
     nodes, chosen = holders(a="", b=""), selector()
     assert Counter(
-        chosen.choose(nodes, 1, zone="", in_doubt=().__contains__)[0].node for _ in range(100)
+        chosen.choose(nodes, 1, zone="", is_suspect=().__contains__)[0].node for _ in range(100)
     ) == {
         "a": 50,
         "b": 50,
     }
 
 
-def test_what_was_long_ago_counts_less() -> None:
+def test_old_choices_count_less() -> None:
     nodes, chosen = holders(a="", b=""), selector()
     for _ in range(64):
-        chosen.choose(nodes[:1], 1, zone="", in_doubt=().__contains__)
+        chosen.choose(nodes[:1], 1, zone="", is_suspect=().__contains__)
     for _ in range(7):
-        chosen.fade()
-    assert chosen._named == {}
+        chosen.decay()
+    assert chosen._times_first == {}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from("abc")), max_size=20))
 def test_a_report_ends_ten_seconds_after_the_last_one(reports: list[tuple[int, str]]) -> None:
-    reported, now_s = Reported(), 0
+    reported, now_s = FailureReports(), 0
     last: dict[str, int] = {}
     for later_s, node in reports:
         now_s += later_s
         last[node] = now_s
         reported.report([node], now_s)
-        assert set(reported.avoided(now_s)) == {node for node, at_s in last.items() if now_s - at_s < 10}
+        assert set(reported.suspects(now_s)) == {node for node, at_s in last.items() if now_s - at_s < 10}
 
 
-def test_reports_are_bounded_and_the_oldest_go_first() -> None:
-    reported = Reported()
+def test_reports_are_bounded_and_the_oldest_are_dropped() -> None:
+    reported = FailureReports()
     reported.report((f"n{number}" for number in range(1_500)), 0)
-    assert set(reported.avoided(0)) == {f"n{number}" for number in range(500, 1_500)}
+    assert set(reported.suspects(0)) == {f"n{number}" for number in range(500, 1_500)}

@@ -1,4 +1,4 @@
-"""`heliograph-configurator`: points containerd at its node's mirror, and takes that back."""
+"""`heliograph-configurator`: makes containerd ask its node's mirror first, and undoes that."""
 
 import sys
 from functools import partial
@@ -17,17 +17,17 @@ COMMANDS = {"apply": app.apply, "cleanup": app.cleanup}
 USAGE = f"""\
 usage: {PROG} {{apply,cleanup,watch,doctor}} [options]
 
-  apply    write hosts.toml files that send containerd to the mirror first
-  cleanup  restore what was there before
-  watch    keep what apply writes in place for as long as the node's registry is ready
-  doctor   say what keeps containerd from the mirror (--json)
+  apply    write hosts.toml files that make containerd ask the mirrors first
+  cleanup  restore the files that were there before
+  watch    keep the files of apply in place as long as the node's registry is ready
+  doctor   find what keeps containerd from asking the mirrors (--json: as JSON)
 
 `{PROG} apply --help` lists the options.
 """
 
 
 def main() -> None:
-    """Exits with 0 when all was done, 1 when not, 2 when it was not understood."""
+    """Exits with 0 if everything was done, 1 if not, 2 if the command line is wrong."""
     command, arguments = next(iter(sys.argv[1:]), ""), sys.argv[2:]
     if command in {"-h", "--help"}:
         sys.stdout.write(USAGE)
@@ -50,8 +50,8 @@ def main() -> None:
 
 
 def _refuse(command: str) -> NoReturn:
-    wrong = f"no such command: {command!r}" if command else "a command is needed"
-    sys.stderr.write(f"{USAGE}\n{PROG}: {wrong}\n")
+    problem = f"no such command: {command!r}" if command else "a command is needed"
+    sys.stderr.write(f"{USAGE}\n{PROG}: {problem}\n")
     sys.exit(2)
 
 

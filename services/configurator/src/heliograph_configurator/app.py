@@ -1,4 +1,4 @@
-"""Puts the configurator together: the only module that knows every adapter."""
+"""Composition root of the configurator: the only module that knows every adapter."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,20 +6,25 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from starlette.applications import Starlette
 
-from heliograph_configurator.adapters import metrics
-from heliograph_configurator.adapters.filesystem import open_certs_folder
+from heliograph_configurator.adapters.certificate_files import unusable_reason
+from heliograph_configurator.adapters.disk import Disk
+from heliograph_configurator.adapters.filesystem import CertsFolder, open_certs_folder
 from heliograph_configurator.adapters.inotify import follow
+from heliograph_configurator.adapters.metrics import ConfiguratorMetrics
+from heliograph_configurator.adapters.mirror_http import ask_mirror
 from heliograph_configurator.adapters.secret_files import SecretFiles
-from heliograph_configurator.doctor import examine
-from heliograph_configurator.domain.checks import Check
-from heliograph_configurator.domain.course import Intent
-from heliograph_configurator.domain.mirror import Mirror
+from heliograph_configurator.domain.checks import ConfiguratorCheck
+from heliograph_configurator.domain.mirror import MirrorHosts
+from heliograph_configurator.domain.reconcile_schedule import Intent
 from heliograph_configurator.domain.registry import is_looked_up
-from heliograph_configurator.service import Configurator, Outcome
+from heliograph_configurator.domain.result import ReconcileResult
+from heliograph_configurator.examination import CertsExamination
+from heliograph_configurator.service import Configurator
 from heliograph_configurator.settings import Settings
 from heliograph_configurator.watch import Watch
-from heliograph_shared.admin import admin_app
+from heliograph_shared.admin import admin_routes
 from heliograph_shared.board import Board
 from heliograph_shared.http import serve_http
 from heliograph_shared.readyz import Readyz
@@ -29,7 +34,7 @@ log = structlog.get_logger()
 
 
 def apply(settings: Settings) -> bool:
-    """Whether all was done. Raises `ConfiguratorError` when nothing could be."""
+    """True if everything was done. Raises `ConfiguratorError` if nothing could be changed."""
     mirror = _mirror(settings, _secrets(settings))
     with open_certs_folder(settings.registry_config_path, create=True) as config:
         configurator = Configurator(config)
@@ -37,43 +42,61 @@ def apply(settings: Settings) -> bool:
 
 
 def cleanup(settings: Settings) -> bool:
-    """Whether all was done. Raises `ConfiguratorError` when nothing could be."""
+    """True if everything was done. Raises `ConfiguratorError` if nothing could be changed."""
     with open_certs_folder(settings.registry_config_path, create=False) as config:
         return Configurator(config).cleanup().complete
 
 
 async def watch(settings: Settings, stop: asyncio.Event) -> None:
-    """Keep containerd pointed at the mirrors until `stop`, and leave it so. Raises `StartupError`."""
+    """Keep the mirrors in certs.d until `stop`, and leave them there. Raises `StartupError`."""
     secrets = _secrets(settings)
+    metrics = ConfiguratorMetrics()
     watched = Watch(
-        partial(_look, settings, secrets),
+        partial(_reconcile, settings, secrets),
         Readyz(settings.registry_ready_url) if settings.registry_ready_url else None,
         withdraw_after_s=settings.withdraw_after_s,
-        report=metrics.report,
+        on_result=metrics.count,
     )
     folders = partial(_watched_folders, settings.registry_config_path, secrets)
-    board = Board(Check)
-    admin = admin_app(watched.unready_reason)
-    admin.routes.append(board.route())
-    examined = board.keep_examined(partial(asyncio.to_thread, examine, settings))
+    publisher = Board(ConfiguratorCheck)
+    admin = Starlette(routes=[*admin_routes(watched.unready_reason, metrics.collected), publisher.route()])
     async with (
         serve_http(admin, bind(settings.admin_listen)),
-        background(watched.run(), follow(folders, watched.hint), examined),
+        background(
+            watched.run(),
+            follow(folders, watched.hint),
+            publisher.keep_examined(examination(settings).report),
+        ),
     ):
         await stop.wait()
     log.info("stopped; certs.d stays as it is")
 
 
-def _look(settings: Settings, secrets: SecretFiles, intent: Intent, before: Outcome) -> Outcome:
+def examination(settings: Settings) -> CertsExamination:
+    """Of the certs.d and the mirrors that the settings name."""
+    root = settings.registry_config_path
+    return CertsExamination(
+        root,
+        settings.registries,
+        settings.mirror_targets,
+        read=CertsFolder(root, Disk()).read,
+        ask_mirror=ask_mirror,
+        test_certificate=unusable_reason,
+    )
+
+
+def _reconcile(
+    settings: Settings, secrets: SecretFiles, intent: Intent, previous: ReconcileResult
+) -> ReconcileResult:
     """Raises `ConfiguratorError`."""
     root = settings.registry_config_path
     if intent is not Intent.MIRROR:
         with open_certs_folder(root, create=False) as config:
-            return Configurator(config, before).withdraw()
+            return Configurator(config, previous).withdraw()
     mirror = _mirror(settings, secrets)
     with open_certs_folder(root, create=True) as config:
-        return Configurator(config, before).apply(
-            mirror, settings.registries, prepend=settings.prepend_existing, mend=True
+        return Configurator(config, previous).apply(
+            mirror, settings.registries, prepend=settings.prepend_existing, repair=True
         )
 
 
@@ -90,9 +113,9 @@ def _secrets(settings: Settings) -> SecretFiles:
     )
 
 
-def _mirror(settings: Settings, secrets: SecretFiles) -> Mirror:
+def _mirror(settings: Settings, secrets: SecretFiles) -> MirrorHosts:
     """Raises `SecretUnusable`."""
-    return Mirror(
+    return MirrorHosts(
         settings.mirror_targets,
         settings.resolve_tags,
         additional=settings.additional_mirror_targets,

@@ -1,11 +1,11 @@
-"""What can go wrong while certs.d is changed.
+"""Errors of the configurator.
 
 ConfiguratorError
-├── PathUnusable     the folder as a whole cannot be worked on; nothing was changed
-├── Busy             another configurator is at work there
-├── RecordUnusable   what we have claimed cannot be told, so nothing is touched
-├── SecretUnusable   a password or certificate cannot be given to containerd
-└── StepFailed       one folder could not be changed; it is as it was, or as it should be
+├── PathUnusable     certs.d as a whole cannot be used; nothing was changed
+├── FolderLocked     another configurator is working on certs.d
+├── RecordUnusable   the record of claimed folders is lost or unreadable; nothing was changed
+├── SecretUnusable   containerd could not use a password file or a certificate
+└── StepFailed       one folder could not be changed; each of its files is the old one or the new one
 """
 
 from pathlib import Path
@@ -21,9 +21,9 @@ class PathUnusable(ConfiguratorError):
         self.path, self.reason = path, reason
 
 
-class Busy(ConfiguratorError):
+class FolderLocked(ConfiguratorError):
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: another heliograph-configurator is at work")
+        super().__init__(f"{path}: another heliograph-configurator is working on it")
         self.path = path
 
 
@@ -34,7 +34,7 @@ class RecordUnusable(ConfiguratorError):
 
 
 class SecretUnusable(ConfiguratorError):
-    """`reason` says nothing of what the file holds."""
+    """`reason` never quotes the file's content."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")

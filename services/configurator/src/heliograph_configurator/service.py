@@ -1,153 +1,140 @@
-"""Carries a plan out and tells the operator what he should know. One thread; callers take turns."""
+"""Executes plans for certs.d and logs what the operator should know. Not for several threads at once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
 import structlog
 
-from heliograph_configurator.domain.mirror import Mirror
+from heliograph_configurator.domain.mirror import MirrorHosts
 from heliograph_configurator.domain.plan import (
-    Broken,
     LeftEdited,
-    Mended,
     Note,
+    OverridesDefault,
     Plan,
-    Release,
+    ReleaseClaim,
+    Repaired,
     Replaced,
-    Restore,
-    Shadowing,
+    RestoreOriginal,
+    ShadowsDefault,
     Step,
-    TakenFromDefault,
-    Unusable,
-    Write,
+    UnparsableFile,
+    UnusableFolder,
+    WriteHosts,
     plan_apply,
     plan_cleanup,
     plan_withdrawal,
 )
-from heliograph_configurator.domain.registry import Registry
+from heliograph_configurator.domain.registry import UpstreamRegistry
+from heliograph_configurator.domain.result import ReconcileResult
 from heliograph_configurator.errors import StepFailed
 from heliograph_configurator.ports import RegistryConfig
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one use: `steps` that were taken, what there is to tell, and `failures` in words."""
-
-    steps: tuple[Step, ...] = ()
-    notes: tuple[Note, ...] = ()
-    failures: tuple[str, ...] = ()
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What keeps the settings from being fulfilled, for a person."""
-        hindrances = (note for note in self.notes if isinstance(note, Broken | Unusable))
-        return (*(f"{note.folder}: {note.reason}" for note in hindrances), *self.failures)
-
-    @property
-    def complete(self) -> bool:
-        return not self.problems
-
-
 class Configurator:
-    """What is done, and what could not be, is logged; what `before` has told already is not told again.
+    """Logs what it does and what fails; notes and failures that `previous` has already are not logged again.
 
-    Every use raises `PathUnusable`, or `RecordUnusable`.
+    Every public method raises `PathUnusable`, or `RecordUnusable`.
     """
 
-    def __init__(self, config: RegistryConfig, before: Outcome | None = None) -> None:
-        self._config, self._before = config, before
+    def __init__(self, config: RegistryConfig, previous: ReconcileResult | None = None) -> None:
+        self._config, self._previous = config, previous
 
     def apply(
-        self, mirror: Mirror, registries: Sequence[Registry] | None, *, prepend: bool, mend: bool = False
-    ) -> Outcome:
-        """Send pulls of `registries` (None: all) to `mirror` first."""
-        plan = plan_apply(mirror, registries, self._config.read(), prepend=prepend, mend=mend)
-        return self._carry_out(plan, "registries configured")
+        self,
+        mirror: MirrorHosts,
+        registries: Sequence[UpstreamRegistry] | None,
+        *,
+        prepend: bool,
+        repair: bool = False,
+    ) -> ReconcileResult:
+        """Make containerd ask `mirror` first for images of `registries` (None: all)."""
+        plan = plan_apply(mirror, registries, self._config.read(), prepend=prepend, repair=repair)
+        return self._execute(plan, "registries configured")
 
-    def withdraw(self) -> Outcome:
-        """Restore what was there before, until the next `apply`."""
-        return self._carry_out(plan_withdrawal(self._config.read()), "mirrors withdrawn")
+    def withdraw(self) -> ReconcileResult:
+        """Restore the originals until the next `apply`."""
+        return self._execute(plan_withdrawal(self._config.read()), "mirrors withdrawn")
 
-    def cleanup(self) -> Outcome:
-        """Restore what was there before."""
-        return self._carry_out(plan_cleanup(self._config.read()), "registries cleaned up")
+    def cleanup(self) -> ReconcileResult:
+        """Restore the originals, for good."""
+        return self._execute(plan_cleanup(self._config.read()), "registries cleaned up")
 
-    def _carry_out(self, plan: Plan, event: str) -> Outcome:
-        told = self._before.notes if self._before else ()
+    def _execute(self, plan: Plan, event: str) -> ReconcileResult:
+        logged = self._previous.notes if self._previous else ()
         for note in plan.notes:
-            if note not in told:
-                _tell(note)
+            if note not in logged:
+                _log_note(note)
         done, failures = [], []
         for step in plan.steps:
             if failure := self._failure_of(partial(self._config.execute, step)):
                 failures.append(failure)
                 continue
             done.append(step)
-            _tell_step(step)
+            _log_step(step)
         if failure := self._failure_of(self._config.tidy):
             failures.append(failure)
-        outcome = Outcome(tuple(done), tuple(plan.notes), tuple(failures))
-        if done or self._before is None or outcome.complete is not self._before.complete:
-            log.info(event, changed=len(done), complete=outcome.complete)
-        return outcome
+        result = ReconcileResult(tuple(done), tuple(plan.notes), tuple(failures))
+        if done or self._previous is None or result.complete is not self._previous.complete:
+            log.info(event, changed=len(done), complete=result.complete)
+        return result
 
     def _failure_of(self, change: Callable[[], None]) -> str:
-        """Empty where there is none; the other folders are still to be done after one."""
+        """Why the change failed, empty if it did not; an error does not stop the remaining changes."""
         try:
             change()
         except StepFailed as error:
             failure = error
         else:
             return ""
-        if self._before is None or str(failure) not in self._before.failures:
-            log.error("not changed", path=str(failure.path), reason=failure.reason)
+        if self._previous is None or str(failure) not in self._previous.failures:
+            log.error("folder not changed", path=str(failure.path), reason=failure.reason)
         return str(failure)
 
 
-def _tell_step(step: Step) -> None:
+def _log_step(step: Step) -> None:
     match step:
-        case Write():
+        case WriteHosts():
             log.info("hosts.toml written", folder=step.folder)
-        case Restore():
+        case RestoreOriginal():
             log.info("folder restored", folder=step.folder)
-        case Release():
-            log.info("folder left to its editor", folder=step.folder)
+        case ReleaseClaim():
+            log.info("folder released, its edited hosts.toml stays", folder=step.folder)
         case _:
             assert_never(step)
 
 
-def _tell(note: Note) -> None:
+def _log_note(note: Note) -> None:
     match note:
         case LeftEdited(original_kept=kept):
             log.warning(
                 "hosts.toml was changed by hand, left as it is", folder=note.folder, original_kept=kept
             )
-        case Mended(reason=reason):
+        case Repaired(reason=reason):
             log.warning(
-                "hosts.toml was damaged, written anew; what was found is in .heliograph/damaged",
+                "hosts.toml was damaged, writing it again; the damaged file is kept in .heliograph/damaged",
                 folder=note.folder,
                 reason=reason,
             )
         case Replaced():
             log.warning(
-                "hosts.toml replaced: its hosts and certificates do not apply, --prepend-existing keeps them",
+                "hosts.toml replaced: its hosts and certificates do not apply any more; "
+                "--prepend-existing keeps them",
                 folder=note.folder,
             )
-        case TakenFromDefault():
+        case OverridesDefault():
             log.warning("_default does not apply to this registry any more", folder=note.folder)
-        case Shadowing():
+        case ShadowsDefault():
             log.warning(
-                "not mirrored: this folder takes precedence over _default, "
+                "not mirrored: this folder takes precedence over _default; "
                 "name the registry or use --prepend-existing",
                 folder=note.folder,
             )
-        case Unusable(reason=reason):
+        case UnusableFolder(reason=reason):
             log.error("folder cannot be used, left as it is", folder=note.folder, reason=reason)
-        case Broken(line=line, reason=reason):
+        case UnparsableFile(line=line, reason=reason):
             log.error(
                 "hosts.toml is broken, left as it is",
                 file=f"{note.folder}/hosts.toml",

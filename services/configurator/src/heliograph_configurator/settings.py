@@ -1,70 +1,64 @@
-"""What a configurator is told."""
+"""Settings of the configurator."""
 
 import re
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
-from heliograph_configurator.domain.registry import ConflictingRegistries, Registry, unique
+from heliograph_configurator.domain.registry import ConflictingRegistries, UpstreamRegistry, unique
 from heliograph_shared.address import Address, ListenAddress
 from heliograph_shared.filters import ImageFilter
 from heliograph_shared.settings import (
     CommaList,
     MirroredRegistries,
+    OptionalFile,
     RegistryFilters,
     ServiceSettings,
+    TlsKeyFile,
     has_usable_port,
 )
 
-# Of what Go's time.ParseDuration takes, as much as makes sense here.
+# The part of the syntax of Go's time.ParseDuration that is useful here.
 _duration = re.compile(r"(?:[0-9]{1,6}(?:\.[0-9]{1,6})?(?:ms|s|m))+").fullmatch
 
 
-def _none_if_empty(value: object) -> object:
-    return None if value == "" else value
-
-
-_OptionalFile = Annotated[Path | None, BeforeValidator(_none_if_empty)]
-
-
 class Settings(ServiceSettings):
-    """Points containerd at its node's mirror."""
+    """Makes containerd ask its node's mirror first."""
 
     registry_config_path: Path = Field(
-        Path("/etc/containerd/certs.d"), description="containerd's config_path, where hosts.toml files lie"
+        Path("/etc/containerd/certs.d"),
+        description="containerd's config_path: the folder with the hosts.toml files",
     )
     mirrored_registries: MirroredRegistries
     mirror_targets: CommaList = Field(
         ("http://127.0.0.1:5000",),
         min_length=1,
-        description="mirrors, in the order in which they are asked: URLs, separated by commas",
+        description="mirrors in the order in which containerd asks them: URLs, separated by commas",
     )
     additional_mirror_targets: CommaList = Field(
         (),
-        description="mirrors of somebody else's, asked after those; they get no credentials",
+        description="mirrors run by others, asked after the mirror targets; they are sent no credentials",
     )
     dial_timeout: str = Field(
         "",
-        description="how long containerd tries to connect to a mirror, such as 200ms; "
-        "2.0.7 and newer heed it; empty: 30 s",
+        description="time limit for containerd to connect to a mirror, such as 200ms; "
+        "only containerd 2.0.7 and newer use it; empty: 30 s",
     )
-    basic_auth_file: _OptionalFile = Field(
-        None, description="file of user:password lines; containerd shows the first to the mirrors"
+    basic_auth_file: OptionalFile = Field(
+        None, description="file of user:password lines; containerd sends the first to the mirrors"
     )
-    tls_ca_file: _OptionalFile = Field(
-        None, description="authorities, PEM, by which containerd knows https mirrors; empty: the node's own"
+    tls_ca_file: OptionalFile = Field(
+        None, description="CA bundle, PEM, with which containerd verifies https mirrors; empty: the node's"
     )
-    tls_cert_file: _OptionalFile = Field(
-        None, description="certificate, PEM, that containerd shows to https mirrors"
+    tls_cert_file: OptionalFile = Field(
+        None, description="client certificate, PEM, that containerd presents to https mirrors"
     )
-    tls_key_file: _OptionalFile = Field(
-        None, validate_default=True, description="its key, PEM, not encrypted"
-    )
-    resolve_tags: bool = Field(True, description="whether mirrors are asked for tags, not only for digests")
+    tls_key_file: TlsKeyFile
+    resolve_tags: bool = Field(True, description="ask the mirrors for tags too, not only for digests")
     prepend_existing: bool = Field(
-        False, description="put mirrors before the hosts that a hosts.toml names already, and keep those"
+        False,
+        description="put mirrors before the hosts of an existing hosts.toml instead of replacing the file",
     )
     registry_filters: RegistryFilters
     registry_ready_url: str = Field(
@@ -76,7 +70,7 @@ class Settings(ServiceSettings):
         60,
         gt=0,
         le=86400,
-        description="watch: seconds without such an answer until what was there before is restored",
+        description="watch: seconds without a ready registry until the original files are restored",
     )
     admin_listen: ListenAddress = Field(
         Address("", 9093), description="watch: host:port of /metrics, /livez, /readyz and /debug/findings"
@@ -91,7 +85,7 @@ class Settings(ServiceSettings):
     @classmethod
     def _are_registries(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            unique(map(Registry.parse, entries))
+            unique(map(UpstreamRegistry.parse, entries))
         except ConflictingRegistries as error:
             raise ValueError(str(error)) from error
         return entries
@@ -114,30 +108,23 @@ class Settings(ServiceSettings):
     def _is_http(cls, url: str) -> str:
         parts = urlsplit(url)
         if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not has_usable_port(url)):
-            raise ValueError("wanted http[s]://host[:port]/path")
+            raise ValueError("expected http[s]://host[:port]/path")
         return url
 
-    @field_validator("tls_key_file")
-    @classmethod
-    def _has_its_pair(cls, key: Path | None, info: ValidationInfo) -> Path | None:
-        if (key is None) is not (info.data.get("tls_cert_file") is None):
-            raise ValueError("a certificate and its key are named both or not at all")
-        return key
-
     @property
-    def registries(self) -> tuple[Registry, ...] | None:
-        """The registries to be mirrored, None for all; those that a filter leaves out whole are not asked."""
+    def registries(self) -> tuple[UpstreamRegistry, ...] | None:
+        """The registries to mirror, None for all; those whose images are all filtered out are left out."""
         if not self.mirrored_registries:
             return None
         images = ImageFilter(excluded=self.registry_filters)
-        named = unique(map(Registry.parse, self.mirrored_registries))
+        named = unique(map(UpstreamRegistry.parse, self.mirrored_registries))
         return tuple(registry for registry in named if images.admits(registry.host, ""))
 
 
 def _url(target: str) -> str:
     parts = urlsplit(target)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError(f"not a mirror: {target!r} (wanted http[s]://host[:port])")
+        raise ValueError(f"not a mirror: {target!r} (expected http[s]://host[:port])")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(f"not a mirror: {target!r} (wanted no user, query or fragment)")
+        raise ValueError(f"not a mirror: {target!r} (user, query and fragment are not allowed)")
     return target.rstrip("/")

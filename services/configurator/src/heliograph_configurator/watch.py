@@ -1,7 +1,8 @@
-"""Keeps certs.d as the settings want it, for as long as this node's registry is ready.
+"""Keeps certs.d as the settings ask, as long as this node's registry is ready.
 
-One look at a time, in a thread, since it waits for disks. Whatever a look cannot do is logged once and tried
-again; nothing ends the watch. When it is cancelled, a look that has begun is finished and the mirrors stay.
+One reconciliation runs at a time, in a thread, since it waits for disks. A failure is logged once and tried
+again; none ends the watch. When the watch is cancelled, a reconciliation that has started runs to its end and
+the mirrors stay.
 """
 
 import asyncio
@@ -12,45 +13,51 @@ from typing import assert_never
 
 import structlog
 
-from heliograph_configurator.domain.course import Course, Intent
+from heliograph_configurator.domain.reconcile_schedule import Intent, ReconcileSchedule
+from heliograph_configurator.domain.result import ReconcileResult
 from heliograph_configurator.errors import ConfiguratorError
-from heliograph_configurator.ports import RegistryProbe
-from heliograph_configurator.service import Outcome
+from heliograph_configurator.ports import ReadinessProbe
 
 log = structlog.get_logger()
 
 PROBE_EVERY_S = 1.0
 SHOWN_PROBLEMS = 5
 
-Look = Callable[[Intent, Outcome], Outcome]
-"""Make certs.d what is intended, given what came of the look before; raises `ConfiguratorError`."""
-Report = Callable[[Intent, Outcome], None]
+Reconcile = Callable[[Intent, ReconcileResult], ReconcileResult]
+"""Bring certs.d to the intended state, given the previous result; raises `ConfiguratorError`."""
+OnResult = Callable[[Intent, ReconcileResult], None]
 
 
 class Watch:
-    """Without a `registry` mirrors are wanted always."""
+    """Without a `registry` to probe, mirrors are always wanted."""
 
     def __init__(
-        self, look: Look, registry: RegistryProbe | None, *, withdraw_after_s: float, report: Report
+        self,
+        reconcile: Reconcile,
+        registry: ReadinessProbe | None,
+        *,
+        withdraw_after_s: float,
+        on_result: OnResult,
     ) -> None:
-        self._look_at_folder, self._registry, self._report = look, registry, report
-        self._course = Course(withdraw_after_s, ready_at=time.monotonic())
-        self._outcome = Outcome()
+        self._reconcile, self._registry, self._on_result = reconcile, registry, on_result
+        self._schedule = ReconcileSchedule(withdraw_after_s, ready_at=time.monotonic())
+        self._result = ReconcileResult()
 
     def hint(self) -> None:
-        """Something may have changed."""
-        self._course = self._course.told()
+        """A file may have changed."""
+        self._schedule = self._schedule.with_hint()
 
     def unready_reason(self) -> str | None:
-        match self._course.looked_for:
+        """Why the mirrors are not all written, for a person; None if they are."""
+        match self._schedule.last_intent:
             case Intent.WAIT:
                 return "nothing written yet: the registry has not been ready"
             case Intent.RESTORE:
                 return (
-                    f"mirrors withdrawn: the registry was not ready for {self._course.withdraw_after_s:g} s"
+                    f"mirrors withdrawn: the registry was not ready for {self._schedule.withdraw_after_s:g} s"
                 )
             case Intent.MIRROR:
-                problems = self._outcome.problems
+                problems = self._result.problems
                 more = len(problems) - SHOWN_PROBLEMS
                 return (
                     "; ".join([*problems[:SHOWN_PROBLEMS], *([f"{more} more"] if more > 0 else [])]) or None
@@ -61,38 +68,38 @@ class Watch:
     async def run(self) -> None:
         while True:
             ready = self._registry is None or bool(await self._registry.ready())
-            before = self._course.intent
-            self._course = self._course.probed(time.monotonic(), ready=ready)
-            if self._course.intent is not before:
-                self._tell_intent()
-            if self._course.is_due(time.monotonic()):
-                await self._look()
+            before = self._schedule.intent
+            self._schedule = self._schedule.probed(time.monotonic(), ready=ready)
+            if self._schedule.intent is not before:
+                self._log_intent()
+            if self._schedule.is_due(time.monotonic()):
+                await self._run_once()
             await asyncio.sleep(PROBE_EVERY_S)
 
-    async def _look(self) -> None:
-        intent = self._course.intent
-        self._course = self._course.looking(time.monotonic())
-        outcome = await asyncio.to_thread(self._looked, intent)
-        self._course = self._course.looked(
-            intent, time.monotonic(), changed=bool(outcome.steps), failed=bool(outcome.failures)
+    async def _run_once(self) -> None:
+        intent = self._schedule.intent
+        self._schedule = self._schedule.started(time.monotonic())
+        result = await asyncio.to_thread(self._reconciled, intent)
+        self._schedule = self._schedule.finished(
+            intent, time.monotonic(), changed=bool(result.steps), failed=bool(result.failures)
         )
-        self._outcome = outcome
-        self._report(intent, outcome)
+        self._result = result
+        self._on_result(intent, result)
 
-    def _looked(self, intent: Intent) -> Outcome:
+    def _reconciled(self, intent: Intent) -> ReconcileResult:
         try:
-            return self._look_at_folder(intent, self._outcome)
+            return self._reconcile(intent, self._result)
         except ConfiguratorError as error:
             reason = str(error)
-        if reason not in self._outcome.failures:
+        if reason not in self._result.failures:
             log.error("nothing was changed", reason=reason)
-        # The notes are kept: what they say has been told.
-        return replace(self._outcome, steps=(), failures=(reason,))
+        # Keep the notes: the next reconciliation does not log them again.
+        return replace(self._result, steps=(), failures=(reason,))
 
-    def _tell_intent(self) -> None:
-        if self._course.intent is Intent.RESTORE:
+    def _log_intent(self) -> None:
+        if self._schedule.intent is Intent.RESTORE:
             log.warning(
-                "registry is not ready, taking the mirrors out", after_s=self._course.withdraw_after_s
+                "registry is not ready, removing the mirrors", after_s=self._schedule.withdraw_after_s
             )
         elif self._registry is not None:
             log.info("registry is ready, writing the mirrors")

@@ -1,25 +1,25 @@
-"""Puts the indexer together: the only module that knows every adapter."""
+"""Wires the indexer together: the only module that knows every adapter."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
 
-from heliograph_indexer.adapters import metrics
+from heliograph_indexer import pull_probe
 from heliograph_indexer.adapters.containerd import ContainerdStore
 from heliograph_indexer.adapters.containerd_config import read_settings
 from heliograph_indexer.adapters.containerd_inspection import open_inspection
-from heliograph_indexer.adapters.content_folder import look_into
-from heliograph_indexer.adapters.nats import NatsBus
+from heliograph_indexer.adapters.content_directory import inspect_content_directory
+from heliograph_indexer.adapters.kernel_route import KernelRoute
+from heliograph_indexer.adapters.metrics import IndexerMetrics
+from heliograph_indexer.adapters.nats import NatsAnnouncer
 from heliograph_indexer.adapters.nats_probe import NatsProbe
 from heliograph_indexer.adapters.oci_layout import OciLayoutStore
-from heliograph_indexer.adapters.registry_probe import RegistryProbe
-from heliograph_indexer.adapters.route import RouteToBus
+from heliograph_indexer.adapters.registry_http import RegistryHttp
 from heliograph_indexer.adapters.state_file import NodeStateFile
-from heliograph_indexer.domain.checks import Check
-from heliograph_indexer.examination import Examination
+from heliograph_indexer.domain.checks import IndexerCheck
+from heliograph_indexer.node_examination import NodeExamination
 from heliograph_indexer.ports import ContentStore
-from heliograph_indexer.probe import probe
 from heliograph_indexer.reachability import follow_reachability
 from heliograph_indexer.service import AdmitsTag, Indexer
 from heliograph_indexer.settings import Settings
@@ -37,26 +37,27 @@ from heliograph_shared.tls import TlsFiles
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Announce this node until `stop`. Raises `StartupError`."""
+    """Announce this node until `stop` is set. Raises `StartupError`."""
     access = _access(settings)
-    bus = NatsBus(settings.node_name, settings.zone)
+    metrics = IndexerMetrics()
+    bus = NatsAnnouncer(settings.node_name, settings.zone, metrics)
     indexer = Indexer(
-        store=_store(settings),
+        store=_store(settings, metrics),
         bus=bus,
         state_file=NodeStateFile(settings.state_path, settings.node_name),
-        admits_tag=_filter(settings),
+        admits_tag=_tag_filter(settings),
         incarnation=time.time_ns(),
         heartbeat_s=settings.heartbeat_s,
     )
     metrics.follow(indexer.advertised, indexer.following, lambda: bus.connected)
     reachability = follow_reachability(
         settings.advertise,
-        route=RouteToBus(settings.nats_url),
+        node_address=KernelRoute(settings.nats_url),
         registry=Readyz(settings.registry_ready_url) if settings.registry_ready_url else None,
         report=indexer.advertise,
     )
-    board = Board(Check)
-    admin = admin_app(indexer.unready_reason)
+    board = Board(IndexerCheck)
+    admin = admin_app(indexer.unready_reason, metrics.collected)
     admin.routes.append(board.route())
     with telemetry.tracing("heliograph-indexer", settings.node_name):
         async with (
@@ -75,32 +76,33 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await indexer.leave()
 
 
-def examination(settings: Settings, *, ask_bus: bool = True) -> Examination:
-    """What the doctor looks at, at start-up, now and then, and on demand. Raises `StartupError`."""
+def examination(settings: Settings, *, ask_bus: bool = True) -> NodeExamination:
+    """The examination of the `doctor` command and of the running indexer. Raises `StartupError`."""
     containerd = settings.content_store == "containerd"
-    return Examination(
-        runtime=partial(open_inspection, settings.containerd_socket, settings.containerd_namespace)
+    return NodeExamination(
+        open_runtime=partial(open_inspection, settings.containerd_socket, settings.containerd_namespace)
         if containerd
         else None,
         namespace=settings.containerd_namespace,
         config_path=str(settings.registry_config_path),
-        read_config=partial(read_settings, settings.containerd_config_path),
+        settings_file=partial(read_settings, settings.containerd_config_path),
         content_path=settings.content_path,
-        look_into=look_into,
+        content_directory=inspect_content_directory,
         bus=NatsProbe(settings.nats_url, _access(settings)) if ask_bus else None,
-        route=RouteToBus(settings.nats_url),
+        node_address=KernelRoute(settings.nats_url),
         advertise=settings.advertise,
-        registry=RegistryProbe(settings.registry_ready_url),
+        registry=RegistryHttp(settings.registry_ready_url),
     )
 
 
 async def probe_pull(settings: Settings, reference: Reference) -> Sequence[Finding | Unchecked]:
-    """Raises `StoreUnavailable`."""
-    images = ImageFilter(settings.mirrored_registries, settings.registry_filters)
-    mirrored = images.admits(reference.registry, reference.repository, reference.tag)
-    async with open_inspection(settings.containerd_socket, settings.containerd_namespace) as puller:
-        registry = RegistryProbe(settings.registry_ready_url)
-        return await probe(puller, registry, reference, mirrored=mirrored)
+    """Pull `reference` as `pull_probe` describes. Raises `StartupError`."""
+    return await pull_probe.probe_pull(
+        partial(open_inspection, settings.containerd_socket, settings.containerd_namespace),
+        RegistryHttp(settings.registry_ready_url),
+        reference,
+        mirrored=_images(settings).admits(reference.registry, reference.repository, reference.tag),
+    )
 
 
 def _access(settings: Settings) -> Access:
@@ -108,20 +110,24 @@ def _access(settings: Settings) -> Access:
     return Access.by_files(settings.nats_url, settings.nats_user_file, tls)
 
 
-def _store(settings: Settings) -> ContentStore:
+def _store(settings: Settings, metrics: IndexerMetrics) -> ContentStore:
     if settings.content_store == "containerd":
         return ContainerdStore(
-            settings.containerd_socket, settings.containerd_namespace, settings.content_path
+            settings.containerd_socket, settings.containerd_namespace, settings.content_path, metrics
         )
     assert settings.content_path is not None
-    return OciLayoutStore(settings.content_path)
+    return OciLayoutStore(settings.content_path, metrics)
 
 
-def _filter(settings: Settings) -> AdmitsTag:
+def _images(settings: Settings) -> ImageFilter:
     try:
-        images = ImageFilter(settings.mirrored_registries, settings.registry_filters)
+        return ImageFilter(settings.mirrored_registries, settings.registry_filters)
     except InvalidFilter as error:
         raise StartupError(str(error)) from error
+
+
+def _tag_filter(settings: Settings) -> AdmitsTag:
+    images = _images(settings)
 
     def admits(reference: str) -> bool:
         parsed = parse_tag_reference(reference)

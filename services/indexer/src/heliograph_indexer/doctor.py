@@ -1,31 +1,26 @@
-"""`heliograph-indexer doctor`: one examination, for a person or as JSON."""
+"""`heliograph-indexer doctor`: one examination of this node, printed as text or JSON."""
 
-import asyncio
-import signal
-import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from pydantic import Field, field_validator
 
 from heliograph_indexer import app
-from heliograph_indexer.domain import surroundings
-from heliograph_indexer.errors import StoreUnavailable
 from heliograph_indexer.settings import Settings
-from heliograph_shared import findings
+from heliograph_shared import doctor_command, findings
 from heliograph_shared.findings import Finding, Report, Unchecked
 from heliograph_shared.reference import InvalidReference, parse_reference
-from heliograph_shared.runtime import StartupError, configure_logging, interruptible
 from heliograph_shared.settings import load
 
 PROG = "heliograph-indexer doctor"
 
 
-class DoctorSettings(Settings, findings.DoctorSettings):
-    """The indexer's own, and what to look at besides."""
+class IndexerDoctorSettings(Settings, findings.DoctorSettings):
+    """Reports what prevents this node from mirroring."""
 
-    probe: str = Field("", description="an image that containerd pulls at the end, by its usual way")
-    ask_bus: bool = Field(True, description="whether the bus is asked")
+    probe: str = Field("", description="image for a test pull by containerd; its traces are removed")
+    ask_bus: bool = Field(True, description="whether to connect to the bus")
 
     @field_validator("probe")
     @classmethod
@@ -37,37 +32,19 @@ class DoctorSettings(Settings, findings.DoctorSettings):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when nothing is wrong, 1 when something is; exits with 2 when it was not understood.
-
-    A signal cancels it, so that what was pulled is taken out: then 128 and the signal's number.
-    """
-    settings = load(DoctorSettings, PROG, findings.spelled(arguments))
-    configure_logging("error")
-    signals: list[int] = []
-    try:
-        report = asyncio.run(interruptible(_examined(settings), (signal.SIGINT, signal.SIGTERM), signals))
-    except asyncio.CancelledError:
-        return 128 + signals[0]
-    except StartupError as error:
-        sys.stderr.write(f"{PROG}: {error}\n")
-        return 2
-    sys.stdout.write(
-        findings.encode(report).decode() if settings.output == "json" else findings.as_text(report)
-    )
-    return 0 if report.healthy else 1
+    """The exit code of `doctor_command.run`; exits with 2 when the arguments are invalid."""
+    settings = load(IndexerDoctorSettings, PROG, findings.spelled(arguments))
+    return doctor_command.run(PROG, settings.output, partial(_examined, settings))
 
 
-async def _examined(settings: DoctorSettings) -> Report:
+async def _examined(settings: IndexerDoctorSettings) -> Report:
     report = await app.examination(settings, ask_bus=settings.ask_bus).report()
     if not settings.probe:
         return report
-    try:
-        probed = await app.probe_pull(settings, parse_reference(settings.probe))
-    except StoreUnavailable as error:
-        probed = [surroundings.containerd_unreachable(error.store, error.reason)]
-    more = Report.of(
+    results = await app.probe_pull(settings, parse_reference(settings.probe))
+    probed = Report.of(
         time.time_ns() // 1_000_000,
-        [one for one in probed if isinstance(one, Finding)],
-        [one for one in probed if isinstance(one, Unchecked)],
+        [one for one in results if isinstance(one, Finding)],
+        [one for one in results if isinstance(one, Unchecked)],
     )
-    return findings.merged([report, more], more.examined_at_ms)
+    return findings.merged([report, probed], probed.examined_at_ms)

@@ -1,10 +1,10 @@
-"""What can go wrong while a node is announced.
+"""The indexer's errors.
 
 IndexerError
-├── StoreUnavailable   the content store does not answer; tried again
-├── BusUnavailable     a message was not sent; the next heartbeat lets routers find out
-├── StateUnwritable    the registry of this node was not told; tried again
-├── ConfigUnreadable   containerd's config.toml is not to be had; the doctor goes without
+├── StoreUnavailable   the content store does not answer; the indexer tries again
+├── PublishFailed      a message was dropped; the next heartbeat lets routers find out
+├── StateUnwritable    the state file for this node's registry was not written; the indexer tries again
+├── ConfigUnreadable   containerd's config.toml cannot be read; the doctor goes on without it
 └── CallRefused        containerd answered a call of the doctor with an error
 """
 
@@ -21,7 +21,7 @@ class StoreUnavailable(IndexerError):
         self.store, self.reason = store, reason
 
 
-class BusUnavailable(IndexerError):
+class PublishFailed(IndexerError):
     def __init__(self, subject: str, reason: str) -> None:
         super().__init__(f"{subject}: {reason}")
         self.subject, self.reason = subject, reason
@@ -40,7 +40,7 @@ class ConfigUnreadable(IndexerError):
 
 
 class CallRefused(IndexerError):
-    """`code` is gRPC's name for the status."""
+    """`code` is the name of the gRPC status code."""
 
     def __init__(self, call: str, code: str, reason: str) -> None:
         super().__init__(f"{call}: {code}: {reason}")

@@ -1,50 +1,54 @@
-"""What announcing a node needs from outside."""
+"""What the use cases need from outside: of the indexer itself, of the examination, of a test pull."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
-from heliograph_indexer.domain.content import Content, StoreEvent, Tag
+from heliograph_indexer.domain.content import StoreContent, StoreEvent, TagTarget
+from heliograph_indexer.domain.environment_checks import BusStatus, ContentDirectoryStatus
+from heliograph_indexer.domain.missing_layers import ImageRecord, Labels
 from heliograph_indexer.domain.publication import Delta, Position
+from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings
 from heliograph_shared.digest import Digest
 
 
 class StoreWatch(Protocol):
-    """A store that is being followed."""
+    """A content store that is being watched."""
 
     @property
-    def content(self) -> Content:
+    def content(self) -> StoreContent:
         """What it held when the watch began."""
         ...
 
     def changes(self) -> AsyncIterator[StoreEvent]:
-        """Every change since, each once, without end. Raises `StoreUnavailable` when the store goes."""
+        """Every change since then, each once; endless. Raises `StoreUnavailable` when the store fails."""
         ...
 
 
 class ContentStore(Protocol):
-    """Where this node's blobs and tags lie."""
+    """Holds this node's blobs and tags."""
 
     def watch(self) -> AbstractAsyncContextManager[StoreWatch]:
-        """Follow it from a listing on; nothing that happens meanwhile is missed.
+        """List the store and watch it from then on; no change in between is missed.
 
         One watch at a time. Raises `StoreUnavailable` on entering.
         """
         ...
 
     async def downloading(self) -> Sequence[Digest]:
-        """What is on its way into the store, as far as it tells. Raises `StoreUnavailable`."""
+        """Blobs being written to the store, as far as it reports them. Raises `StoreUnavailable`."""
         ...
 
 
 class Announcer(Protocol):
-    """The bus, in one direction. What it cannot send is dropped: `BusUnavailable` is raised."""
+    """Publishes on the bus. A message that cannot be sent is dropped, and `PublishFailed` is raised."""
 
     @property
     def connected(self) -> bool: ...
 
     async def changed(self, delta: Delta, noted_s: float | None) -> None:
-        """`noted_s`: when the earliest of the changes was noted (monotonic), None where it is not known."""
+        """`noted_s` is when the earliest of the changes was noted (monotonic), None if unknown."""
         ...
 
     async def alive(
@@ -54,25 +58,115 @@ class Announcer(Protocol):
     async def left(self, position: Position) -> None: ...
 
 
-class StateFile(Protocol):
-    """What this node's registry knows without router and bus."""
+class NodeStateWriter(Protocol):
+    """Tells this node's registry what it must know without router and bus."""
 
-    async def write(self, addresses: Sequence[str], tags: Mapping[str, Tag]) -> None:
+    async def write(self, addresses: Sequence[str], tags: Mapping[str, TagTarget]) -> None:
         """Raises `StateUnwritable`."""
         ...
 
 
-class RegistryProbe(Protocol):
-    """This node's registry."""
+class RegistryReadiness(Protocol):
+    """The readiness of this node's registry."""
 
     async def ready(self) -> bool | None:
-        """Whether it says so; None where it says nothing within a second."""
+        """None without an answer within a second."""
         ...
 
 
-class Route(Protocol):
-    """The way from this node to the rest of the cluster."""
+class NodeAddress(Protocol):
+    """The address of this node in the cluster's network."""
 
     async def own_host(self) -> str | None:
-        """The address that this node has on that way; None while it cannot be told."""
+        """None while it is unknown."""
+        ...
+
+
+class RuntimeInspection(Protocol):
+    """containerd, as the examination reads it. Every call may raise `StoreUnavailable`."""
+
+    async def version(self) -> ContainerdVersion: ...
+
+    async def reported_settings(self) -> RuntimeSettings | None:
+        """None when this version does not report them. Raises `CallRefused`."""
+        ...
+
+    async def sharing_policy(self) -> str:
+        """Empty when it is not reported."""
+        ...
+
+    async def content_root(self) -> Path:
+        """The directory that holds `blobs`, on containerd's file system."""
+        ...
+
+    async def images(self) -> Sequence[ImageRecord]: ...
+
+    async def blobs(self) -> Mapping[str, Labels]:
+        """Every digest with its labels that refer to other content."""
+        ...
+
+    async def layers(self, manifest: str) -> tuple[str, ...]:
+        """Read the manifest and return its layers; empty if it is no manifest."""
+        ...
+
+
+class SettingsFile(Protocol):
+    """containerd's config.toml."""
+
+    def __call__(self, version: ContainerdVersion) -> RuntimeSettings:
+        """Blocks. Raises `ConfigUnreadable`."""
+        ...
+
+
+class ContentDirectory(Protocol):
+    """The content directory, read as the registry reads it."""
+
+    async def __call__(self, path: Path, digests: Sequence[str]) -> ContentDirectoryStatus:
+        """Try to read `path`, and look for the blobs of `digests` in it."""
+        ...
+
+
+class BusProbe(Protocol):
+    """The bus, over a connection made for the examination."""
+
+    @property
+    def shown(self) -> Sequence[str]:
+        """The servers' URLs without credentials."""
+        ...
+
+    async def ask(self) -> BusStatus: ...
+
+
+class RegistryInspection(Protocol):
+    """This node's registry. A reason is empty when there is no problem."""
+
+    @property
+    def ready_url(self) -> str:
+        """Empty if it is not configured."""
+        ...
+
+    async def unready_reason(self) -> str: ...
+
+    async def unreachable_reason(self, address: str) -> str: ...
+
+
+class ImagePuller(Protocol):
+    """containerd, as a test pull uses it. Every call may raise `StoreUnavailable`."""
+
+    async def images(self) -> Sequence[ImageRecord]: ...
+
+    async def pull(self, image: str, timeout_s: float) -> None:
+        """Raises `CallRefused`."""
+        ...
+
+    async def delete(self, names: list[str]) -> None:
+        """Delete image names and the content that is garbage without them."""
+        ...
+
+
+class RequestCounter(Protocol):
+    """The request count of this node's registry."""
+
+    async def requests(self) -> float | None:
+        """Requests answered so far; None if the registry does not report it."""
         ...

@@ -1,9 +1,9 @@
-"""The indexer: follows the content store, and keeps the bus and the node's registry told of it.
+"""The indexer: watches the content store, and announces its content to the bus and to the node's registry.
 
-Three coroutines on one loop: one follows the store, one sees to what is due on the bus, one writes the state
-file; none waits for another. What changes is only noted, in the publication and on an agenda, so an outage
-of bus, store or file costs no memory and is caught up with afterwards. Nothing is announced before the
-store was listed once: an empty inventory would withdraw all that this node held before a restart.
+Three coroutines on one loop: one watches the store, one sends what is due on the bus, one writes the state
+file; none waits for another. A change is only noted, in the publication and in a due queue, so an outage of
+bus, store or file takes no memory and is made up for afterwards. Nothing is announced before the store was
+listed once: an empty inventory would withdraw everything that this node announced before a restart.
 """
 
 import asyncio
@@ -15,41 +15,41 @@ from enum import Enum, auto
 
 import structlog
 
-from heliograph_indexer.agenda import Agenda
-from heliograph_indexer.domain.content import Content, StoreEvent, TagRemoved, TagSet
-from heliograph_indexer.domain.linger import Linger
-from heliograph_indexer.domain.publication import Advertised, Publication, Snapshot
-from heliograph_indexer.errors import BusUnavailable, StateUnwritable, StoreUnavailable
-from heliograph_indexer.ports import Announcer, ContentStore, StateFile
+from heliograph_indexer.domain.content import StoreContent, StoreEvent, TagRemoved, TagSet
+from heliograph_indexer.domain.publication import AdvertisedCounts, Publication, PublishedSnapshot
+from heliograph_indexer.domain.publish_rate import PublishRate
+from heliograph_indexer.due_queue import DueQueue
+from heliograph_indexer.errors import PublishFailed, StateUnwritable, StoreUnavailable
+from heliograph_indexer.ports import Announcer, ContentStore, NodeStateWriter
 from heliograph_shared.digest import Digest
 from heliograph_shared.runtime import backoff
 
 log = structlog.get_logger()
 
-_STATE_LINGER_S = 0.1
+_STATE_WRITES_APART_S = 0.1
 _HELLO_JITTER_S = 5.0
 _HEARTBEAT_SPREAD = 0.2
-_OUTBID_S = 60.0
-_OUTBID_MOST = 2**63 - 2
+_OUTBIDS_FOR_S = 60.0
+_MAX_OUTBID_INCARNATION = 2**63 - 2
 
 AdmitsTag = Callable[[str], bool]
 
 
-class _Duty(Enum):
+class _Action(Enum):
     PUBLISH = auto()
     HEARTBEAT = auto()
     WRITE_STATE = auto()
 
 
 class Indexer:
-    """`incarnation` is `time_ns` at start; `admits_tag` says which references anyone may be told of."""
+    """`incarnation` is `time_ns` at start; `admits_tag` says which tag references are announced."""
 
     def __init__(
         self,
         *,
         store: ContentStore,
         bus: Announcer,
-        state_file: StateFile,
+        state_file: NodeStateWriter,
         admits_tag: AdmitsTag,
         incarnation: int,
         heartbeat_s: float,
@@ -59,29 +59,29 @@ class Indexer:
         self._heartbeat_s = heartbeat_s
         self._publication = Publication(incarnation)
         self._publishing = asyncio.Lock()
-        self._linger = Linger()
+        self._rate = PublishRate()
         self._announced_at: float | None = None
         self._noted_s: float | None = None
-        self._bus_due = Agenda[_Duty](instead=_Duty.HEARTBEAT)
-        self._state_due = Agenda[_Duty](instead=_Duty.WRITE_STATE)
+        self._bus_due = DueQueue[_Action](overflow=_Action.HEARTBEAT)
+        self._state_due = DueQueue[_Action](overflow=_Action.WRITE_STATE)
         self._addresses: tuple[str, ...] = ()
         self._listed = self._following = self._leaving = False
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_store())
-            group.create_task(self._see_to_bus())
-            group.create_task(self._keep_state_file())
+            group.create_task(self._watch_store())
+            group.create_task(self._send_what_is_due())
+            group.create_task(self._write_state_when_due())
 
     async def leave(self) -> None:
-        """Withdraw the node; called once `run` has ended."""
+        """Withdraw the node from the bus. Call it after `run` has ended."""
         self._leaving = True
         if self._announced_at is None:
             return
         try:
             await self._bus.left(self._publication.position)
-        except BusUnavailable as error:
-            log.warning("left without telling the bus, the lease will end", reason=error.reason)
+        except PublishFailed as error:
+            log.warning("departure not announced, the lease will expire", reason=error.reason)
 
     def unready_reason(self) -> str | None:
         reasons = []
@@ -92,63 +92,66 @@ class Indexer:
         return ", ".join(reasons) or None
 
     def following(self) -> bool:
-        """Whether every change of the store is heard of."""
+        """True while the store is being watched."""
         return self._following
 
-    def advertised(self) -> Advertised:
-        """How much the bus was told of."""
+    def advertised(self) -> AdvertisedCounts:
+        """What has been announced on the bus so far, counted."""
         return self._publication.advertised(len(self._addresses))
 
     def advertise(self, addresses: tuple[str, ...]) -> None:
-        """From now on peers reach this node's registry at these, or not at all."""
+        """From now on, advertise these addresses (`host:port`) of this node's registry; none: unreachable."""
         self._addresses = addresses
-        self._bus_due.add(_Duty.HEARTBEAT)
-        self._state_due.add(_Duty.WRITE_STATE)
+        self._bus_due.add(_Action.HEARTBEAT)
+        self._state_due.add(_Action.WRITE_STATE)
 
     def bus_connected(self) -> None:
-        """What was sent before may be lost: a heartbeat lets routers find out at once."""
-        self._bus_due.add(_Duty.PUBLISH)
-        self._bus_due.add(_Duty.HEARTBEAT)
+        """A heartbeat at once shows routers whether they missed messages sent before."""
+        self._bus_due.add(_Action.PUBLISH)
+        self._bus_due.add(_Action.HEARTBEAT)
 
     def router_started(self) -> None:
-        """Every node hears it at the same moment, so each answers at another."""
+        """Answer with a heartbeat after a random delay: all nodes hear of the router at the same moment."""
         jitter_s = random.uniform(0, min(_HELLO_JITTER_S, self._heartbeat_s))  # noqa: S311
-        self._bus_due.add(_Duty.HEARTBEAT, jitter_s)
+        self._bus_due.add(_Action.HEARTBEAT, jitter_s)
 
-    async def snapshot(self, known_incarnation: int) -> Snapshot | None:
-        """All that was published, for a router that knows of `known_incarnation`; None: nothing yet.
+    async def snapshot(self, known_incarnation: int) -> PublishedSnapshot | None:
+        """Everything published so far, for a router that knows `known_incarnation`.
 
-        A higher one than ours is of a clock that was set back since, and hides us from routers. A young
-        indexer then goes above it and publishes everything anew before it answers, so that no router
-        ever sees this node empty. An old one does not: it may be a second indexer of the same name.
+        None before the first listing and while the node leaves.
+
+        A known incarnation above ours comes from before the clock was set back, and routers ignore us as
+        outdated. In its first minute the indexer outbids it: it takes a higher incarnation and publishes
+        everything anew before it answers, so that no router ever sees this node empty. Later it does not:
+        the other incarnation may belong to a second indexer with the same node name.
         """
         if not self._listed or self._leaving:
             return None
         async with self._publishing:
             own = self._publication.position.incarnation
             if known_incarnation > own:
-                young = time.monotonic() - (self._announced_at or math.inf) < _OUTBID_S
+                outbids = time.monotonic() - (self._announced_at or math.inf) < _OUTBIDS_FOR_S
                 log.warning(
                     "a router knows a later incarnation of this node",
                     known=known_incarnation,
                     own=own,
-                    outbid=young,
+                    outbids=outbids,
                 )
-                if young and known_incarnation <= _OUTBID_MOST:
+                if outbids and known_incarnation <= _MAX_OUTBID_INCARNATION:
                     self._publication.outbid(known_incarnation)
                     await self._send_pending()
-                    self._bus_due.add(_Duty.HEARTBEAT)
-            return self._publication.freeze(self._addresses)
+                    self._bus_due.add(_Action.HEARTBEAT)
+            return self._publication.snapshot(self._addresses)
 
-    async def _follow_store(self) -> None:
+    async def _watch_store(self) -> None:
         delays = backoff()
         while True:
             try:
                 async with self._store.watch() as watch:
-                    self._take_listing(watch.content)
+                    self._apply_listing(watch.content)
                     delays = backoff()
                     async for event in watch.changes():
-                        self._take_event(event)
+                        self._apply_event(event)
             except StoreUnavailable as error:
                 self._following = False
                 delay = next(delays)
@@ -160,85 +163,85 @@ class Indexer:
                 )
                 await asyncio.sleep(delay)
 
-    def _take_listing(self, content: Content) -> None:
+    def _apply_listing(self, content: StoreContent) -> None:
         tags = {reference: tag for reference, tag in content.tags.items() if self._admits_tag(reference)}
         log.info("content store listed", blobs=len(content.blobs), tags=len(tags))
-        self._publication.replace(Content(content.blobs, tags))
+        self._publication.replace(StoreContent(content.blobs, tags))
         first, self._listed, self._following = not self._listed, True, True
         self._note_change()
-        self._state_due.add(_Duty.WRITE_STATE)
+        self._state_due.add(_Action.WRITE_STATE)
         if first:
-            self._bus_due.add(_Duty.HEARTBEAT)
+            self._bus_due.add(_Action.HEARTBEAT)
 
-    def _take_event(self, event: StoreEvent) -> None:
+    def _apply_event(self, event: StoreEvent) -> None:
         if isinstance(event, TagSet | TagRemoved):
             if not self._admits_tag(event.reference):
                 return
-            self._state_due.add(_Duty.WRITE_STATE)
+            self._state_due.add(_Action.WRITE_STATE)
         log.debug("content changed", change=event)
         self._publication.apply(event)
         self._note_change()
 
     def _note_change(self) -> None:
-        """The first change after a quiet time goes at once, those that follow it share messages."""
+        """Send the first change after a quiet time at once; later ones wait and share messages."""
         now_s = time.monotonic()
         if self._noted_s is None:
             self._noted_s = now_s
-        self._bus_due.add(_Duty.PUBLISH, self._linger.due_in_s(now_s))
+        self._bus_due.add(_Action.PUBLISH, self._rate.wait_s(now_s))
 
-    async def _see_to_bus(self) -> None:
+    async def _send_what_is_due(self) -> None:
         while True:
-            duty = await self._bus_due.next()
+            action = await self._bus_due.next()
             if not self._listed:
-                continue  # the first listing makes both due
+                continue  # the first listing makes both actions due
             downloading: Sequence[Digest] = ()
-            if duty is _Duty.HEARTBEAT:
+            if action is _Action.HEARTBEAT:
                 spread = random.uniform(1 - _HEARTBEAT_SPREAD, 1 + _HEARTBEAT_SPREAD)  # noqa: S311
-                self._bus_due.add(_Duty.HEARTBEAT, self._heartbeat_s * spread)
+                self._bus_due.add(_Action.HEARTBEAT, self._heartbeat_s * spread)
                 downloading = await self._downloading()
             if not self._bus.connected:
-                continue  # its return makes both due
+                continue  # reconnecting makes both actions due
             async with self._publishing:
-                if duty is _Duty.PUBLISH:
+                if action is _Action.PUBLISH:
                     await self._send_pending()
                 else:
                     await self._send_heartbeat(downloading)
 
     async def _send_pending(self) -> None:
-        """Under the lock, so that deltas go in their order."""
-        deltas = self._publication.take()
+        """Call it with the lock held, so that deltas are sent in order."""
+        deltas = self._publication.take_deltas()
         noted_s, self._noted_s = self._noted_s, None
         if not deltas:
             return
-        self._linger.sent(time.monotonic())
+        self._rate.sent(time.monotonic())
         try:
             for delta in deltas:
                 await self._bus.changed(delta, noted_s)
-        except BusUnavailable as error:
-            log.warning("changes not announced, routers will ask for a snapshot", reason=error.reason)
-            self._bus_due.add(_Duty.HEARTBEAT)
+        except PublishFailed as error:
+            log.warning("changes not sent, routers will ask for a snapshot", reason=error.reason)
+            self._bus_due.add(_Action.HEARTBEAT)
 
     async def _send_heartbeat(self, downloading: Sequence[Digest]) -> None:
         if self._announced_at is None:
             self._announced_at = time.monotonic()
         try:
             await self._bus.alive(self._publication.position, self._addresses, downloading)
-        except BusUnavailable as error:
+        except PublishFailed as error:
             log.warning("heartbeat not sent", reason=error.reason)
 
     async def _downloading(self) -> Sequence[Digest]:
         try:
             return await self._store.downloading()
         except StoreUnavailable as error:
-            log.debug("not known what is being downloaded", reason=error.reason)
+            log.debug("downloads unknown, the store is unavailable", reason=error.reason)
             return ()
 
-    async def _keep_state_file(self) -> None:
+    async def _write_state_when_due(self) -> None:
         delays, failing = backoff(), False
         while True:
             await self._state_due.next()
             if not self._listed:
-                continue  # the file of the run before knows more than we do yet
+                continue  # until then the file of the previous run is better
             try:
                 await self._state_file.write(self._addresses, self._publication.live.tags)
             except StateUnwritable as error:
@@ -247,9 +250,9 @@ class Indexer:
                         "state file not written, trying again", path=str(error.path), reason=error.reason
                     )
                 failing = True
-                self._state_due.add(_Duty.WRITE_STATE, next(delays))
+                self._state_due.add(_Action.WRITE_STATE, next(delays))
             else:
                 if failing:
                     log.info("state file written again")
                 delays, failing = backoff(), False
-                await asyncio.sleep(_STATE_LINGER_S)
+                await asyncio.sleep(_STATE_WRITES_APART_S)

@@ -1,4 +1,4 @@
-"""What an indexer is told."""
+"""The indexer's settings."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,7 +36,7 @@ class Settings(ServiceSettings):
     tls_key_file: TlsKeyFile
     tls_ca_file: TlsCaFile
     content_store: Literal["containerd", "oci-layout"] = Field(
-        "containerd", description="where this node's images lie"
+        "containerd", description="kind of this node's content store"
     )
     containerd_socket: Path = Field(
         Path("/run/containerd/containerd.sock"), description="containerd's gRPC socket"
@@ -44,38 +44,42 @@ class Settings(ServiceSettings):
     containerd_namespace: str = Field(
         "k8s.io",
         pattern=r"^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$",
-        description="the namespace whose images are announced",
+        description="containerd namespace whose content is announced",
     )
     content_path: Annotated[Path | None, BeforeValidator(_none_if_empty)] = Field(
         None,
         validate_default=True,
-        description="directory that holds blobs/; empty: where containerd says it is",
+        description="directory that contains blobs/; empty: the one containerd reports",
     )
     state_path: Path = Field(
-        Path("/run/heliograph/node.json"), description="file by which this node's registry is told of tags"
+        Path("/run/heliograph/node.json"),
+        description="file that tells this node's registry its tags and addresses",
     )
     advertise: Addresses = Field(
         (),
         max_length=MAX_ADDRESSES,
         description="host:port where peers reach this node's registry, separated by commas; "
-        "empty: port 5000 of the address towards the bus",
+        "empty: port 5000 of this node's address on the route to the bus",
     )
-    zone: str = Field("", max_length=253, description="this node's zone; peers in the same one are preferred")
-    heartbeat_s: float = Field(
-        10, gt=0, le=3600, description="seconds between signs of life, 20% more or less"
+    zone: str = Field(
+        "", max_length=253, description="this node's zone; peers in the same zone are preferred"
     )
+    heartbeat_s: float = Field(10, gt=0, le=3600, description="seconds between heartbeats, plus or minus 20%")
     registry_ready_url: str = Field(
-        "", description="readiness URL of this node's registry; addresses are told while it answers 200"
+        "",
+        description="readiness URL of this node's registry; addresses are advertised while it answers 200; "
+        "empty: always",
     )
     mirrored_registries: MirroredRegistries
     registry_filters: RegistryFilters
     registry_config_path: Path = Field(
         Path("/etc/containerd/certs.d"),
-        description="what containerd's config_path should be, as the host names it: the doctor compares",
+        description="directory that containerd's config_path should name, as a path of the host; only the "
+        "doctor uses it",
     )
     containerd_config_path: Path = Field(
         Path("/etc/containerd/config.toml"),
-        description="containerd's config.toml: the doctor reads what containerd 2 does not tell",
+        description="containerd's config.toml; the doctor reads what containerd 2 does not report",
     )
     admin_listen: ListenAddress = Field(
         Address("", 9091), description="host:port of /metrics, /livez, /readyz and /debug/findings"
@@ -83,9 +87,9 @@ class Settings(ServiceSettings):
 
     @field_validator("content_path")
     @classmethod
-    def _layout_has_a_place(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+    def _layout_has_a_directory(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         if path is None and info.data.get("content_store") == "oci-layout":
-            raise ValueError("names the layout's directory and is needed with oci-layout")
+            raise ValueError("required with oci-layout: the layout's directory")
         return path
 
     @field_validator("registry_ready_url")
@@ -93,5 +97,5 @@ class Settings(ServiceSettings):
     def _is_http(cls, url: str) -> str:
         parts = urlsplit(url)
         if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not has_usable_port(url)):
-            raise ValueError("wanted http[s]://host[:port]/path")
+            raise ValueError("expected http[s]://host[:port]/path")
         return url

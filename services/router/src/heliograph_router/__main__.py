@@ -1,4 +1,4 @@
-"""`heliograph-router`: knows which node holds which content."""
+"""`heliograph-router`: answers which nodes hold which content."""
 
 from functools import partial
 

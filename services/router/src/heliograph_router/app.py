@@ -1,4 +1,4 @@
-"""Puts the router together: the only module that knows every adapter."""
+"""The composition root: the only module that knows every adapter."""
 
 import asyncio
 import gc
@@ -8,9 +8,9 @@ import socket
 import structlog
 
 from heliograph_router.adapters.grpc import serve_resolver
-from heliograph_router.adapters.metrics import Metrics, State
-from heliograph_router.adapters.nats import NatsBus
-from heliograph_router.service import Router
+from heliograph_router.adapters.metrics import MetricSources, RouterMetrics
+from heliograph_router.adapters.nats import NatsSubscriber
+from heliograph_router.service import RouterService
 from heliograph_router.settings import Settings
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
@@ -22,35 +22,35 @@ from heliograph_shared.tls import TlsFiles
 
 log = structlog.get_logger()
 
-# An index is a million small objects that live on and hold no cycles: with Python's own thresholds looking at
-# all of them takes a fifth of the time, in pauses of tens of milliseconds (`make bench ONLY=resolve`).
-_COLLECTIONS = (50_000, 50, 1_000)
+# The index is millions of small, long-lived objects without cycles. With Python's default thresholds, garbage
+# collection takes a fifth of the time, in pauses of tens of milliseconds (`make bench ONLY=resolve`).
+_GC_THRESHOLDS = (50_000, 50, 1_000)
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Keep the index and answer who has what until `stop`. Raises `StartupError`."""
-    gc.set_threshold(*_COLLECTIONS)
+    """Run the router until `stop` is set. Raises `StartupError`."""
+    gc.set_threshold(*_GC_THRESHOLDS)
     name = socket.gethostname()
-    metrics = Metrics()
+    metrics = RouterMetrics()
     tls = TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)
     access = Access.by_files(settings.nats_url, settings.nats_user_file, tls)
     credentials = None
     if settings.tls_cert_file is not None:
         credentials = server_credentials(tls, verify_clients=settings.tls_verify_clients)
-    bus = NatsBus(name, metrics)
-    router = Router(
+    bus = NatsSubscriber(name, metrics)
+    router = RouterService(
         lease_s=settings.lease_s,
         leaders=settings.upstream_leaders,
         snapshots=bus,
         link=bus,
-        below=random.randrange,
+        random_below=random.randrange,
     )
 
     def readiness() -> str | None:
         return "stopping" if stop.is_set() else router.unready_reason()
 
-    metrics.follow(
-        State(
+    metrics.read_from(
+        MetricSources(
             totals=router.totals,
             parked=router.parked,
             frozen=router.leases_frozen,
@@ -76,7 +76,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             bus.open(
                 settings.nats_url,
                 access,
-                on_event=router.heard,
+                on_event=router.handle,
                 on_hello_sent=router.hello_sent,
                 on_link_lost=router.link_lost,
             ),

@@ -1,4 +1,4 @@
-"""The tags of the whole cluster, for people: looked through in small steps, with others answered between."""
+"""Lists the tags of the whole cluster for people. The search yields to other calls every 5,000 tags."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from heliograph_router.domain.index import Index
 from heliograph_shared.digest import Digest
 
-_LOOKED_AT_ONCE = 5_000
-MOST_TAGS, DEFAULT_TAGS = 1_000, 100
+_BATCH = 5_000
+MAX_TAGS, DEFAULT_TAGS = 1_000, 100
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedImage:
-    """`digest` is what the tag names, `nodes` how many have it."""
+    """`digest` is what the tag points at; `nodes` is how many nodes have the tag."""
 
     reference: str
     digest: Digest
@@ -21,7 +21,7 @@ class TaggedImage:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The first tags by reference; `found` counts those, too, that are not listed."""
+    """The first matching tags, sorted by reference; `found` counts all that match."""
 
     tags: tuple[TaggedImage, ...]
     found: int
@@ -29,11 +29,11 @@ class Listing:
 
 async def list_tags(index: Index, containing: str, most: int) -> Listing:
     """At most `most` tags whose reference contains the text."""
-    known = index.references()
+    references = index.references()
     matching: list[str] = []
-    for begin in range(0, len(known), _LOOKED_AT_ONCE):
-        some = known[begin : begin + _LOOKED_AT_ONCE]
-        matching += [reference for reference in some if containing in reference]
+    for begin in range(0, len(references), _BATCH):
+        batch = references[begin : begin + _BATCH]
+        matching += [reference for reference in batch if containing in reference]
         await asyncio.sleep(0)
     matching.sort()
     tags = []

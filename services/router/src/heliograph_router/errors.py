@@ -1,9 +1,9 @@
-"""What can go wrong while the index is kept.
+"""Errors of the router.
 
 RouterError
-├── BusUnavailable        a message was not sent
-├── SnapshotUnavailable   a node did not say, or not in full, what it holds; asked again while it is needed
-└── Stopping              a call that waits has to wait at another router
+├── MessageNotSent        a message could not be published on the bus
+├── SnapshotUnavailable   a node sent no snapshot, or not all of it; it is asked again while one is needed
+└── Stopping              a waiting call is to be repeated at another router, because this one shuts down
 """
 
 
@@ -11,7 +11,7 @@ class RouterError(Exception):
     """The base of this service's errors."""
 
 
-class BusUnavailable(RouterError):
+class MessageNotSent(RouterError):
     def __init__(self, subject: str, reason: str) -> None:
         super().__init__(f"{subject}: {reason}")
         self.subject, self.reason = subject, reason
@@ -25,4 +25,4 @@ class SnapshotUnavailable(RouterError):
 
 class Stopping(RouterError):
     def __init__(self) -> None:
-        super().__init__("this router stops")
+        super().__init__("this router is shutting down")

@@ -1,22 +1,22 @@
-"""Calls that wait until it is their node's turn: at most 4,096."""
+"""Calls that wait for their node's turn: at most 4,096."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from heliograph_router.domain.waiting import Holders, Turn, Waiting
+from heliograph_router.domain.waiting import HolderIndex, Turn, Waiting
 from heliograph_router.errors import Stopping
 from heliograph_shared.digest import Digest
 
-_MOST_PARKED = 4_096
+_MAX_PARKED = 4_096
 
 OnParked = Callable[[], Awaitable[None]]
 
 
 class Parking:
-    """Several calls of one node for one digest get their turn together; `waiting` decides on it."""
+    """Holds waiting calls; `waiting` decides when it is a node's turn, for all its calls for that digest."""
 
-    def __init__(self, holders: Holders, *, leaders: int, lease_s: float) -> None:
+    def __init__(self, holders: HolderIndex, *, leaders: int, lease_s: float) -> None:
         self.waiting = Waiting(holders, leaders=leaders, lease_s=lease_s, on_turn=self._on_turn)
         self._parked: dict[tuple[Digest, str], set[asyncio.Future[Turn]]] = {}
         self._count = 0
@@ -26,9 +26,10 @@ class Parking:
         return self._count
 
     async def turn(self, digest: Digest, node: str, wait_s: float, on_parked: OnParked) -> Turn:
-        """The node's turn: `PEERS` or `UPSTREAM` at once or later, `WAIT` if it has not come by then.
+        """`PEERS` or `UPSTREAM` as soon as it is the node's turn, `WAIT` if that is not within `wait_s`.
 
-        `on_parked` is awaited when it does not come at once. Raises `Stopping`.
+        `on_parked` is awaited when the call has to wait. Beyond 4,096 waiting calls the answer is `WAIT` at
+        once. Raises `Stopping`.
         """
         turn = self.waiting.ask(digest, node, time.monotonic())
         if turn is not Turn.WAIT:
@@ -38,7 +39,7 @@ class Parking:
         self._parked.setdefault(key, set()).add(call)
         self._count += 1
         try:
-            if self._count > _MOST_PARKED:
+            if self._count > _MAX_PARKED:
                 return Turn.WAIT
             if self._stopped:
                 raise Stopping
@@ -56,7 +57,7 @@ class Parking:
                 self.waiting.leave(digest, node)
 
     def stop(self) -> None:
-        """End all waits: this router cannot tell how they would go on."""
+        """End all waits with `Stopping`: this router will not learn when their turn comes."""
         self._stopped = True
         for calls in self._parked.values():
             for call in calls:

@@ -1,27 +1,27 @@
-"""What keeping an index needs from outside."""
+"""What the use cases need from outside the process."""
 
 from typing import Protocol
 
-from heliograph_router.domain.events import Snapshot
+from heliograph_router.domain.events import ReceivedSnapshot
 
 
 class Snapshots(Protocol):
-    """Asks nodes for all that they hold."""
+    """Asks nodes for everything they hold."""
 
-    async def pull(self, node: str, incarnation: int) -> Snapshot:
-        """The node's answer, in full; `incarnation` is the highest one known of it.
+    async def pull(self, node: str, incarnation: int) -> ReceivedSnapshot:
+        """The node's complete snapshot; `incarnation` is the highest one known of the node.
 
-        Raises `SnapshotUnavailable`, at the latest when nothing has come for 2 s.
+        Raises `SnapshotUnavailable`, at the latest after 2 s in which nothing arrives.
         """
         ...
 
 
-class Link(Protocol):
-    """The router's own way to the bus."""
+class BusLink(Protocol):
+    """The router's connection to the bus."""
 
     async def round_trip(self) -> float | None:
-        """Seconds that a message to ourselves took; what was sent before has then been heard.
+        """Seconds that a message to ourselves took; None when it was not back within 2 s.
 
-        None when it did not come back within 2 s.
+        Once it is back, the router has received everything that nodes published before it was sent.
         """
         ...

@@ -1,9 +1,9 @@
-"""The router: hears what nodes say, keeps the index equal to it, and answers who has what.
+"""The router's use cases: apply what nodes publish to the index, and answer which nodes hold what.
 
-Everything that touches the index runs on one event loop and never waits in the middle, so there are no
-locks. Beside the messages that come in, one coroutine keeps watch: it ends leases, but only after a message
-of its own has come back over the bus quickly, because then all that nodes sent before has been heard; a
-router that is cut off, stalled or swamped ends none.
+Everything that touches the index runs on one event loop and never awaits in the middle, so there are no
+locks. Besides handling messages, one coroutine (`_watch`) expires leases, but only after a message to
+ourselves has come back over the bus quickly: then everything that nodes published before has been handled. So
+a router that is cut off, stalled or overloaded expires no lease.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 import structlog
 
 from heliograph_router.catalogue import Listing, list_tags
-from heliograph_router.domain.cluster import Cluster, NeedSnapshot, Node, Refusal, Totals
-from heliograph_router.domain.events import Alive, Changed, Left, Moment, NodeEvent, Snapshot
-from heliograph_router.domain.index import Below
+from heliograph_router.domain.cluster import Cluster, LiveNode, NeedSnapshot, Refusal, Totals
+from heliograph_router.domain.events import Alive, Changed, Left, Moment, NodeEvent, ReceivedSnapshot
+from heliograph_router.domain.index import RandomBelow
 from heliograph_router.domain.readiness import Readiness
-from heliograph_router.domain.resolution import ByDigest, Directory, Query, Resolution, Status
+from heliograph_router.domain.resolution import ByDigest, KeyAnswer, KeyResolver, Query, Status
 from heliograph_router.domain.selection import Selector
 from heliograph_router.domain.waiting import Turn
 from heliograph_router.parking import OnParked, Parking
-from heliograph_router.ports import Link, Snapshots
+from heliograph_router.ports import BusLink, Snapshots
 from heliograph_router.resync import Resync
 from heliograph_shared.digest import Digest
 
@@ -29,65 +29,66 @@ log = structlog.get_logger()
 
 _WATCH_S = 0.25
 _PROMPT_S = 0.5
-_FADE_S = 10.0
-_NAMED_IN_LOG = 10
+_DECAY_S = 10.0
+_MAX_NAMES_IN_LOG = 10
 
 
-class Router:
+class RouterService:
     def __init__(
-        self, *, lease_s: float, leaders: int, snapshots: Snapshots, link: Link, below: Below
+        self, *, lease_s: float, leaders: int, snapshots: Snapshots, link: BusLink, random_below: RandomBelow
     ) -> None:
         self._link = link
         self._cluster = Cluster(lease_s)
-        self._selector = Selector(below)
-        self._directory = Directory(self._cluster, self._selector, below)
+        self._selector = Selector(random_below)
+        self._key_resolver = KeyResolver(self._cluster, self._selector, random_below)
         self._readiness = Readiness(lease_s)
         self._parking = Parking(self._cluster.index, leaders=leaders, lease_s=lease_s / 2)
-        self._resync = Resync(snapshots, on_snapshot=self._take_snapshot, still_needed=self._still_needed)
+        self._resync = Resync(snapshots, on_snapshot=self._on_snapshot, still_needed=self._still_needed)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._resync.run())
-            group.create_task(self._keep_watch())
-            group.create_task(self._fade())
+            group.create_task(self._watch())
+            group.create_task(self._decay())
             group.create_task(self._sweep())
 
-    def heard(self, event: NodeEvent) -> Refusal | None:
-        """Take note of what a node says; why it changed nothing, if so."""
+    def handle(self, event: NodeEvent) -> Refusal | None:
+        """Apply what a node published; returns why it changed nothing, if so."""
         at = _now()
-        heard = self._cluster.hear(event, at)
-        if heard.need is not None:
-            self._resync.want(heard.need)
-        if heard.refusal is None:
+        result = self._cluster.apply(event, at)
+        if result.need is not None:
+            self._resync.request(result.need)
+        if result.refusal is None:
             self._advance_waits(event, at.monotonic_s)
-        return heard.refusal
+        return result.refusal
 
     def hello_sent(self) -> None:
-        """Nodes have been asked to speak up, now that they can be heard."""
+        """The router is subscribed, and has asked all nodes for a heartbeat."""
         self._readiness.hello_sent(time.monotonic())
 
     def link_lost(self) -> None:
-        """Nobody is heard from now on."""
+        """The connection to the bus is lost: no node can be heard from now on."""
         self._cluster.leases.link_lost()
 
-    def resolve(self, query: Query) -> list[Resolution]:
+    def resolve(self, query: Query) -> list[KeyAnswer]:
         """One answer for each key, in order."""
-        return self._directory.resolve(query, time.monotonic(), complete=self._readiness.reason is None)
+        return self._key_resolver.resolve(query, time.monotonic(), complete=self._readiness.reason is None)
 
-    async def resolve_or_wait(self, query: Query, wait_s: float, on_parked: OnParked) -> list[Resolution]:
-        """As `resolve`; but a query for one digest that nobody holds yet may wait, or be told to go upstream.
+    async def resolve_or_wait(self, query: Query, wait_s: float, on_parked: OnParked) -> list[KeyAnswer]:
+        """Like `resolve`; but a live node's query for a single digest that nobody holds yet may wait.
 
-        `on_parked` is awaited when it has to wait. Raises `Stopping`.
+        The answer then comes when a holder can serve the node, or tells it to go upstream. `on_parked` is
+        awaited when the call has to wait. Raises `Stopping`.
         """
-        digest = self._waited_for(query)
+        digest = self._digest_to_wait_for(query)
         if digest is None:
             return self.resolve(query)
         turn = await self._parking.turn(digest, query.node, wait_s, on_parked)
         if turn is not Turn.UPSTREAM:
             (found,) = self.resolve(query)
-            if found.peers:
+            if found.holders:
                 return [found]
-        return [Resolution(Status.GO_UPSTREAM)]
+        return [KeyAnswer(Status.GO_UPSTREAM)]
 
     def stop_waiting(self) -> None:
         self._parking.stop()
@@ -96,25 +97,28 @@ class Router:
         return len(self._parking)
 
     def leases_frozen(self) -> bool:
-        """Whether nodes are kept however long they are silent, since they might not be heard."""
+        """True while no lease expires, because the router may not hear the nodes."""
         return self._cluster.leases.frozen(_now())
 
-    def nodes(self) -> Iterator[Node]:
+    def nodes(self) -> Iterator[LiveNode]:
         return self._cluster.nodes(_now())
 
     def totals(self) -> Totals:
         return self._cluster.totals
 
     async def tags(self, containing: str, most: int) -> Listing:
-        """The first `most` tags of the cluster that contain the text."""
+        """The first `most` tags of the cluster whose reference contains the text."""
         return await list_tags(self._cluster.index, containing, most)
 
     def unready_reason(self) -> str | None:
-        """None once what is not found may be said to be nowhere."""
+        """None once a miss is authoritative."""
         return self._readiness.reason
 
-    def _waited_for(self, query: Query) -> Digest | None:
-        """A node that does not live could neither announce its copy nor renew its lease."""
+    def _digest_to_wait_for(self, query: Query) -> Digest | None:
+        """The digest, if the query may wait for it: one digest, asked for by a live node of a ready router.
+
+        Any other asker could neither announce its copy nor renew its lease.
+        """
         match query.keys:
             case [ByDigest(digest=digest)] if self._readiness.reason is None and self._cluster.knows(
                 query.node
@@ -125,7 +129,7 @@ class Router:
     def _advance_waits(self, event: NodeEvent, now_s: float) -> None:
         waiting = self._parking.waiting
         match event:
-            case Changed(added=gained) | Snapshot(content=gained):
+            case Changed(added=gained) | ReceivedSnapshot(content=gained):
                 waiting.changed(gained.keys(), now_s)
             case Alive(downloading=digests):
                 waiting.downloading(event.node, digests, now_s)
@@ -133,7 +137,7 @@ class Router:
                 log.info("node left", node=event.node)
                 waiting.gone(event.node, now_s)
 
-    async def _keep_watch(self) -> None:
+    async def _watch(self) -> None:
         while True:
             took_s = await self._link.round_trip()
             at = _now()
@@ -143,19 +147,19 @@ class Router:
                 self._cluster.leases.link_works(at)
                 self._expire(at)
             for need in self._cluster.needs(at):
-                self._resync.want(need)
+                self._resync.request(need)
             self._review_readiness(at)
             self._parking.waiting.review(at.monotonic_s)
             await asyncio.sleep(_WATCH_S)
 
     def _expire(self, at: Moment) -> None:
-        stale = len(self._cluster.stale)
+        had_stale = bool(self._cluster.stale)
         if lost := self._cluster.expire(at):
-            log.warning("nodes lost, their leases ended", count=len(lost), nodes=lost[:_NAMED_IN_LOG])
+            log.warning("nodes lost, their leases expired", count=len(lost), nodes=lost[:_MAX_NAMES_IN_LOG])
         for node in lost:
             self._parking.waiting.gone(node, at.monotonic_s)
-        if not stale and (held := self._cluster.stale):
-            log.warning("very many nodes fell silent at once, they are kept for a while", count=len(held))
+        if not had_stale and (stale := self._cluster.stale):
+            log.warning("very many nodes fell silent at once, keeping them for a while", count=len(stale))
 
     def _review_readiness(self, at: Moment) -> None:
         before = self._readiness.reason
@@ -164,23 +168,23 @@ class Router:
         if before is not None and self._readiness.reason is None:
             log.info("ready", nodes=totals.nodes, nodes_in_sync=totals.nodes_in_sync, digests=totals.digests)
 
-    def _take_snapshot(self, snapshot: Snapshot) -> None:
-        if refusal := self.heard(snapshot):
+    def _on_snapshot(self, snapshot: ReceivedSnapshot) -> None:
+        if refusal := self.handle(snapshot):
             log.debug("snapshot not used", node=snapshot.node, reason=refusal)
 
     def _still_needed(self, node: str) -> NeedSnapshot | None:
         return self._cluster.need_of(node, _now())
 
     async def _sweep(self) -> None:
-        """Clear up behind nodes that are gone, one at a time, so that many at once delay no answer."""
+        """Unlink removed nodes, one at a time so that no answer is delayed."""
         while True:
             swept = self._cluster.index.sweep()
             await asyncio.sleep(0 if swept else _WATCH_S)
 
-    async def _fade(self) -> None:
+    async def _decay(self) -> None:
         while True:
-            await asyncio.sleep(_FADE_S)
-            self._selector.fade()
+            await asyncio.sleep(_DECAY_S)
+            self._selector.decay()
 
 
 def _now() -> Moment:

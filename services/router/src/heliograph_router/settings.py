@@ -1,4 +1,4 @@
-"""What the router is told."""
+"""The router's settings."""
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from heliograph_shared.settings import (
 
 
 class Settings(ServiceSettings):
-    """Knows which node holds which content."""
+    """Answers which nodes hold which content."""
 
     nats_url: NatsUrls
     nats_user_file: NatsUserFile
@@ -24,7 +24,7 @@ class Settings(ServiceSettings):
     tls_ca_file: TlsCaFile
     tls_verify_clients: TlsVerifyClients = False
     router_listen: ListenAddress = Field(
-        Address("::", 5001), description="where resolvers are answered, gRPC"
+        Address("::", 5001), description="address of the resolver API (gRPC)"
     )
     admin_listen: ListenAddress = Field(
         Address("", 9092), description="host:port of /metrics, /livez and /readyz"
@@ -33,12 +33,13 @@ class Settings(ServiceSettings):
         30,
         gt=0,
         le=3600,
-        description="seconds after which a node that was not heard is taken for lost; "
-        "a router that starts settles for half of it, at most 15 s",
+        description="seconds without a message after which a node is considered lost; "
+        "a new router waits half of it, at most 15 s, before it is ready",
     )
     upstream_leaders: int = Field(
         1,
         gt=0,
         le=100,
-        description="nodes that go upstream, for each replica, for a blob that others wait for",
+        description="how many nodes each router replica sends upstream for a blob; "
+        "the others wait for their copies",
     )

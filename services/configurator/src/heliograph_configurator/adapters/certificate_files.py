@@ -1,14 +1,17 @@
-"""Whether files are certificates that a TLS library takes."""
+"""Tests whether the TLS library accepts files as certificates."""
 
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from heliograph_configurator.domain.certificate import Use
+from heliograph_configurator.domain.certificate import CertificateUse
 
 
-def unusable_reason(use: Use, paths: Sequence[Path]) -> str:
-    """Why not, empty where they are; `paths` are an authority's, or a client's and that of its key."""
+def unusable_reason(use: CertificateUse, paths: Sequence[Path]) -> str:
+    """Why the files cannot be used, empty if they can.
+
+    `paths` are a CA's, or a client certificate's followed by its key's where that is another file.
+    """
     for path in paths:
         if not path.is_file():
             return f"{path} is not a file" if path.exists() else f"there is no {path}"
@@ -24,4 +27,4 @@ def unusable_reason(use: Use, paths: Sequence[Path]) -> str:
 
 
 def _no_password() -> str:
-    raise ValueError("its key is encrypted")
+    raise ValueError("the key is encrypted")

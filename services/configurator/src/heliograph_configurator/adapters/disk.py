@@ -1,7 +1,7 @@
-"""The few ways in which files are changed, each one durable when it returns.
+"""File operations that are durable when they return.
 
-Every method is one step that a crash may come before or after; only `write` can be cut in the middle, so what
-matters is written beside and renamed. All raise `OSError`.
+A crash happens before or after such an operation, never in the middle, except for `write`: files that matter
+are therefore written under another name and then renamed. All methods raise `OSError`.
 """
 
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 
 class Disk:
     def write(self, path: Path, content: bytes, mode: int) -> None:
-        """Make or overwrite a file; a link in its place is not followed."""
+        """Create or overwrite a file; a symbolic link in its place is not followed."""
         descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
@@ -22,7 +22,7 @@ class Disk:
             os.fsync(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Both lie in one file system; a file at `target` is replaced."""
+        """Both paths are on one file system; a file at `target` is replaced."""
         source.replace(target)
         _sync(target.parent)
 
@@ -36,7 +36,7 @@ class Disk:
         _sync(path.parent)
 
     def remove_if_empty(self, path: Path) -> None:
-        """Leaves a folder that somebody has filled, or that something is mounted on."""
+        """Does nothing if the folder is absent, holds anything, or is a mount point."""
         try:
             path.rmdir()
         except OSError as error:

@@ -1,6 +1,7 @@
-"""certs.d on disk. A step is: claim, change, and for a restoration forget; each part durable before the next.
+"""certs.d on disk. One configurator works on it at a time.
 
-One configurator works at a time.
+A step records the claim and then changes the folder, or restores the folder and then drops the claim; each
+part is durable before the next one begins.
 """
 
 import fcntl
@@ -12,32 +13,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_never
 
+from heliograph_configurator.adapters.claim_record import ClaimRecord
 from heliograph_configurator.adapters.disk import Disk
-from heliograph_configurator.adapters.record import Record
 from heliograph_configurator.adapters.registry_folder import RegistryFolder, kind_of
 from heliograph_configurator.domain.folder import Folder, Tree
 from heliograph_configurator.domain.mirror import NO_TLS
-from heliograph_configurator.domain.plan import Release, Restore, Step, Write
+from heliograph_configurator.domain.plan import ReleaseClaim, RestoreOriginal, Step, WriteHosts
 from heliograph_configurator.domain.registry import is_looked_up
-from heliograph_configurator.errors import Busy, PathUnusable, StepFailed
+from heliograph_configurator.errors import FolderLocked, PathUnusable, StepFailed
 
 LOCK_TIMEOUT_S = 10.0
 
 
 class CertsFolder:
-    """`made` are the folders that were made for it to be there, outermost first."""
+    """`created` are the folders that this run created, down to `root`, outermost first."""
 
-    def __init__(self, root: Path, disk: Disk, made: tuple[Path, ...] = ()) -> None:
-        self._root, self._disk, self._made = root, disk, made
-        self._record = Record(root, disk)
+    def __init__(self, root: Path, disk: Disk, created: tuple[Path, ...] = ()) -> None:
+        self._root, self._disk, self._created = root, disk, created
+        self._record = ClaimRecord(root, disk)
 
     def read(self) -> Tree:
         self._record.load()
         try:
-            there = [entry.name for entry in os.scandir(self._root)] if self._root.exists() else []
+            present = [entry.name for entry in os.scandir(self._root)] if self._root.exists() else []
         except OSError as error:
             raise PathUnusable(self._root, _reason(error)) from error
-        names = {*filter(is_looked_up, there), *self._record.claimed}
+        names = {*filter(is_looked_up, present), *self._record.claimed}
         return Tree({name: self._folder(name) for name in sorted(names)})
 
     def execute(self, step: Step) -> None:
@@ -47,14 +48,14 @@ class CertsFolder:
             raise StepFailed(self._root / step.folder, _reason(error)) from error
 
     def tidy(self) -> None:
-        made = self._record.made or self._made
+        created = self._record.created or self._created
         try:
             for folder in self._record.claimed:
-                self._files(folder).leave()
+                self._files(folder).tidy()
             if self._record.claimed:
                 return
             self._record.remove()
-            for path in reversed(made):
+            for path in reversed(created):
                 self._disk.remove_if_empty(path)
         except OSError as error:
             raise StepFailed(self._record.folder, _reason(error)) from error
@@ -76,20 +77,20 @@ class CertsFolder:
     def _execute(self, step: Step) -> None:
         files = self._files(step.folder)
         match step:
-            case Write():
-                self._record.claim(step.folder, step.claim, self._made)
+            case WriteHosts():
+                self._record.claim(step.folder, step.claim, self._created)
                 if step.damaged is not None:
                     self._record.keep_damaged(step.folder, step.damaged)
-                files.put(step.file, step.tls, self._record.staged)
-            case Restore():
+                files.write(step.file, step.tls, self._record.staged)
+            case RestoreOriginal():
                 if step.claim.original is not None:
-                    files.put(step.claim.original, NO_TLS, self._record.staged)
+                    files.write(step.claim.original, NO_TLS, self._record.staged)
                 else:
-                    files.take_out(folder_existed=step.claim.folder_existed)
-                self._record.forget(step.folder)
-            case Release():
-                files.leave()
-                self._record.forget(step.folder)
+                    files.remove(folder_existed=step.claim.folder_existed)
+                self._record.drop(step.folder)
+            case ReleaseClaim():
+                files.tidy()
+                self._record.drop(step.folder)
             case _:
                 assert_never(step)
 
@@ -99,13 +100,13 @@ class CertsFolder:
 
 @contextmanager
 def open_certs_folder(root: Path, *, create: bool, disk: Disk | None = None) -> Iterator[CertsFolder]:
-    """Have it for oneself while the body runs; made first when `create`, else it may be absent.
+    """Lock certs.d while the body runs. `create` creates it first; otherwise it may be absent.
 
-    Raises `PathUnusable`, or `Busy` when another configurator stays longer than 10 s.
+    Raises `PathUnusable`, or `FolderLocked` if another configurator holds the lock for more than 10 s.
     """
     disk = disk or Disk()
     try:
-        made = _make(root, disk) if create else ()
+        created = _create(root, disk) if create else ()
         descriptor = _opened(root)
     except OSError as error:
         raise PathUnusable(root, _reason(error)) from error
@@ -114,12 +115,12 @@ def open_certs_folder(root: Path, *, create: bool, disk: Disk | None = None) -> 
         return
     try:
         _lock(descriptor, root)
-        yield CertsFolder(root, disk, made)
+        yield CertsFolder(root, disk, created)
     finally:
         os.close(descriptor)
 
 
-def _make(root: Path, disk: Disk) -> tuple[Path, ...]:
+def _create(root: Path, disk: Disk) -> tuple[Path, ...]:
     missing = [path for path in (root, *root.parents) if not path.exists()]
     for path in reversed(missing):
         disk.make_folder(path, 0o755)
@@ -127,7 +128,7 @@ def _make(root: Path, disk: Disk) -> tuple[Path, ...]:
 
 
 def _opened(root: Path) -> int | None:
-    """None when it is absent."""
+    """A file descriptor; None if the folder is absent."""
     if not os.path.lexists(root):
         return None
     return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -140,7 +141,7 @@ def _lock(descriptor: int, root: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() > deadline:
-                raise Busy(root) from error
+                raise FolderLocked(root) from error
             time.sleep(0.05)
         except OSError as error:
             raise PathUnusable(root, _reason(error)) from error

@@ -1,7 +1,7 @@
-"""Changes in folders, by inotify through watchfiles, as a hint to look.
+"""Hints that something in a folder has changed, from inotify through watchfiles.
 
-Not more than that: folders beyond `MAX_FOLDERS` are not watched, and where inotify fails there are no hints.
-Whoever uses this looks from time to time anyway.
+They are hints only: folders beyond `MAX_FOLDERS` are not watched, and there are none while inotify fails. The
+caller has to check periodically as well.
 """
 
 import asyncio
@@ -17,60 +17,60 @@ log = structlog.get_logger()
 
 MAX_FOLDERS = 256
 
-_GATHER_MS = 200
+_DEBOUNCE_MS = 200
 _STEP_MS = 25
-_REVIEW_MS = 1000
+_RECHECK_MS = 1000
 _RETRY_S = 30.0
 
 
 async def follow(folders: Callable[[], Iterable[Path]], on_change: Callable[[], None]) -> None:
     """Call `on_change` after any change directly in one of `folders`, which may come and go."""
-    complained = False
+    warned = False
     while True:
         try:
-            there = _present(folders())
-            if there:
-                await _follow(there, folders, on_change)
-                complained = False
+            present = _present(folders())
+            if present:
+                await _follow(present, folders, on_change)
+                warned = False
             else:
-                await asyncio.sleep(_REVIEW_MS / 1000)
+                await asyncio.sleep(_RECHECK_MS / 1000)
         except (OSError, RuntimeError) as error:
-            if not complained:
-                log.warning("cannot be told of changes, looking from time to time", reason=str(error))
-            complained = True
+            if not warned:
+                log.warning("cannot watch for changes, checking periodically only", reason=str(error))
+            warned = True
             await asyncio.sleep(_RETRY_S)
 
 
 async def _follow(
-    there: dict[Path, int], folders: Callable[[], Iterable[Path]], on_change: Callable[[], None]
+    present: dict[Path, int], folders: Callable[[], Iterable[Path]], on_change: Callable[[], None]
 ) -> None:
-    """Until the folders are others than `there`. Once they are watched, that alone counts as a change."""
+    """Return once other folders than `present` exist. The start of watching counts as a change."""
     source = awatch(
-        *there,
+        *present,
         recursive=False,
         watch_filter=None,
-        debounce=_GATHER_MS,
+        debounce=_DEBOUNCE_MS,
         step=_STEP_MS,
-        rust_timeout=_REVIEW_MS,
+        rust_timeout=_RECHECK_MS,
         yield_on_timeout=True,
     )
-    begun = False
+    started = False
     async with aclosing(source):
         async for changes in source:
-            if changes or not begun:
+            if changes or not started:
                 on_change()
-            begun = True
-            if _present(folders()) != there:
+            started = True
+            if _present(folders()) != present:
                 return
 
 
 def _present(folders: Iterable[Path]) -> dict[Path, int]:
-    """Those that are there, and which they are: another one of the same name has another number."""
-    there = {}
+    """The existing folders with their inode numbers, which tell a folder from its replacement."""
+    present = {}
     for folder in islice(folders, MAX_FOLDERS):
         try:
             if folder.is_dir():
-                there[folder] = folder.stat().st_ino
+                present[folder] = folder.stat().st_ino
         except OSError:
             continue
-    return there
+    return present

@@ -1,6 +1,6 @@
-"""What containerd shall show to the mirror and believe of it, from files that may change at any time.
+"""Credentials for the mirrors and CA certificates to verify them, from files that may change at any time.
 
-Checked as strictly as containerd will: over a certificate that it cannot use it fails every pull.
+They are checked before containerd gets them, since it fails every pull over a certificate that it cannot use.
 """
 
 import os
@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from heliograph_configurator.domain.mirror import Tls
+from heliograph_configurator.domain.mirror import MirrorTls
 from heliograph_configurator.errors import SecretUnusable
 from heliograph_shared.accounts import InvalidAccounts, read_accounts
 
@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class SecretFiles:
-    """`certificate` and `key` belong together; None where there is none."""
+    """`certificate` and `key` belong together. None: there is no such file."""
 
     accounts: Path | None = None
     ca: Path | None = None
@@ -29,7 +29,7 @@ class SecretFiles:
         return tuple(path for path in (self.accounts, self.ca, self.certificate, self.key) if path)
 
     def authorization(self) -> str:
-        """The header's value by the first account. Raises `SecretUnusable`."""
+        """The Authorization header for the first account; empty without one. Raises `SecretUnusable`."""
         if self.accounts is None:
             return ""
         try:
@@ -39,7 +39,7 @@ class SecretFiles:
         except InvalidAccounts as error:
             raise SecretUnusable(self.accounts, str(error)) from error
 
-    def tls(self) -> Tls:
+    def tls(self) -> MirrorTls:
         """Raises `SecretUnusable`."""
         ca = client = b""
         if self.ca is not None:
@@ -48,7 +48,7 @@ class SecretFiles:
         if self.certificate is not None and self.key is not None:
             client = _read(self.certificate).rstrip(b"\n") + b"\n" + _read(self.key)
             _check_pair(self.key, client)
-        return Tls(ca, client)
+        return MirrorTls(ca, client)
 
 
 def _read(path: Path) -> bytes:
@@ -66,16 +66,16 @@ def _check_authorities(path: Path, pem: bytes) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode())
     except (ssl.SSLError, ValueError):
-        raise SecretUnusable(path, "holds no certificates in PEM, or broken ones") from None
+        raise SecretUnusable(path, "not valid PEM certificates") from None
 
 
 def _check_pair(path: Path, pem: bytes) -> None:
-    """OpenSSL reads pairs from files only; this one has no name and lies in memory."""
+    """OpenSSL reads a pair only from a file; this one is in memory and has no name."""
     descriptor = os.memfd_create("pair", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, pem)
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
     except ssl.SSLError:
-        raise SecretUnusable(path, "is not the key of the certificate, or one of them is broken") from None
+        raise SecretUnusable(path, "not the key of the certificate, or one of them is invalid") from None
     finally:
         os.close(descriptor)

@@ -1,9 +1,9 @@
-"""The checks of a configurator's doctor; `docs/doctor.md` has a section for each. Pure."""
+"""The checks of the configurator's doctor; `docs/doctor.md` has a section for each. Pure."""
 
 from enum import StrEnum
 
 
-class Check(StrEnum):
+class ConfiguratorCheck(StrEnum):
     CERTS = "certs-unreadable"
     HOSTS = "hosts-broken"
     CERTIFICATE = "certificate-unusable"

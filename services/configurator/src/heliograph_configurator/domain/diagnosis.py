@@ -1,7 +1,7 @@
-"""What is wrong with certs.d, told from what lies there: nothing is asked and nothing is changed. Pure.
+"""Finds what is wrong with certs.d from its content alone. Pure.
 
-A folder counts as mirrored when its file is one that we wrote, or when it names a mirror that the settings
-name. What containerd makes of a file is in its docs/hosts.md and differs by version where that is said.
+A folder counts as mirrored if the configurator wrote its file, or if the file names a mirror of the settings.
+How containerd reads a file is described in its docs/hosts.md; differences between versions are noted here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +10,10 @@ from typing import Any
 
 from heliograph_configurator.domain import hosts_toml
 from heliograph_configurator.domain.certificate import Certificate, named_in
-from heliograph_configurator.domain.checks import Check
-from heliograph_configurator.domain.folder import Folder, Standing, Tree
+from heliograph_configurator.domain.checks import ConfiguratorCheck
+from heliograph_configurator.domain.folder import Folder, Ownership, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
-from heliograph_configurator.domain.registry import DEFAULT, Registry
+from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry
 from heliograph_shared.findings import Finding
 
 _APPLY = "heliograph-configurator apply"
@@ -21,9 +21,9 @@ _APPLY = "heliograph-configurator apply"
 
 @dataclass(frozen=True, slots=True)
 class MirrorAnswer:
-    """What answers at a mirror's address. `reason` says why nothing does, empty when something does.
+    """What answers at a mirror's address. `reason` says why nothing does; empty if something does.
 
-    `is_heliograph` is None where that could not be told.
+    `is_heliograph` is None if that is unknown. `seen` describes the answer, for a person.
     """
 
     reason: str = ""
@@ -33,58 +33,58 @@ class MirrorAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Of certs.d at `root`, given `registries` (None: all) and their mirrors' `targets`."""
+    """Of certs.d at `root`, given the `registries` to mirror (None: all) and the mirrors' URLs, `targets`."""
 
     root: str
     tree: Tree
-    registries: Sequence[Registry] | None
+    registries: Sequence[UpstreamRegistry] | None
     targets: Sequence[str]
 
     def findings(self) -> Iterator[Finding]:
         for folder in self.tree:
             yield from self._in_folder(folder)
-        yield from self._unmirrored()
+        yield from self._not_mirrored()
         if self.registries is None:
-            yield from self._shadowing()
+            yield from self._shadowed()
 
     def certificates(self) -> Iterator[tuple[str, Certificate]]:
-        """What the files name, with the folder that it is relative to."""
+        """The certificates that the files name, each with the folder that its paths are relative to."""
         for folder in self.tree:
             for certificate in named_in(_document(folder) or {}):
                 yield folder.name, certificate
 
-    def asked(self) -> tuple[str, ...]:
-        """The mirrors that containerd is sent to: those in our files, else those of the settings."""
+    def mirrors(self) -> tuple[str, ...]:
+        """The URLs of the mirrors that containerd asks: those in the files, else those of the settings."""
         named: list[str] = []
         for folder in self.tree:
             hosts = list(_hosts_of(folder))
-            ours = [url for url in hosts if _plain(url) in map(_plain, self.targets)]
-            named += ours or (hosts[:1] if folder.standing is Standing.OURS else [])
+            known = [url for url in hosts if _normalized(url) in map(_normalized, self.targets)]
+            named += known or (hosts[:1] if folder.ownership is Ownership.OURS else [])
         return tuple(dict.fromkeys(named or self.targets))
 
     def _in_folder(self, folder: Folder) -> Iterator[Finding]:
         path = f"{self.root}/{folder.name}"
         if folder.obstacle:
-            problem = f"the folder {folder.name} cannot be looked into"
+            problem = f"the folder {folder.name} cannot be used"
             remedy = f"make {path} a folder that root can read, or remove it, then `{_APPLY}`"
-            yield Finding(Check.CERTS, "warning", problem, f"{path}: {folder.obstacle}", remedy)
+            yield Finding(ConfiguratorCheck.CERTS, "warning", problem, f"{path}: {folder.obstacle}", remedy)
         if folder.hosts is None or not folder.hosts.content.strip():
             return
         path += "/hosts.toml"
         try:
             document = hosts_toml.parse(folder.hosts.content)
         except BrokenHosts as error:
-            problem = "a hosts.toml is broken: containerd ignores it whole, and goes past the mirror"
-            remedy = f"mend or remove {path}, then `{_APPLY}`"
-            yield Finding(Check.HOSTS, "error", problem, f"{path}: {error}", remedy)
+            problem = "a hosts.toml is broken: containerd ignores all of it and does not ask the mirror"
+            remedy = f"fix or remove {path}, then `{_APPLY}`"
+            yield Finding(ConfiguratorCheck.HOSTS, "error", problem, f"{path}: {error}", remedy)
             return
-        yield from _traps(path, document)
+        yield from _pitfalls(path, document)
         if folder.name == DEFAULT and "server" in document:
-            problem = "_default names a server: what no mirror has is asked there, whatever the registry"
+            problem = "_default names a server: containerd asks it for images of every registry"
             seen = f"{path}: server = {document['server']!r}"
-            yield Finding(Check.SERVER, "warning", problem, seen, f"take `server` out of {path}")
+            yield Finding(ConfiguratorCheck.SERVER, "warning", problem, seen, f"remove `server` from {path}")
 
-    def _unmirrored(self) -> Iterator[Finding]:
+    def _not_mirrored(self) -> Iterator[Finding]:
         wanted = [(registry.host, self.tree.folder_of(registry)) for registry in self.registries or ()]
         if self.registries is None:
             wanted = [("all registries", self.tree[DEFAULT])]
@@ -95,12 +95,12 @@ class Diagnosis:
             seen, remedy = f"{path} names none of {', '.join(self.targets)}", _APPLY
             if folder.hosts is None:
                 seen = f"there is no {path}"
-            elif folder.standing is Standing.EDITED:
-                seen, remedy = f"{seen}: it was changed by hand", f"rm {path}, then `{_APPLY}`"
-            problem = f"containerd is not sent to the mirror for {name}"
-            yield Finding(Check.MIRRORED, "error", problem, seen, remedy)
+            elif folder.ownership is Ownership.EDITED:
+                seen, remedy = f"{seen}, since it was changed by hand", f"rm {path}, then `{_APPLY}`"
+            problem = f"containerd does not ask the mirror for images of {name}"
+            yield Finding(ConfiguratorCheck.MIRRORED, "error", problem, seen, remedy)
 
-    def _shadowing(self) -> Iterator[Finding]:
+    def _shadowed(self) -> Iterator[Finding]:
         for folder in self.tree:
             if folder.name == DEFAULT or not folder.exists or folder.obstacle:
                 continue
@@ -109,67 +109,70 @@ class Diagnosis:
             path = f"{self.root}/{folder.name}"
             empty = folder.hosts is None and not folder.certificates
             yield Finding(
-                Check.SHADOWED,
+                ConfiguratorCheck.SHADOWED,
                 "error" if empty else "warning",
                 f"{folder.name} is not mirrored: its folder keeps containerd from looking into _default",
-                f"{path} is empty" if empty else f"{path} is there, and names no mirror of ours",
+                f"{path} is empty" if empty else f"{path} exists and names none of the mirrors",
                 f"rmdir {path}" if empty else f"{_APPLY} --prepend-existing",
             )
 
     def _is_mirrored(self, folder: Folder) -> bool:
-        named = set(map(_plain, _hosts_of(folder)))
-        return folder.standing is Standing.OURS or any(_plain(target) in named for target in self.targets)
+        named = set(map(_normalized, _hosts_of(folder)))
+        return folder.ownership is Ownership.OURS or any(
+            _normalized(target) in named for target in self.targets
+        )
 
 
 def examine_mirror(url: str, answer: MirrorAnswer) -> Iterator[Finding]:
     if answer.reason:
         yield Finding(
-            Check.REACHED,
+            ConfiguratorCheck.REACHED,
             "error",
-            "the mirror that containerd is sent to does not answer, so it goes upstream",
+            "the mirror that containerd asks does not answer, so every pull goes upstream",
             f"{url}: {answer.reason}",
-            "start this node's registry, and let HELIOGRAPH_MIRROR_TARGETS name where the node itself "
-            "reaches it (in the cluster: the node's own address and the host port)",
+            "start this node's registry, and set HELIOGRAPH_MIRROR_TARGETS to the address at which the node "
+            "itself reaches it (in the cluster: the node's own address and the host port)",
         )
     elif answer.is_heliograph is False:
         yield Finding(
-            Check.HELIOGRAPH,
+            ConfiguratorCheck.HELIOGRAPH,
             "error",
-            "something else answers where containerd looks for the mirror",
+            "another program answers at the mirror's address",
             f"{url}/v2/: {answer.seen}",
-            "give the registry a port of its own: HELIOGRAPH_REGISTRY_LISTEN, and HELIOGRAPH_MIRROR_TARGETS "
-            f"with it, then `{_APPLY}`",
+            "give the registry a port of its own with HELIOGRAPH_REGISTRY_LISTEN, "
+            f"set HELIOGRAPH_MIRROR_TARGETS to match, then `{_APPLY}`",
         )
 
 
 def unreadable(root: str, reason: str) -> Finding:
     return Finding(
-        Check.CERTS,
+        ConfiguratorCheck.CERTS,
         "error",
-        "certs.d cannot be read, so what containerd is told is not known",
+        "certs.d cannot be read, so it is unknown which mirrors containerd asks",
         reason,
-        f"run as root, with HELIOGRAPH_REGISTRY_CONFIG_PATH={root} being the folder that config_path names",
+        f"run the doctor as root, and check that HELIOGRAPH_REGISTRY_CONFIG_PATH={root} is the folder that "
+        "containerd's config_path names",
     )
 
 
-def _traps(path: str, document: Mapping[str, Any]) -> Iterator[Finding]:
+def _pitfalls(path: str, document: Mapping[str, Any]) -> Iterator[Finding]:
     for url, table in document.get("host", {}).items():
         if "dial_timeout" in table and not isinstance(table["dial_timeout"], str):
-            problem = "dial_timeout is not text: containerd 2 ignores the whole file"
+            problem = "dial_timeout is not a string: containerd 2 ignores the whole file"
             remedy = f'in {path}: dial_timeout = "200ms"'
-            yield Finding(Check.HOSTS, "error", problem, f"{path}: host {url}", remedy)
+            yield Finding(ConfiguratorCheck.HOSTS, "error", problem, f"{path}: host {url}", remedy)
         if "[" in url:
             problem = "a host is written with brackets: containerd 1.6 and 1.7 ignore the whole file"
-            remedy = f"in {path}, write the host as {_plain(url)}"
-            yield Finding(Check.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
+            remedy = f"in {path}, write the host as {_normalized(url)}"
+            yield Finding(ConfiguratorCheck.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
         if url.startswith("http://") and table.get("skip_verify") is True:
             problem = "skip_verify for an http host makes containerd try TLS there first"
-            remedy = f"in {path}, take skip_verify out of {url}"
-            yield Finding(Check.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
+            remedy = f"in {path}, remove skip_verify from {url}"
+            yield Finding(ConfiguratorCheck.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
 
 
 def _hosts_of(folder: Folder) -> Iterator[str]:
-    """The URLs of the file's hosts, in order; none where it is broken."""
+    """The URLs of the file's hosts, in order; none if the file is broken."""
     yield from (_document(folder) or {}).get("host", {})
 
 
@@ -178,7 +181,7 @@ def _is_broken(folder: Folder) -> bool:
 
 
 def _document(folder: Folder) -> Mapping[str, Any] | None:
-    """What the file says; None where there is none, or where it is broken."""
+    """The parsed file; None if there is no file, or if it is broken."""
     if folder.hosts is None:
         return None
     try:
@@ -187,6 +190,6 @@ def _document(folder: Folder) -> Mapping[str, Any] | None:
         return None
 
 
-def _plain(url: str) -> str:
-    """For comparison: IPv6 addresses without brackets, no slash at the end."""
+def _normalized(url: str) -> str:
+    """For comparison: IPv6 addresses without brackets, no trailing slash."""
     return url.replace("[", "").replace("]", "").rstrip("/")

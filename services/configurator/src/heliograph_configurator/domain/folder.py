@@ -1,12 +1,15 @@
-"""One registry's folder in certs.d: what is there, what was there before us, and whose it is now. Pure."""
+"""One registry's folder in certs.d: what is there now, what was there originally, and who wrote it. Pure.
+
+Original means: as it was before the configurator changed anything.
+"""
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from heliograph_configurator.domain.mirror import NO_TLS, Tls
-from heliograph_configurator.domain.registry import Registry
+from heliograph_configurator.domain.mirror import NO_TLS, MirrorTls
+from heliograph_configurator.domain.registry import UpstreamRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,10 @@ class HostsFile:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A folder that we have taken over, recorded before anything in it is changed.
+    """A folder that the configurator manages, recorded before anything in it is changed.
 
-    `original` and `folder_existed` are what we found. `written` are the fingerprints that our own file may
-    have: what we last wrote, and what we were about to write over it.
+    `original` and `folder_existed` are what was found. `written` are the fingerprints that our own file may
+    have: of what was last written, and of what was about to be written over it.
     """
 
     original: HostsFile | None
@@ -35,22 +38,22 @@ class Claim:
     written: tuple[str, ...]
 
 
-class Standing(Enum):
-    """Whose the `hosts.toml` in a folder is."""
+class Ownership(Enum):
+    """Who wrote the `hosts.toml` in a folder."""
 
-    FOREIGN = auto()  # never ours, there or not
-    ORIGINAL = auto()  # claimed, but what we found is there still, or again
+    FOREIGN = auto()  # the folder was never claimed; there may be no file
+    ORIGINAL = auto()  # claimed, but the original is still there, or there again
     OURS = auto()
-    MISSING = auto()  # claimed, but there is none
-    EDITED = auto()  # claimed, but changed by someone else since
+    MISSING = auto()  # claimed, but there is no file
+    EDITED = auto()  # claimed, but somebody else has changed our file
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
     """What is there now. `certificates` are names of certificates and keys beside `hosts.toml`.
 
-    `tls` is what lies there under the names of ours.
-    `obstacle` says, for a person, why the folder cannot be worked on; the rest is then not known.
+    `tls` is the content of the files that have the names of our own.
+    `obstacle` says, for a person, why the folder cannot be used; nothing else is known of it then.
     """
 
     name: str
@@ -59,34 +62,33 @@ class Folder:
     certificates: tuple[str, ...] = ()
     claim: Claim | None = None
     obstacle: str = ""
-    tls: Tls = NO_TLS
+    tls: MirrorTls = NO_TLS
 
     @property
-    def standing(self) -> Standing:
+    def ownership(self) -> Ownership:
         if self.claim is None:
-            return Standing.FOREIGN
+            return Ownership.FOREIGN
         original = self.claim.original
         if self.hosts is None:
-            return Standing.MISSING
+            return Ownership.MISSING
         if self.hosts.fingerprint in self.claim.written:
-            return Standing.OURS
+            return Ownership.OURS
         if original is not None and self.hosts.content == original.content:
-            return Standing.ORIGINAL
-        return Standing.EDITED
+            return Ownership.ORIGINAL
+        return Ownership.EDITED
 
     @property
     def original(self) -> HostsFile | None:
-        """What was there before us."""
         return self.hosts if self.claim is None else self.claim.original
 
     @property
-    def stays(self) -> bool:
-        """Whether the folder is there without us."""
+    def preexisting(self) -> bool:
+        """True if the folder was there originally."""
         return self.exists if self.claim is None else self.claim.folder_existed
 
 
 class Tree:
-    """Every folder that containerd would look into, and those that we have claimed."""
+    """Every folder that containerd may look into, and every claimed one."""
 
     def __init__(self, folders: Mapping[str, Folder]) -> None:
         self._folders = folders
@@ -97,7 +99,7 @@ class Tree:
     def __iter__(self) -> Iterator[Folder]:
         return iter(self._folders.values())
 
-    def folder_of(self, registry: Registry) -> Folder:
+    def folder_of(self, registry: UpstreamRegistry) -> Folder:
         """Where containerd finds the registry's hosts: `host_port_` when there is one, else `host:port`."""
         escaped = self[registry.escaped_folder]
-        return escaped if escaped.exists or escaped.stays else self[registry.host]
+        return escaped if escaped.exists or escaped.preexisting else self[registry.host]

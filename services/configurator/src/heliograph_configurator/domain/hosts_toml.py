@@ -1,8 +1,9 @@
 """The text of a `hosts.toml` (containerd, docs/hosts.md). Pure.
 
-A mirror gets an explicit `[host."URL"]` table before all others, for containerd asks in the order of the
-tables, and 1.6 and 1.7 ignore a file without one. `skip_verify` is left out: it makes containerd try TLS on
-an http URL first. In `_default`, `server` is left out: every registry would be sent there.
+Each mirror gets a `[host."URL"]` table before all others: containerd asks the hosts in the order of their
+tables, and 1.6 and 1.7 ignore a file without such a table. `skip_verify` is never written, since it makes
+containerd try TLS first on an http URL. `server` is not written to `_default`, since every registry would be
+sent there.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Any
 
 import tomli_w
 
-from heliograph_configurator.domain.mirror import Mirror, table_of
+from heliograph_configurator.domain.mirror import MirrorHosts, table_name
 
 HEADING = (
     "# Written by heliograph-configurator. What was here before lies in ../.heliograph/originals,\n"
@@ -23,7 +24,7 @@ _line_of = re.compile(r"\(at line (\d+), column \d+\)").search
 
 
 class BrokenHosts(ValueError):
-    """The text is not a `hosts.toml`. `line` counts from 1, 0 when the fault has no line."""
+    """The text is not a valid `hosts.toml`. `line` counts from 1; 0 if the error has no line."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}" if line else reason)
@@ -46,34 +47,35 @@ def parse(content: bytes) -> dict[str, Any]:
     return document
 
 
-def new(mirror: Mirror, server: str | None, certificates: Sequence[str]) -> bytes:
-    """A file that names the mirror, then `server`.
+def new(mirror: MirrorHosts, server: str | None, certificates: Sequence[str]) -> bytes:
+    """A file that names the mirrors, then `server`.
 
-    `certificates` are the files beside it that containerd would use if there were no `hosts.toml`: it stops
-    looking for them once there is one, so they are named for `server`.
+    `certificates` are files in the folder that containerd uses for the registry itself as long as there is no
+    `hosts.toml`. Once there is one, it uses only files that are named there, so they are named for `server`.
     """
     root: dict[str, Any] = {"server": server} if server else {}
-    return _text({**root, **_tls(certificates), "host": mirror.tables()})
+    return _encoded({**root, **_server_tls(certificates), "host": mirror.tables()})
 
 
-def prepended(mirror: Mirror, server: str | None, existing: Mapping[str, Any]) -> bytes:
-    """The mirror first, then all of `existing`, which keeps its own `server` if it names one.
+def prepended(mirror: MirrorHosts, server: str | None, existing: Mapping[str, Any]) -> bytes:
+    """The mirrors first, then all of `existing`, which keeps its own `server` if it names one.
 
-    A mirror of somebody else's that it names already keeps what is said there, certificates above all.
+    An additional mirror that `existing` names already keeps the other settings it has there, such as
+    certificates.
     """
     root = {"server": server} if server and "server" not in existing else {}
-    ours, theirs = mirror.tables(), {}
+    mirrors, others = mirror.tables(), {}
     for url, table in existing.get("host", {}).items():
-        name = table_of(url)
-        if name not in ours:
-            theirs[url] = table
-        elif not mirror.is_ours(name):
-            ours[name] = {**table, **ours[name]}
-    return _text({**root, **existing, "host": {**ours, **theirs}})
+        name = table_name(url)
+        if name not in mirrors:
+            others[url] = table
+        elif not mirror.is_target(name):
+            mirrors[name] = {**table, **mirrors[name]}
+    return _encoded({**root, **existing, "host": {**mirrors, **others}})
 
 
-def _tls(certificates: Sequence[str]) -> dict[str, Any]:
-    """As containerd reads a folder without `hosts.toml`: `.crt` is an authority, `.cert` a client's."""
+def _server_tls(certificates: Sequence[str]) -> dict[str, Any]:
+    """As containerd reads a folder without `hosts.toml`: `.crt` is a CA, `.cert` a client certificate."""
     authorities = [name for name in certificates if name.endswith(".crt")]
     clients: list[Any] = []
     for name in certificates:
@@ -83,5 +85,5 @@ def _tls(certificates: Sequence[str]) -> dict[str, Any]:
     return ({"ca": authorities} if authorities else {}) | ({"client": clients} if clients else {})
 
 
-def _text(document: Mapping[str, Any]) -> bytes:
+def _encoded(document: Mapping[str, Any]) -> bytes:
     return (HEADING + tomli_w.dumps(document, indent=2)).encode()

@@ -1,12 +1,12 @@
-"""Where containerd is sent first, and what it needs there. Pure."""
+"""The mirrors that containerd asks first, and the `[host]` tables that say so. Pure."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 CA_FILE, CLIENT_FILE = "heliograph-ca.pem", "heliograph-client.pem"
-"""Beside a `hosts.toml`. They do not end in `.crt`, `.cert` or `.key`: such files containerd uses towards
-upstream where there is no `hosts.toml`."""
+"""Written beside a `hosts.toml`. The names do not end in `.crt`, `.cert` or `.key`, since containerd uses
+such files for the upstream registry when there is no `hosts.toml`."""
 
 _ipv6 = re.compile(
     r"(?P<scheme>https?)://\[(?P<address>[0-9A-Fa-f:.]+)\](?::(?P<port>[0-9]+))?(?P<path>(?:/.*)?)\Z"
@@ -14,11 +14,11 @@ _ipv6 = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM, each empty where there is none.
+class MirrorTls:
+    """PEM, each empty if there is none.
 
-    `client` is a certificate, with its chain, and then its key: in one file they cannot be of two ages, and
-    over two that do not fit containerd fails a pull.
+    `client` is a certificate with its chain, followed by its key. They are in one file so that both are
+    always replaced together: containerd fails a pull when a key does not match its certificate.
     """
 
     ca: bytes = b""
@@ -26,20 +26,20 @@ class Tls:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """By name, none of them empty."""
+        """Content by file name; none is empty."""
         return {name: pem for name, pem in ((CA_FILE, self.ca), (CLIENT_FILE, self.client)) if pem}
 
 
-NO_TLS = Tls()
+NO_TLS = MirrorTls()
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
-    """URLs in the order in which they are asked, for tags too when `resolves_tags`.
+class MirrorHosts:
+    """URLs in the order in which containerd asks them, for tags too if `resolves_tags`.
 
-    `additional` are asked after the `targets` and belong to somebody else: they see neither our
-    `authorization`, the value of a header, nor our certificate. `dial_timeout` is a duration as in Go;
-    containerd before 2.0.7 does not know it, and ignores it.
+    `additional` are mirrors of others, asked after the `targets`; they are sent neither `authorization`, a
+    header's value, nor the client certificate. `dial_timeout` is a Go duration; containerd before 2.0.7
+    ignores it.
     """
 
     targets: tuple[str, ...]
@@ -47,31 +47,31 @@ class Mirror:
     additional: tuple[str, ...] = ()
     dial_timeout: str = ""
     authorization: str = field(default="", repr=False)
-    tls: Tls = NO_TLS
+    tls: MirrorTls = NO_TLS
 
     @property
-    def named_tls(self) -> Tls:
-        """What must lie beside a file that names this mirror."""
+    def tls_files(self) -> MirrorTls:
+        """What has to be beside a `hosts.toml` that names these mirrors; only https mirrors need any."""
         return self.tls if any(map(_is_https, self.targets)) else NO_TLS
 
     def tables(self) -> dict[str, Any]:
-        """The mirrors' `[host]` tables by name."""
-        ours = {table_of(target): self._table(target) for target in self.targets}
-        others = {table_of(target): self._plain() for target in self.additional}
+        """The `[host]` tables by name, in order."""
+        ours = {table_name(target): self._target_table(target) for target in self.targets}
+        others = {table_name(target): self._common_table() for target in self.additional}
         return {**ours, **{name: table for name, table in others.items() if name not in ours}}
 
-    def is_ours(self, table: str) -> bool:
-        """Whether a table of this name is of one of the `targets`."""
-        return table in map(table_of, self.targets)
+    def is_target(self, table: str) -> bool:
+        """True if a table of this name belongs to one of the `targets`."""
+        return table in map(table_name, self.targets)
 
-    def _plain(self) -> dict[str, Any]:
+    def _common_table(self) -> dict[str, Any]:
         capabilities = ["pull", "resolve"] if self.resolves_tags else ["pull"]
         return {"capabilities": capabilities} | (
             {"dial_timeout": self.dial_timeout} if self.dial_timeout else {}
         )
 
-    def _table(self, target: str) -> dict[str, Any]:
-        table = self._plain()
+    def _target_table(self, target: str) -> dict[str, Any]:
+        table = self._common_table()
         if _is_https(target):
             table |= {"ca": CA_FILE} if self.tls.ca else {}
             table |= {"client": CLIENT_FILE} if self.tls.client else {}
@@ -80,11 +80,12 @@ class Mirror:
         return table
 
 
-def table_of(url: str) -> str:
-    """The name of a host's table: the URL, with an IPv6 address and its port but without brackets.
+def table_name(url: str) -> str:
+    """The name of a host's table: the URL, where an IPv6 address has no brackets but always a port.
 
-    In a table's name 1.6 and 1.7 refuse brackets, quoted or not, and with them the file. All versions take
-    the last colon for the port's; one compiled for Go 1.26 or newer will want the brackets back.
+    containerd 1.6 and 1.7 reject a file with brackets in a table's name, quoted or not. All versions read
+    what follows the last colon as the port. A containerd built with Go 1.26 or newer will need the brackets
+    again.
     """
     ipv6 = _ipv6(url)
     if ipv6 is None:

@@ -1,4 +1,4 @@
-"""A registry that is mirrored: the folders in which containerd looks for it, and its own address."""
+"""An upstream registry: the folders in which containerd looks for its hosts, and its own address. Pure."""
 
 import ipaddress
 import re
@@ -10,22 +10,22 @@ from heliograph_shared.filters import registry_of
 from heliograph_shared.reference import DOCKER_HUB, is_registry
 
 DEFAULT = "_default"
-"""The folder of every registry that has none of its own."""
+"""The folder that containerd uses for every registry without a folder of its own."""
 
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 _escaped = re.compile(r"(?P<host>.+)_(?P<port>[0-9]{1,5})_\Z").match
 
 
 class ConflictingRegistries(ValueError):
-    """One registry is named with two schemes."""
+    """One registry is listed with two schemes."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(f"{host} is named twice, with different schemes")
+        super().__init__(f"{host} is listed twice, with different schemes")
         self.host = host
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class UpstreamRegistry:
     """`host` is `host[:port]` as in image names; `scheme` is empty unless the operator gave one."""
 
     host: str
@@ -39,7 +39,7 @@ class Registry:
 
     @property
     def server(self) -> str | None:
-        """The URL to fall back to; None leaves it to containerd, which guesses the scheme of a loopback."""
+        """The URL to fall back to; None if containerd guesses the scheme, as it does for a loopback."""
         if self.host == DOCKER_HUB:
             return f"{self.scheme or 'https'}://{_DOCKER_HUB_HOST}"
         if not self.scheme and _is_loopback(self.host):
@@ -48,14 +48,14 @@ class Registry:
 
     @property
     def escaped_folder(self) -> str:
-        """The spelling that containerd looks for first: `host_port_`; without a port, the plain one."""
+        """The folder name that containerd tries first: `host_port_`, or `host` without a port."""
         host, colon, port = self.host.rpartition(":")
         return f"{host}_{port}_" if colon and port.isdigit() else self.host
 
 
-def unique(registries: Iterable[Registry]) -> tuple[Registry, ...]:
-    """One for each host, in order; a scheme wins over none. Raises `ConflictingRegistries`."""
-    by_host: dict[str, Registry] = {}
+def unique(registries: Iterable[UpstreamRegistry]) -> tuple[UpstreamRegistry, ...]:
+    """One per host, in order; an entry with a scheme replaces one without. Raises `ConflictingRegistries`."""
+    by_host: dict[str, UpstreamRegistry] = {}
     for registry in registries:
         known = by_host.setdefault(registry.host, registry)
         if known.scheme and registry.scheme and known.scheme != registry.scheme:
@@ -66,7 +66,7 @@ def unique(registries: Iterable[Registry]) -> tuple[Registry, ...]:
 
 
 def is_looked_up(folder: str) -> bool:
-    """Whether containerd would look for hosts in a folder of this name, for whatever image."""
+    """True if containerd looks for hosts in a folder of this name, for any image."""
     if folder == DEFAULT or is_registry(folder):
         return True
     escaped = _escaped(folder)

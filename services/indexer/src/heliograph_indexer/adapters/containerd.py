@@ -1,11 +1,11 @@
-"""containerd's content store, by its API and by its directory.
+"""containerd's content store, followed through its API and its directory.
 
-Neither tells everything: 1.6 and 1.7 have no event for new content, the garbage collector is silent in
-every version, and files are shared between namespaces. So an event or a changed file is only a hint where
-to look: what is true is asked of the API, by one reader, one question after the other, which is why an
-answer is never older than the one before it. What no hint led to is found by listing everything: soon
-after a watch begins, after image events (content may have joined or left the namespace without its file
-changing), and every five minutes.
+Neither source is complete: containerd 1.6 and 1.7 send no event for new content, the garbage collector sends
+none in any version, and namespaces share files. So an event or a changed file is only a hint what to look at;
+the state itself is always read from the API. One reader makes one call after the other, so no answer is older
+than the one before it. Changes without a hint are found by listing everything: soon after a watch begins,
+after image events (content may join or leave the namespace while its file stays as it is), and every five
+minutes.
 """
 
 import asyncio
@@ -23,29 +23,29 @@ from heliograph_indexer.adapters.containerd_rpc import (
     ImageTouched,
     open_containerd,
 )
-from heliograph_indexer.adapters.directory import DirectoryWatch, watch_directory
-from heliograph_indexer.adapters.metrics import noticed, noticed_since, store_resyncs
-from heliograph_indexer.agenda import Agenda
-from heliograph_indexer.domain.content import Content, Holdings, StoreEvent
+from heliograph_indexer.adapters.directory_watch import DirectoryWatch, watch_directory
+from heliograph_indexer.adapters.metrics import IndexerMetrics
+from heliograph_indexer.domain.content import Holdings, StoreContent, StoreEvent
+from heliograph_indexer.due_queue import DueQueue
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 
 _LIST_EVERY_S = 300.0
 _SOON_S, _LATER_S = 1.0, 4.0
 _COMMIT_S = 1.0
-_COMMIT_LOOK_S = 0.05
+_COMMIT_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class _FileAppeared:
-    """A file is there shortly before the API knows it: look until then (monotonic seconds)."""
+    """A blob's file exists shortly before the API knows the blob: ask until then (monotonic seconds)."""
 
     digest: Digest
     until: float
 
 
-class _List(Enum):
-    """List everything, for one reason or another; each has its own time."""
+class _Listing(Enum):
+    """List everything. Each reason is queued at its own time."""
 
     NOW = auto()
     SOON = auto()
@@ -54,27 +54,30 @@ class _List(Enum):
     OVERFLOW = auto()
 
 
-_Look = BlobTouched | ImageTouched | _FileAppeared | _List
+_Hint = BlobTouched | ImageTouched | _FileAppeared | _Listing
 
 
 class ContainerdStore:
-    """`content_path` holds `blobs` as this process sees it; None: where containerd says it is."""
+    """`content_path` holds `blobs`, as this process sees it; None: the directory that containerd reports."""
 
-    def __init__(self, socket: Path, namespace: str, content_path: Path | None) -> None:
+    def __init__(
+        self, socket: Path, namespace: str, content_path: Path | None, metrics: IndexerMetrics
+    ) -> None:
         self._socket, self._namespace, self._content_path = socket, namespace, content_path
+        self._metrics = metrics
         self._client: ContainerdClient | None = None
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["ContainerdWatch"]:
         async with open_containerd(self._socket, self._namespace) as client:
             root = self._content_path or await client.content_root()
-            agenda = Agenda[_Look](instead=_List.OVERFLOW)
+            hints = DueQueue[_Hint](overflow=_Listing.OVERFLOW)
             async with (
                 watch_directory(root / "blobs") as directory,
-                _feeding(agenda, _follow_events(client, agenda), _follow_files(directory, agenda)),
+                _feeding(hints, _follow_events(client, hints), _follow_files(directory, hints)),
             ):
-                watch = ContainerdWatch(client, await client.content(), agenda)
-                store_resyncs.inc()
+                watch = ContainerdWatch(client, await client.content(), hints, self._metrics)
+                self._metrics.store_resyncs.inc()
                 self._client = client
                 try:
                     yield watch
@@ -88,91 +91,101 @@ class ContainerdStore:
 
 
 class ContainerdWatch:
-    """The one reader of the agenda."""
+    """The only reader of the queue of hints."""
 
-    def __init__(self, client: ContainerdClient, content: Content, agenda: Agenda[_Look]) -> None:
+    def __init__(
+        self,
+        client: ContainerdClient,
+        content: StoreContent,
+        hints: DueQueue[_Hint],
+        metrics: IndexerMetrics,
+    ) -> None:
         self.content = content
-        self._client, self._agenda = client, agenda
+        self._client, self._hints, self._metrics = client, hints, metrics
         self._known = Holdings(dict(content.blobs), dict(content.tags))
 
     async def changes(self) -> AsyncIterator[StoreEvent]:
-        # The subscription may have begun a moment after the first listing.
-        self._agenda.add(_List.SOON, _SOON_S)
-        self._agenda.add(_List.PERIODIC, _LIST_EVERY_S)
+        # The event subscription may have begun a moment after the first listing.
+        self._hints.add(_Listing.SOON, _SOON_S)
+        self._hints.add(_Listing.PERIODIC, _LIST_EVERY_S)
         while True:
-            for event in await self._look(await self._agenda.next()):
+            for event in await self._follow(await self._hints.next()):
                 self._known.apply(event)
                 yield event
 
-    async def _look(self, at: _Look) -> list[StoreEvent]:
-        match at:
+    async def _follow(self, hint: _Hint) -> list[StoreEvent]:
+        match hint:
             case BlobTouched(digest, at_s):
                 event = self._known.blob_event(digest, await self._client.blob_size(digest))
                 if event:
-                    noticed_since(at_s)
+                    self._metrics.noticed_since(at_s)
             case _FileAppeared(digest, until):
                 size_bytes = await self._client.blob_size(digest)
                 if size_bytes is None and time.monotonic() < until:
-                    self._agenda.add(at, _COMMIT_LOOK_S)
+                    self._hints.add(hint, _COMMIT_POLL_S)
                 event = self._known.blob_event(digest, size_bytes)
                 if event:
-                    noticed(time.monotonic() - (until - _COMMIT_S))
+                    self._metrics.noticed(time.monotonic() - (until - _COMMIT_S))
             case ImageTouched(name, deleted, at_s):
-                self._agenda.add(_List.SOON, _SOON_S)
-                if deleted:  # the collection that follows takes its time
-                    self._agenda.add(_List.LATER, _LATER_S)
+                self._hints.add(_Listing.SOON, _SOON_S)
+                if deleted:  # the garbage collection that follows takes a while
+                    self._hints.add(_Listing.LATER, _LATER_S)
                 event = self._known.tag_event(name, await self._client.tag(name))
                 if event:
-                    noticed_since(at_s)
-            case _List():
-                return await self._look_at_everything(at)
+                    self._metrics.noticed_since(at_s)
+            case _Listing():
+                return await self._list_everything(hint)
             case _:
-                assert_never(at)
+                assert_never(hint)
         return [event] if event else []
 
-    async def _look_at_everything(self, reason: _List) -> list[StoreEvent]:
-        if reason is _List.OVERFLOW:  # it stands for whatever was on the agenda
-            self._agenda.add(_List.SOON, _SOON_S)
-            self._agenda.add(_List.LATER, _LATER_S)
-        self._agenda.add(_List.PERIODIC, _LIST_EVERY_S)
-        store_resyncs.inc()
-        return list(self._known.events_towards(await self._client.content()))
+    async def _list_everything(self, reason: _Listing) -> list[StoreEvent]:
+        if reason is _Listing.OVERFLOW:  # it stands for dropped hints of any kind
+            self._hints.add(_Listing.SOON, _SOON_S)
+            self._hints.add(_Listing.LATER, _LATER_S)
+        self._hints.add(_Listing.PERIODIC, _LIST_EVERY_S)
+        self._metrics.store_resyncs.inc()
+        return list(self._known.events_to_reach(await self._client.content()))
 
 
-async def _follow_events(client: ContainerdClient, agenda: Agenda[_Look]) -> None:
+async def _follow_events(client: ContainerdClient, hints: DueQueue[_Hint]) -> None:
     async for touched in client.events():
-        agenda.add(touched)
+        hints.add(touched)
 
 
-async def _follow_files(directory: DirectoryWatch, agenda: Agenda[_Look]) -> None:
+async def _follow_files(directory: DirectoryWatch, hints: DueQueue[_Hint]) -> None:
     async for paths in directory.changes():
         if not paths:
-            agenda.add(_List.NOW)
+            hints.add(_Listing.NOW)
         for path in paths:
-            for look, after_s in _looks(path):
-                agenda.add(look, after_s)
+            for hint, after_s in _hints_of(path):
+                hints.add(hint, after_s)
 
 
-def _looks(path: Path) -> list[tuple[_Look, float]]:
-    """Into a directory that is new, blobs may have come unseen, and not be known to the API yet."""
+def _hints_of(path: Path) -> list[tuple[_Hint, float]]:
+    """Hints and their delays in seconds.
+
+    A path that is no blob is a new directory: blobs may have been written to it before it was watched, and
+    the API may not know them yet.
+    """
     try:
         digest = parse_digest(f"{path.parent.name}:{path.name}")
     except InvalidDigest:
-        return [(_List.NOW, 0.0), (_List.SOON, _COMMIT_S / 3), (_List.LATER, _COMMIT_S)]
+        return [(_Listing.NOW, 0.0), (_Listing.SOON, _COMMIT_S / 3), (_Listing.LATER, _COMMIT_S)]
     if path.exists():
         return [(_FileAppeared(digest, time.monotonic() + _COMMIT_S), 0.0)]
     return [(BlobTouched(digest, time.time()), 0.0)]
 
 
 @asynccontextmanager
-async def _feeding(agenda: Agenda[_Look], *sources: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run what fills the agenda; the failure of one is raised where the agenda is read."""
+async def _feeding(hints: DueQueue[_Hint], *sources: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run the sources of hints beside the body; an error of one is raised to the reader of `hints`."""
 
     async def feed(source: Coroutine[None, None, None]) -> None:
         try:
             await source
         except Exception as error:  # noqa: BLE001 - the reader gets it, whatever it is
-            agenda.fail(error)
+            hints.fail(error)
 
     tasks = [asyncio.create_task(feed(source)) for source in sources]
     try:

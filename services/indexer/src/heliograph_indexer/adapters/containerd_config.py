@@ -1,7 +1,7 @@
-"""containerd's config.toml, as far as a doctor may read it: for versions that do not tell their settings.
+"""Reads containerd's config.toml, for versions that do not report their settings.
 
-An import is laid over the file that names it (containerd's docs/man/containerd-config.toml.5.md). The text
-may hold credentials of registries, so no error quotes it.
+An imported file overrides the file that imports it (containerd's docs/man/containerd-config.toml.5.md). The
+files may hold registry credentials, so no error quotes their text.
 """
 
 import tomllib
@@ -9,31 +9,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heliograph_indexer.domain.runtime_settings import RuntimeSettings, Version, from_toml
+from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings, from_toml
 from heliograph_indexer.errors import ConfigUnreadable
 
 _MAX_FILES, _MAX_BYTES = 64, 1 << 20
 
 
-def read_settings(path: Path, version: Version) -> RuntimeSettings:
-    """Raises `ConfigUnreadable`."""
+def read_settings(path: Path, version: ContainerdVersion) -> RuntimeSettings:
+    """The settings in the file at `path` and its imports. Raises `ConfigUnreadable`."""
     return from_toml(read_config(path), str(path), version)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """With its imports merged in. Raises `ConfigUnreadable`."""
+    """The file with its imports merged in. Raises `ConfigUnreadable`."""
     merged: dict[str, Any] = {}
-    waiting, read = [path], set[Path]()
-    while waiting:
-        file = waiting.pop(0)
+    pending, read = [path], set[Path]()
+    while pending:
+        file = pending.pop(0)
         if file in read:
             continue
         read.add(file)
         if len(read) > _MAX_FILES:
-            raise ConfigUnreadable(path, f"more than {_MAX_FILES} files are imported")
+            raise ConfigUnreadable(path, f"it imports more than {_MAX_FILES} files")
         document = _parsed(file)
-        waiting += _imports(file, document)
-        _lay_over(merged, document)
+        pending += _imports(file, document)
+        _merge(merged, document)
     return merged
 
 
@@ -61,10 +61,11 @@ def _imports(file: Path, document: dict[str, Any]) -> Iterator[Path]:
             yield from sorted(place.parent.glob(place.name))
 
 
-def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
+    """Put `above` into `below`; values of `above` win, and tables are merged."""
     for key, value in above.items():
         known = below.get(key)
         if isinstance(known, dict) and isinstance(value, dict):
-            _lay_over(known, value)
+            _merge(known, value)
         else:
             below[key] = value

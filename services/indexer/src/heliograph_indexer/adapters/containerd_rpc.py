@@ -1,8 +1,8 @@
-"""containerd's API over its socket, as far as an indexer reads it: calls with deadlines, plain answers.
+"""containerd's gRPC API over its socket, as far as the indexer uses it; calls have deadlines.
 
-Every failure but "not found" means that the store is not to be had now: `StoreUnavailable`. There is no
-keepalive: on a local socket the kernel tells of the daemon's end, and containerd (a Go gRPC server with the
-default enforcement policy) ends connections that ping more often than every five minutes.
+Every failure except "not found" raises `StoreUnavailable`. There is no keepalive: on a local socket the
+kernel reports the daemon's end, and containerd (a Go gRPC server with the default enforcement policy) closes
+connections that ping more often than every five minutes.
 """
 
 import re
@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from heliograph_indexer.adapters.rpc import containerd_pb2 as pb
-from heliograph_indexer.domain.content import Content, Tag
+from heliograph_indexer.domain.content import StoreContent, TagTarget
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 from heliograph_shared.reference import InvalidReference, parse_tag_reference
@@ -30,7 +30,7 @@ _STATUS_TIMEOUT_S = 0.5
 _MAX_MESSAGE_BYTES = 64 << 20
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    # A shared pool would remember that the last daemon could not be reached.
+    # A shared pool would keep the connect backoff of an earlier channel to the same socket.
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
@@ -41,12 +41,12 @@ _INTROSPECTION = "/containerd.services.introspection.v1.Introspection"
 
 A = TypeVar("A", bound=Message)
 
-_ingest_digest = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z").search
+_digest_at_end = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z").search
 
 
 @dataclass(frozen=True, slots=True)
 class BlobTouched:
-    """An event: something became of this blob, at a time in seconds since 1970; 0: not known."""
+    """An event about this blob. `at_s` is when it happened, in seconds since 1970; 0: unknown."""
 
     digest: Digest
     at_s: float = field(default=0.0, compare=False)
@@ -54,7 +54,7 @@ class BlobTouched:
 
 @dataclass(frozen=True, slots=True)
 class ImageTouched:
-    """An event: something became of this image name."""
+    """An event about this image name; `at_s` as in `BlobTouched`."""
 
     name: str
     deleted: bool
@@ -63,13 +63,13 @@ class ImageTouched:
 
 @asynccontextmanager
 async def open_containerd(socket: Path, namespace: str) -> AsyncIterator["ContainerdClient"]:
-    """Own the channel. It connects at the first call."""
+    """Own the channel, which connects at the first call."""
     async with grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS) as channel:
         yield ContainerdClient(channel, f"containerd at {socket}", namespace)
 
 
 class ContainerdClient:
-    """Everything is of one namespace. Names that are no tag and digests of other algorithms are left out."""
+    """Reads one namespace. Image names that are no tags and digests of unknown algorithms are skipped."""
 
     def __init__(self, channel: grpc.aio.Channel, store: str, namespace: str) -> None:
         self._channel, self._store, self._namespace = channel, store, namespace
@@ -82,9 +82,9 @@ class ContainerdClient:
         for plugin in answer.plugins:
             if root := plugin.exports.get("root"):
                 return Path(root)
-        raise StoreUnavailable(self._store, "it tells no directory of its content store")
+        raise StoreUnavailable(self._store, "it does not report the directory of its content store")
 
-    async def content(self) -> Content:
+    async def content(self) -> StoreContent:
         """All blobs and tags."""
         images = await self.ask(
             f"{_IMAGES}/List", pb.ListImagesRequest(), pb.ListImagesResponse, timeout_s=_LIST_TIMEOUT_S
@@ -97,15 +97,15 @@ class ContainerdClient:
                 if digest := _digest(info.digest):
                     blobs[digest] = info.size
         tags = {image.name: tag for image in images.images if (tag := _tag(image))}
-        return Content(blobs, tags)
+        return StoreContent(blobs, tags)
 
     async def blob_size(self, digest: Digest) -> int | None:
-        """The size in bytes, None when the namespace has no such blob."""
+        """In bytes; None if the namespace has no such blob."""
         answer = await self.find(f"{_CONTENT}/Info", pb.InfoRequest(digest=digest), pb.InfoResponse)
         return None if answer is None else answer.info.size
 
-    async def tag(self, name: str) -> Tag | None:
-        """What an image name points at, None when there is none or it is no tag."""
+    async def tag(self, name: str) -> TagTarget | None:
+        """The target of an image name; None if there is no such name or it is no tag."""
         answer = await self.find(f"{_IMAGES}/Get", pb.GetImageRequest(name=name), pb.GetImageResponse)
         return None if answer is None else _tag(answer.image)
 
@@ -116,21 +116,22 @@ class ContainerdClient:
             pb.ListStatusesResponse,
             timeout_s=_STATUS_TIMEOUT_S,
         )
-        texts = (status.expected or _ending(status.ref) for status in answer.statuses)
+        texts = (status.expected or _ingest_digest(status.ref) for status in answer.statuses)
         return [digest for text in texts if (digest := _digest(text))]
 
     async def events(self) -> AsyncIterator[BlobTouched | ImageTouched]:
-        """What happens to blobs and images from about now on, until `StoreUnavailable` is raised."""
+        """Events about blobs and images, from about now until `StoreUnavailable` is raised."""
         filters = [f'topic~="^/images/|^/content/",namespace=="{self._namespace}"']
         request = pb.SubscribeRequest(filters=filters)
         async for envelope in self.stream(f"{_EVENTS}/Subscribe", request, pb.Envelope, None):
             if touched := _touched(envelope):
                 yield touched
-        raise StoreUnavailable(self._store, "it ended the stream of events")
+        raise StoreUnavailable(self._store, "it ended the event stream")
 
     async def stream(
         self, path: str, request: Message, answer: type[A], timeout_s: float | None
     ) -> AsyncIterator[A]:
+        """Raises `StoreUnavailable`."""
         method = self._channel.unary_stream(
             path,
             request_serializer=type(request).SerializeToString,
@@ -143,6 +144,7 @@ class ContainerdClient:
             raise self._unavailable(error) from error
 
     async def find(self, path: str, request: Message, answer: type[A]) -> A | None:
+        """None if it is not found. Raises `StoreUnavailable`."""
         try:
             return await self._call(path, request, answer, _CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
@@ -153,6 +155,7 @@ class ContainerdClient:
     async def ask(
         self, path: str, request: Message, answer: type[A], timeout_s: float = _CALL_TIMEOUT_S
     ) -> A:
+        """Raises `StoreUnavailable`."""
         try:
             return await self._call(path, request, answer, timeout_s)
         except grpc.aio.AioRpcError as error:
@@ -172,7 +175,7 @@ class ContainerdClient:
 
 
 def _touched(envelope: pb.Envelope) -> BlobTouched | ImageTouched | None:
-    """Goes by the topic: containerd's `type_url` has no slash, which protobuf's `Any` does not know."""
+    """Goes by the topic: containerd's `type_url` has no slash, so protobuf's `Any` cannot unpack it."""
     try:
         at_s = envelope.timestamp.ToMicroseconds() / 1e6
         match envelope.topic:
@@ -183,18 +186,18 @@ def _touched(envelope: pb.Envelope) -> BlobTouched | ImageTouched | None:
                 name = pb.ImageEvent.FromString(envelope.event.value).name
                 return ImageTouched(name, deleted=envelope.topic.endswith("delete"), at_s=at_s)
     except (DecodeError, ValueError) as error:
-        log.warning("event dropped: it cannot be read", topic=envelope.topic, reason=str(error))
+        log.warning("unreadable event dropped", topic=envelope.topic, reason=str(error))
     return None
 
 
-def _tag(image: pb.Image) -> Tag | None:
-    """A CRI image has a name for its id and one by digest as well, which are no tags."""
+def _tag(image: pb.Image) -> TagTarget | None:
+    """None unless its name is a tag: the CRI adds names for the image's ID and digest."""
     try:
         parse_tag_reference(image.name)
     except InvalidReference:
         return None
     digest = _digest(image.target.digest)
-    return Tag(digest, max(0, image.updated_at.ToMilliseconds())) if digest else None
+    return TagTarget(digest, max(0, image.updated_at.ToMilliseconds())) if digest else None
 
 
 def _digest(text: str) -> Digest | None:
@@ -204,7 +207,7 @@ def _digest(text: str) -> Digest | None:
         return None
 
 
-def _ending(ref: str) -> str:
-    """The digest at the end of an ingest's name, such as `k8s.io/3/layer-sha256:...`."""
-    found = _ingest_digest(ref)
+def _ingest_digest(ref: str) -> str:
+    """The digest at the end of an ingest's ref, such as `k8s.io/3/layer-sha256:...`; else empty."""
+    found = _digest_at_end(ref)
     return found[0] if found else ""

@@ -1,4 +1,4 @@
-"""containerd's CRI, as far as a doctor asks it: the settings that it tells, and a pull as the kubelet's."""
+"""containerd's CRI as the doctor uses it: the settings in its status, and a pull as the kubelet makes it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ A = TypeVar("A", bound=Message)
 
 @asynccontextmanager
 async def open_cri(socket: Path) -> AsyncIterator["CriClient"]:
-    """Own the channel. It connects at the first call."""
+    """Own the channel, which connects at the first call."""
     async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
         yield CriClient(channel)
 
@@ -31,13 +31,13 @@ class CriClient:
         self._channel = channel
 
     async def config(self) -> str:
-        """The CRI plugin's settings as JSON, empty where they are not told."""
+        """The CRI plugin's settings as JSON; empty if they are not reported."""
         request = pb.StatusRequest(verbose=True)
         answer = await self._call("RuntimeService/Status", request, pb.StatusResponse, _STATUS_TIMEOUT_S)
         return answer.info.get("config", "")
 
     async def pull(self, image: str, timeout_s: float) -> None:
-        """Pull and unpack, by the way that hosts.toml files name."""
+        """Pull and unpack an image; containerd follows its hosts.toml files."""
         request = pb.PullImageRequest(image=pb.ImageSpec(image=image))
         await self._call("ImageService/PullImage", request, pb.PullImageResponse, timeout_s)
 

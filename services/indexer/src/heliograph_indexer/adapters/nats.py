@@ -1,8 +1,8 @@
-"""Bus contract v1 over core NATS: what this node publishes, and what it is asked.
+"""Bus contract v1 over core NATS: publishes this node's messages and receives requests of routers.
 
-Messages that cannot be sent are dropped, never queued: the next heartbeat's sequence and inventory let a
-router find out what it missed. What others send is checked here; a malformed request is logged the first
-time and dropped.
+A message that cannot be sent is dropped, never queued: the next heartbeat's sequence and inventory let a
+router find out what it missed. Received messages are validated here; a malformed one is dropped, and the
+first of each kind is logged.
 """
 
 import time
@@ -17,10 +17,10 @@ from nats.aio.msg import Msg
 from opentelemetry import trace
 from pydantic import BaseModel
 
-from heliograph_indexer.adapters import metrics
-from heliograph_indexer.adapters.messages import Messages
-from heliograph_indexer.domain.publication import Delta, Position, Snapshot
-from heliograph_indexer.errors import BusUnavailable
+from heliograph_indexer.adapters.bus_messages import BusMessages
+from heliograph_indexer.adapters.metrics import IndexerMetrics
+from heliograph_indexer.domain.publication import Delta, Position, PublishedSnapshot
+from heliograph_indexer.errors import PublishFailed
 from heliograph_shared import bus, events, subjects, telemetry
 from heliograph_shared.bus_client import NO_ACCESS, Access, Client
 from heliograph_shared.digest import Digest
@@ -29,25 +29,22 @@ log = structlog.get_logger()
 tracer = trace.get_tracer("heliograph_indexer")
 
 _MAX_REQUESTS = 64
-"""Waiting requests beyond these are dropped: who asked asks again."""
+"""Pending requests beyond these are dropped; routers ask again."""
 
-_unsent = metrics.dropped_messages.labels("unsent")
-_malformed = metrics.dropped_messages.labels("malformed")
-
-OnMoment = Callable[[], None]
-OnSnapshot = Callable[[int], Awaitable[Snapshot | None]]
-"""Given the incarnation that the asker knows; None while there is nothing to tell."""
+OnEvent = Callable[[], None]
+OnSnapshot = Callable[[int], Awaitable[PublishedSnapshot | None]]
+"""Called with the incarnation that the router knows; None while there is nothing to announce."""
 
 
-class NatsBus:
-    """Sends while it is open and connected; raises `BusUnavailable` else."""
+class NatsAnnouncer:
+    """Sends while it is open and connected; otherwise `PublishFailed` is raised."""
 
-    def __init__(self, node: str, zone: str) -> None:
-        self._node = node
-        self._messages = Messages(node, zone)
+    def __init__(self, node: str, zone: str, metrics: IndexerMetrics) -> None:
+        self._node, self._metrics = node, metrics
+        self._messages = BusMessages(node, zone)
         self._source = f"/nodes/{quote(subjects.encode(node), safe='%')}"
         self._client: Client | None = None
-        self._malformed: set[str] = set()
+        self._logged_kinds: set[str] = set()
 
     @asynccontextmanager
     async def open(
@@ -55,11 +52,11 @@ class NatsBus:
         servers: Sequence[str],
         access: Access = NO_ACCESS,
         *,
-        on_connected: OnMoment,
-        on_hello: OnMoment,
+        on_connected: OnEvent,
+        on_hello: OnEvent,
         on_snapshot: OnSnapshot,
     ) -> AsyncIterator[None]:
-        """Connect beside the body, for as long as it takes, and pass on what is asked."""
+        """Connect in the background, trying for as long as the body runs, and call back on requests."""
 
         async def hello(message: Msg) -> None:
             if self._read(events.RouterStarted, message):
@@ -79,7 +76,7 @@ class NatsBus:
             on_connected()
 
         async def reconnected() -> None:
-            metrics.bus_reconnects.inc()
+            self._metrics.bus_reconnects.inc()
             on_connected()
 
         name = f"heliograph-indexer {self._node}"
@@ -110,7 +107,7 @@ class NatsBus:
         ):
             await self._publish(subject, self._messages.changed(delta))
         if noted_s is not None:
-            metrics.published(time.monotonic() - noted_s)
+            self._metrics.published(time.monotonic() - noted_s)
 
     async def alive(
         self, position: Position, addresses: Sequence[str], downloading: Sequence[Digest]
@@ -121,17 +118,17 @@ class NatsBus:
     async def left(self, position: Position) -> None:
         await self._publish(subjects.node(self._node), self._messages.left(position))
 
-    async def _reply(self, subject: str, snapshot: Snapshot) -> None:
+    async def _reply(self, subject: str, snapshot: PublishedSnapshot) -> None:
         try:
             for message in self._messages.snapshot(snapshot):
                 await self._publish(subject, message)
-        except BusUnavailable as error:
+        except PublishFailed as error:
             log.warning("snapshot not sent, the router will ask again", reason=error.reason)
 
     async def _publish(self, subject: str, message: BaseModel) -> None:
         if self._client is None or not self._client.is_connected:
-            _unsent.inc()
-            raise BusUnavailable(subject, "not connected")
+            self._metrics.unsent.inc()
+            raise PublishFailed(subject, "not connected")
         kind = type(message)
         headers = events.headers(
             kind, source=self._source, event_id=uuid.uuid4().hex, trace=telemetry.inject()
@@ -139,16 +136,16 @@ class NatsBus:
         try:
             await self._client.publish(subject, events.encode(message), headers=headers)
         except nats.errors.Error as error:
-            _unsent.inc()
-            raise BusUnavailable(subject, str(error) or type(error).__name__) from error
-        metrics.published_messages.labels(kind.__name__).inc()
+            self._metrics.unsent.inc()
+            raise PublishFailed(subject, str(error) or type(error).__name__) from error
+        self._metrics.published_messages.labels(kind.__name__).inc()
 
     def _read(self, kind: type[events.M], message: Msg) -> events.M | None:
         try:
             return events.decode(kind, message.data)
         except events.MalformedMessage as error:
-            _malformed.inc()
-            if error.kind not in self._malformed:
-                self._malformed.add(error.kind)
+            self._metrics.malformed.inc()
+            if error.kind not in self._logged_kinds:
+                self._logged_kinds.add(error.kind)
                 log.warning("malformed messages are dropped", kind=error.kind, first_reason=error.reason)
             return None

@@ -1,10 +1,10 @@
-"""The file by which this node's registry is told of tags and addresses."""
+"""Writes the file that tells this node's registry its tags and addresses."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from heliograph_indexer.domain.content import Tag
+from heliograph_indexer.domain.content import TagTarget
 from heliograph_indexer.errors import StateUnwritable
 from heliograph_shared.node_state import NodeState, write_node_state
 
@@ -13,7 +13,7 @@ class NodeStateFile:
     def __init__(self, path: Path, node: str) -> None:
         self._path, self._node = path, node
 
-    async def write(self, addresses: Sequence[str], tags: Mapping[str, Tag]) -> None:
+    async def write(self, addresses: Sequence[str], tags: Mapping[str, TagTarget]) -> None:
         digests = {reference: tag.digest for reference, tag in tags.items()}
         state = NodeState(node=self._node, addresses=list(addresses), tags=digests)
         try:

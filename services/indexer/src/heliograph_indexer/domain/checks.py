@@ -1,9 +1,9 @@
-"""The checks of an indexer's doctor; `docs/doctor.md` has a section for each. Pure."""
+"""The checks of the indexer's doctor; `docs/doctor.md` explains each. Pure."""
 
 from enum import StrEnum
 
 
-class Check(StrEnum):
+class IndexerCheck(StrEnum):
     CONTAINERD = "containerd-unreachable"
     CRI = "cri-unavailable"
     CONFIG_PATH = "config-path"

@@ -1,4 +1,4 @@
-"""What a content store holds, and how that changes: the one vocabulary of stores and announcements."""
+"""What a content store holds, and the events that change it; shared by stores and announcements. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from heliograph_shared.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
-    """What a tag reference points at, and since when (milliseconds since the epoch)."""
+class TagTarget:
+    """The digest that a tag points at, and when it was set (milliseconds since 1970)."""
 
     digest: Digest
     tagged_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """All of a store at one moment: blob sizes in bytes, and tags by `registry/repository:tag`."""
+class StoreContent:
+    """A store's full content at one moment: blob sizes in bytes, and tags by `registry/repository:tag`."""
 
     blobs: Mapping[Digest, int]
-    tags: Mapping[str, Tag]
+    tags: Mapping[str, TagTarget]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class BlobRemoved:
 
 @dataclass(frozen=True, slots=True)
 class TagSet:
-    """The tag is new, points elsewhere, or was set again."""
+    """The tag is new, points at another digest, or was set again."""
 
     reference: str
     digest: Digest
@@ -53,10 +53,10 @@ StoreEvent = BlobAdded | BlobRemoved | TagSet | TagRemoved
 
 @dataclass(slots=True)
 class Holdings:
-    """A store's content as far as it is known, kept up event by event. A repeated event changes nothing."""
+    """A store's content as known so far, updated by events. A repeated event changes nothing."""
 
     blobs: dict[Digest, int] = field(default_factory=dict)
-    tags: dict[str, Tag] = field(default_factory=dict)
+    tags: dict[str, TagTarget] = field(default_factory=dict)
 
     def apply(self, event: StoreEvent) -> None:
         match event:
@@ -65,26 +65,26 @@ class Holdings:
             case BlobRemoved(digest):
                 self.blobs.pop(digest, None)
             case TagSet(reference, digest, tagged_at_ms):
-                self.tags[reference] = Tag(digest, tagged_at_ms)
+                self.tags[reference] = TagTarget(digest, tagged_at_ms)
             case TagRemoved(reference):
                 self.tags.pop(reference, None)
             case _:
                 assert_never(event)
 
     def blob_event(self, digest: Digest, size_bytes: int | None) -> StoreEvent | None:
-        """What a blob's size, None for absent, says that is not known yet."""
+        """The event that makes the blob's size (None: absent) known; None if it is known already."""
         if self.blobs.get(digest) == size_bytes:
             return None
         return BlobRemoved(digest) if size_bytes is None else BlobAdded(digest, size_bytes)
 
-    def tag_event(self, reference: str, tag: Tag | None) -> StoreEvent | None:
-        """What a tag, None for absent, says that is not known yet."""
+    def tag_event(self, reference: str, tag: TagTarget | None) -> StoreEvent | None:
+        """The event that makes the tag (None: absent) known; None if it is known already."""
         if self.tags.get(reference) == tag:
             return None
         return TagRemoved(reference) if tag is None else TagSet(reference, tag.digest, tag.tagged_at_ms)
 
-    def events_towards(self, content: Content) -> Iterator[StoreEvent]:
-        """What has to happen to hold exactly `content`. Nothing may be applied while this is read."""
+    def events_to_reach(self, content: StoreContent) -> Iterator[StoreEvent]:
+        """The events that lead to exactly `content`. Apply them only after the iteration has ended."""
         for digest in self.blobs.keys() - content.blobs.keys():
             yield BlobRemoved(digest)
         for reference in self.tags.keys() - content.tags.keys():

@@ -1,4 +1,4 @@
-"""How many bytes an event takes in a JSON message, and how events are dealt out to messages by that."""
+"""Packs events into messages of bounded size, by the bytes that each takes as JSON. Pure."""
 
 from collections.abc import Iterable, Iterator
 from typing import assert_never
@@ -7,13 +7,13 @@ from heliograph_indexer.domain.content import BlobAdded, BlobRemoved, StoreEvent
 from heliograph_shared.events import MAX_MESSAGE_BYTES
 
 ENVELOPE_BYTES = 16_384
-"""Kept free for headers, numbers, names, zone and addresses, whose lengths the settings bound."""
+"""Reserved for headers, numbers, names, zone and addresses, whose lengths the settings bound."""
 
 EVENT_BYTES = MAX_MESSAGE_BYTES - ENVELOPE_BYTES
 
 
 def encoded_bytes(event: StoreEvent) -> int:
-    """The event's share of a message, with the comma after it. Digests and references are plain ASCII."""
+    """Bytes that the event adds to a message, with the comma after it. Digests and references are ASCII."""
     match event:
         case BlobAdded(digest, size_bytes):
             return len(digest) + len(str(size_bytes)) + len('"":,')
@@ -28,16 +28,19 @@ def encoded_bytes(event: StoreEvent) -> int:
             assert_never(event)
 
 
-def pack(events: Iterable[StoreEvent], room_bytes: int = EVENT_BYTES) -> Iterator[tuple[StoreEvent, ...]]:
-    """The events in order, in as few parts as fit in `room_bytes` each; one event is never divided."""
-    part: list[StoreEvent] = []
-    taken = 0
+def pack(events: Iterable[StoreEvent], limit_bytes: int = EVENT_BYTES) -> Iterator[tuple[StoreEvent, ...]]:
+    """The events in order, in as few batches of at most `limit_bytes` as possible.
+
+    An event is never divided: one that is larger is a batch of its own.
+    """
+    batch: list[StoreEvent] = []
+    taken_bytes = 0
     for event in events:
-        size = encoded_bytes(event)
-        if part and taken + size > room_bytes:
-            yield tuple(part)
-            part, taken = [], 0
-        part.append(event)
-        taken += size
-    if part:
-        yield tuple(part)
+        size_bytes = encoded_bytes(event)
+        if batch and taken_bytes + size_bytes > limit_bytes:
+            yield tuple(batch)
+            batch, taken_bytes = [], 0
+        batch.append(event)
+        taken_bytes += size_bytes
+    if batch:
+        yield tuple(batch)

@@ -1,8 +1,8 @@
-"""What the bus was told, against what the store holds: bus contract v1 as a state machine.
+"""Compares what was published with what the store holds: the sender's state machine of bus contract v1. Pure.
 
-The published state moves only when deltas are taken, so a snapshot is always one that some sequence
-number names. Between two takes only the keys that were touched are remembered: a blob that came and went
-leaves no trace, and a long outage of the bus costs no more memory than the store has entries.
+The published state changes only when deltas are taken, so every snapshot belongs to exactly one sequence
+number. Between two takes only the keys of changes are kept: a blob that was added and removed again is never
+published, and a long outage of the bus takes no more memory than the store has entries.
 """
 
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from typing import assert_never
 from heliograph_indexer.domain.content import (
     BlobAdded,
     BlobRemoved,
-    Content,
     Holdings,
+    StoreContent,
     StoreEvent,
     TagRemoved,
     TagSet,
@@ -25,7 +25,7 @@ from heliograph_shared.inventory import Inventory, RunningInventory
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A point in what a node has published; `inventory` describes the state at `sequence`."""
+    """A point in a node's publications; `inventory` summarizes the state at `sequence`."""
 
     incarnation: int
     sequence: int
@@ -34,17 +34,17 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """One message's worth of changes, and where it leads."""
+    """The changes of one message, and the position after them."""
 
     position: Position
     events: tuple[StoreEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that was published up to `position`, in at least one chunk of one message each.
+class PublishedSnapshot:
+    """Everything published up to `position`, in one or more chunks; each chunk is one message.
 
-    `addresses` are those at which the node's registry is reached at the same moment.
+    `addresses` are the advertised addresses of the node's registry at that moment.
     """
 
     position: Position
@@ -53,8 +53,8 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Advertised:
-    """How much the bus was told of; `images` are the manifests that tags point at."""
+class AdvertisedCounts:
+    """Counts of what was published; `images` are the digests that tags point at."""
 
     images: int
     tags: int
@@ -63,9 +63,9 @@ class Advertised:
 
 
 class Publication:
-    def __init__(self, incarnation: int, room_bytes: int = EVENT_BYTES) -> None:
+    def __init__(self, incarnation: int, limit_bytes: int = EVENT_BYTES) -> None:
         self._incarnation, self._sequence = incarnation, 0
-        self._room_bytes = room_bytes
+        self._limit_bytes = limit_bytes
         self._live, self._published = Holdings(), Holdings()
         self._inventory = RunningInventory()
         self._touched_blobs: set[Digest] = set()
@@ -76,12 +76,12 @@ class Publication:
         return Position(self._incarnation, self._sequence, self._inventory.freeze())
 
     @property
-    def live(self) -> Content:
-        """What the store holds, as a view that follows it."""
-        return Content(self._live.blobs, self._live.tags)
+    def live(self) -> StoreContent:
+        """What the store holds: a view that changes with it."""
+        return StoreContent(self._live.blobs, self._live.tags)
 
     def apply(self, event: StoreEvent) -> None:
-        """Take notice of a change in the store."""
+        """Note a change in the store."""
         self._live.apply(event)
         match event:
             case BlobAdded(digest=digest) | BlobRemoved(digest=digest):
@@ -91,29 +91,31 @@ class Publication:
             case _:
                 assert_never(event)
 
-    def replace(self, content: Content) -> None:
-        """Take notice of all that the store holds."""
-        for event in list(self._live.events_towards(content)):
+    def replace(self, content: StoreContent) -> None:
+        """Note everything that the store holds now."""
+        for event in list(self._live.events_to_reach(content)):
             self.apply(event)
 
-    def take(self) -> list[Delta]:
-        """Publish what is pending: the deltas to send, in this order."""
-        parts = list(pack(self._pending(), self._room_bytes))
+    def take_deltas(self) -> list[Delta]:
+        """Mark what is pending as published: the deltas to send, in this order."""
+        batches = list(pack(self._pending(), self._limit_bytes))
         self._touched_blobs.clear()
         self._touched_tags.clear()
-        return [self._publish(part) for part in parts]
+        return [self._publish(batch) for batch in batches]
 
-    def freeze(self, addresses: tuple[str, ...] = ()) -> Snapshot:
-        everything = Holdings().events_towards(Content(self._published.blobs, self._published.tags))
-        return Snapshot(self.position, addresses, tuple(pack(everything, self._room_bytes)) or ((),))
+    def snapshot(self, addresses: tuple[str, ...] = ()) -> PublishedSnapshot:
+        everything = Holdings().events_to_reach(StoreContent(self._published.blobs, self._published.tags))
+        return PublishedSnapshot(
+            self.position, addresses, tuple(pack(everything, self._limit_bytes)) or ((),)
+        )
 
-    def advertised(self, addresses: int) -> Advertised:
-        """What there is to say of a node that is reached at so many addresses."""
+    def advertised(self, addresses: int) -> AdvertisedCounts:
+        """The counts for a node with this number of addresses."""
         tags, blobs = self._published.tags, self._published.blobs
-        return Advertised(len({tag.digest for tag in tags.values()}), len(tags), len(blobs), addresses)
+        return AdvertisedCounts(len({tag.digest for tag in tags.values()}), len(tags), len(blobs), addresses)
 
     def outbid(self, incarnation: int) -> None:
-        """Begin a new incarnation above one that routers remember of this node, with nothing published."""
+        """Begin a new incarnation above `incarnation`, with nothing published yet."""
         self._incarnation, self._sequence = incarnation + 1, 0
         self._published, self._inventory = Holdings(), RunningInventory()
         self._touched_blobs = set(self._live.blobs)
@@ -129,12 +131,12 @@ class Publication:
 
     def _publish(self, events: tuple[StoreEvent, ...]) -> Delta:
         for event in events:
-            self._take_inventory(event)
+            self._count(event)
             self._published.apply(event)
         self._sequence += 1
         return Delta(self.position, events)
 
-    def _take_inventory(self, event: StoreEvent) -> None:
+    def _count(self, event: StoreEvent) -> None:
         match event:
             case BlobAdded(digest=digest):
                 if digest not in self._published.blobs:
@@ -142,13 +144,13 @@ class Publication:
             case BlobRemoved(digest=digest):
                 self._inventory.remove_digest(digest)
             case TagSet(reference=reference, digest=digest):
-                self._drop_tag(reference)
+                self._uncount_tag(reference)
                 self._inventory.add_tag(reference, digest)
             case TagRemoved(reference=reference):
-                self._drop_tag(reference)
+                self._uncount_tag(reference)
             case _:
                 assert_never(event)
 
-    def _drop_tag(self, reference: str) -> None:
+    def _uncount_tag(self, reference: str) -> None:
         if tag := self._published.tags.get(reference):
             self._inventory.remove_tag(reference, tag.digest)

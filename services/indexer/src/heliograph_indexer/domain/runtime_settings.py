@@ -1,7 +1,7 @@
-"""containerd's settings that decide whether a node can mirror and be a mirror. Pure.
+"""The settings of containerd that decide whether a node can use the mirror and serve others. Pure.
 
-1.6 and 1.7 tell them by the CRI's verbose status; 2.x does not tell those of its image service, which stand
-in its config.toml (version 3, or version 2 with the sections of 1.x).
+containerd 1.6 and 1.7 report them in the CRI's verbose status. 2.x does not report those of its image
+service; they are in its config.toml (version 3, or version 2 with the sections of 1.x).
 """
 
 import json
@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from heliograph_indexer.domain.checks import Check
+from heliograph_indexer.domain.checks import IndexerCheck
 from heliograph_shared.findings import Finding
 
 _CRI_1 = "io.containerd.grpc.v1.cri"
 _IMAGES_2 = "io.containerd.cri.v1.images"
-_LATER_DEFAULT = "/etc/containerd/certs.d:/etc/docker/certs.d"
+_DEFAULT_SINCE_2_2 = "/etc/containerd/certs.d:/etc/docker/certs.d"
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """`source` says where they were read. `config_path` is empty when it is not set."""
+    """`source` says where they were read; `config_path` is empty if it is not set."""
 
     source: str
     config_path: str
@@ -27,13 +27,14 @@ class RuntimeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """Of containerd: `text` in full, such as `1.7.24~ds1`."""
+class ContainerdVersion:
+    """`text` in full, such as `1.7.24~ds1`."""
 
     text: str
 
     @property
     def numbers(self) -> tuple[int, int]:
+        """Major and minor; (0, 0) if they cannot be parsed."""
         major, _, rest = self.text.removeprefix("v").partition(".")
         minor = rest.partition(".")[0]
         return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
@@ -44,11 +45,11 @@ class Version:
 
     @property
     def default_config_path(self) -> str:
-        return _LATER_DEFAULT if self.numbers >= (2, 2) else ""
+        return _DEFAULT_SINCE_2_2 if self.numbers >= (2, 2) else ""
 
 
 def from_status(config: str) -> RuntimeSettings | None:
-    """From `config` of the CRI's verbose status; None where it does not hold them, as with 2.x."""
+    """From `config` in the CRI's verbose status; None if they are not in it, as with 2.x."""
     try:
         document = json.loads(config)
     except ValueError:
@@ -60,8 +61,8 @@ def from_status(config: str) -> RuntimeSettings | None:
     return RuntimeSettings("the CRI's status", str(registry["configPath"]), discards)
 
 
-def from_toml(document: Mapping[str, Any], source: str, version: Version) -> RuntimeSettings:
-    """From a config.toml whose imports are merged; what it does not name has containerd's default."""
+def from_toml(document: Mapping[str, Any], source: str, version: ContainerdVersion) -> RuntimeSettings:
+    """From a config.toml with its imports merged in; a missing setting has containerd's default."""
     old = _table(document, "plugins", _CRI_1)
     new = _table(document, "plugins", _IMAGES_2)
     registry = {**_table(old, "registry"), **_table(new, "registry")}
@@ -70,70 +71,76 @@ def from_toml(document: Mapping[str, Any], source: str, version: Version) -> Run
     return RuntimeSettings(source, str(path), runtime.get("discard_unpacked_layers") is True)
 
 
-def examine(settings: RuntimeSettings, version: Version, config_path: str) -> Iterator[Finding]:
-    """`config_path` is where hosts.toml files are written, as containerd's host names it."""
+def examine_settings(
+    settings: RuntimeSettings, version: ContainerdVersion, config_path: str
+) -> Iterator[Finding]:
+    """`config_path` is where hosts.toml files are written, as a path of the host."""
     yield from _examine_config_path(settings, version, config_path)
     if settings.discards_layers:
         seen = f"{settings.source} of containerd {version.text}: discard_unpacked_layers is true"
-        yield discarding(seen, version)
+        yield discarded_layers(seen, version)
 
 
-def discarding(seen: str, version: Version) -> Finding:
+def discarded_layers(seen: str, version: ContainerdVersion) -> Finding:
     section = version.images_section + (".containerd" if version.numbers < (2, 0) else "")
     return Finding(
-        Check.DISCARD,
+        IndexerCheck.DISCARD,
         "error",
-        "containerd discards layers once they are unpacked, so this node has none to pass on",
+        "containerd discards layers after unpacking them, so this node cannot serve them to others",
         seen,
-        f"in containerd's config.toml, under [{section}]: discard_unpacked_layers = false; then restart "
+        f"in containerd's config.toml, under [{section}], set discard_unpacked_layers = false; then restart "
         "containerd and pull the images again",
     )
 
 
 def examine_sharing(policy: str) -> Iterator[Finding]:
-    """`policy` is the metadata plugin's content sharing policy, empty where it is not told."""
+    """`policy` is the metadata plugin's content sharing policy; empty if it is not reported."""
     if policy != "isolated":
         return
     yield Finding(
-        Check.SHARING,
+        IndexerCheck.SHARING,
         "warning",
-        "containerd isolates its namespaces' content, which the registry does not: it serves every blob of "
-        "the store by its digest; and what another namespace has is fetched again",
+        "containerd isolates the content of its namespaces, but the registry serves every blob of the store "
+        "by its digest; and content of another namespace is fetched again",
         "plugin io.containerd.metadata.v1.bolt exports policy isolated",
-        'in containerd\'s config.toml, under [plugins."io.containerd.metadata.v1.bolt"]: '
+        'in containerd\'s config.toml, under [plugins."io.containerd.metadata.v1.bolt"], set '
         'content_sharing_policy = "shared"; then restart containerd',
     )
 
 
 def cri_unavailable(reason: str) -> Finding:
     return Finding(
-        Check.CRI,
+        IndexerCheck.CRI,
         "error",
-        "containerd offers no CRI, so no kubelet can use it: the plugin is disabled or failed to start",
+        "containerd serves no CRI, so the kubelet cannot use it: the plugin is disabled or failed to start",
         f"RuntimeService/Status: {reason}",
-        'in containerd\'s config.toml, take "cri" out of disabled_plugins, and `registry.mirrors` out where '
+        'in containerd\'s config.toml, remove "cri" from disabled_plugins, and remove `registry.mirrors` if '
         "config_path is set; then restart containerd",
     )
 
 
-def _examine_config_path(settings: RuntimeSettings, version: Version, wanted: str) -> Iterator[Finding]:
+def _examine_config_path(
+    settings: RuntimeSettings, version: ContainerdVersion, wanted: str
+) -> Iterator[Finding]:
     paths = [path.rstrip("/") for path in settings.config_path.split(":") if path]
     seen = f"{settings.source} of containerd {version.text}: config_path is {settings.config_path!r}"
     remedy = (
-        f"in containerd's config.toml, under [{version.images_section}.registry]: "
+        f"in containerd's config.toml, under [{version.images_section}.registry], set "
         f'config_path = "{wanted}"; then restart containerd'
     )
     if not paths:
-        problem = "containerd reads no hosts.toml, so it asks no mirror: config_path is not set"
-        yield Finding(Check.CONFIG_PATH, "error", problem, seen, remedy)
+        problem = "config_path is not set, so containerd reads no hosts.toml and uses no mirror"
+        yield Finding(IndexerCheck.CONFIG_PATH, "error", problem, seen, remedy)
     elif wanted.rstrip("/") not in paths:
         problem = (
-            f"containerd reads its hosts.toml files elsewhere than in {wanted}, where the mirror is named"
+            f"containerd reads hosts.toml files elsewhere, not in {wanted}, where the mirror is configured"
         )
-        yield Finding(Check.CONFIG_PATH, "error", problem, seen, remedy)
+        yield Finding(IndexerCheck.CONFIG_PATH, "error", problem, seen, remedy)
     elif len(paths) > 1 and (2, 0) <= version.numbers < (2, 2):
-        problem = "containerd 2.0 and 2.1 take several folders in config_path for one, and find none"
-        yield Finding(Check.CONFIG_PATH, "error", problem, seen, remedy)
+        problem = (
+            "containerd 2.0 and 2.1 take several directories in config_path for a single path, and find none"
+        )
+        yield Finding(IndexerCheck.CONFIG_PATH, "error", problem, seen, remedy)
 
 
 def _table(document: Any, *names: str) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 from opentelemetry import trace
 
-from heliograph_registry.mirror.deadline import deadline
+from heliograph_registry.mirror.deadline import Deadline
 from heliograph_registry.mirror.domain.peer import Resolution
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
@@ -93,7 +93,7 @@ class Blobs:
 
     async def head(self, target: Blob, *, from_peer: bool) -> BlobAnswer:
         """Raises `NotServed`."""
-        async with deadline(self._first_byte_s):
+        async with Deadline(self._first_byte_s):
             blob = await self._open(target.digest)
             if blob is not None:
                 blob.close()
@@ -121,10 +121,10 @@ class Blobs:
         except BaseException:
             slots.release()
             raise
-        return replace(answer, closed=slots.release)
+        return BlobAnswer(answer.span, answer.partial, answer.source, answer.body, slots.release)
 
     async def _from_here(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
-        async with deadline(self._first_byte_s):
+        async with Deadline(self._first_byte_s):
             local = await self._local(target.digest, wanted)
         if local is None:
             raise NotServed(Reason.NOT_LOCAL)
@@ -152,7 +152,7 @@ class Blobs:
         return BlobAnswer(span, partial=True, source=NOBODY, body=body)
 
     async def _find(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
-        async with deadline(self._first_byte_s) as bound:
+        async with Deadline(self._first_byte_s) as bound:
             local = await self._local(target.digest, wanted)
             if local is not None:
                 return local

@@ -1,18 +1,31 @@
-"""The bound that every request has until its first byte."""
+"""The time limit that every request has until its first byte."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.errors import NotServed
 
 
-@asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[asyncio.Timeout]:
-    """Raises `NotServed` when the body takes longer; it is given the bound, to move it."""
-    try:
-        async with asyncio.timeout(seconds) as bound:
-            yield bound
-    except TimeoutError as error:
-        raise NotServed(Reason.TIMEOUT) from error
+class Deadline:
+    """`async with Deadline(seconds) as timeout`: raises `NotServed` when the body takes longer.
+
+    `timeout` can be rescheduled.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> asyncio.Timeout:
+        return await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError as late:
+            raise NotServed(Reason.TIMEOUT) from late

@@ -9,7 +9,7 @@ import structlog
 from cachetools import LRUCache
 
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs
-from heliograph_registry.mirror.deadline import deadline
+from heliograph_registry.mirror.deadline import Deadline
 from heliograph_registry.mirror.domain.manifest import MAX_MANIFEST_BYTES, Manifest, NotAManifest, verified
 from heliograph_registry.mirror.domain.peer import Resolution
 from heliograph_registry.mirror.domain.ranges import ByteRange
@@ -75,7 +75,7 @@ class Mirror:
         self._admit(target.name, target.tag if isinstance(target, ManifestByTag) else None)
         known = None if isinstance(target, ManifestByTag) else self._known(target.digest)
         if known is None:
-            async with deadline(self._first_byte_s):
+            async with Deadline(self._first_byte_s):
                 known = await self._find(target, from_peer=from_peer)
         if not (from_peer or head):
             self._lookahead.expect(known[0])

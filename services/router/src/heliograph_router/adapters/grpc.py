@@ -1,4 +1,4 @@
-"""The resolver API v1 over gRPC, with the standard health service beside it."""
+"""Serves the resolver API v1 and the standard health service over gRPC."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -9,10 +9,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from opentelemetry import trace
 
-from heliograph_router.adapters.metrics import Metrics
-from heliograph_router.catalogue import DEFAULT_TAGS, MOST_TAGS, Listing
-from heliograph_router.domain.cluster import Node, Totals
-from heliograph_router.domain.resolution import ByDigest, ByTag, Key, NotAKey, Query, Resolution, Status
+from heliograph_router.adapters.metrics import RouterMetrics
+from heliograph_router.catalogue import DEFAULT_TAGS, MAX_TAGS, Listing
+from heliograph_router.domain.cluster import LiveNode, Totals
+from heliograph_router.domain.resolution import ByDigest, ByTag, Key, KeyAnswer, NotAKey, Query, Status
 from heliograph_router.errors import Stopping
 from heliograph_router.parking import OnParked
 from heliograph_shared import telemetry
@@ -29,10 +29,10 @@ _SERVICE = "heliograph.resolver.v1.Resolver"
 _METHOD = f"{_SERVICE}/Resolve"
 _ATTRIBUTES = {"rpc.system.name": "grpc", "rpc.method": _METHOD}
 _OPTIONS = [
-    ("grpc.so_reuseport", 0),  # else two routers share a port, and each gets some of the calls
-    ("grpc.server.max_pending_requests", 2_000),  # beyond them calls are refused, with a status that says so
+    ("grpc.so_reuseport", 0),  # otherwise two routers could share a port and split its calls
+    ("grpc.server.max_pending_requests", 2_000),  # further calls are refused
     ("grpc.server.max_pending_requests_hard_limit", 4_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # a registry asks every 20 s if we live
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # registries ping every 20 s
 ]
 _STATUSES = {
     Status.FOUND: pb.FOUND,
@@ -45,14 +45,14 @@ _OUTCOMES = {number: status.name.lower().replace("_", "-") for status, number in
 _MAX_KEYS = 1_000
 _DEFAULT_PEERS = 3
 _MAX_PEERS = 100
-_MAX_PEERS_IN_ALL = 10_000
-_MOST_WAIT_S = 300.0
+_MAX_PEERS_IN_TOTAL = 10_000
+_MAX_WAIT_S = 300.0
 _STOP_S = 5.0
 _HEALTH_S = 0.2
 
-Resolve = Callable[[Query], Sequence[Resolution]]
-ResolveOrWait = Callable[[Query, float, OnParked], Awaitable[Sequence[Resolution]]]
-ListNodes = Callable[[], Iterator[Node]]
+Resolve = Callable[[Query], Sequence[KeyAnswer]]
+ResolveOrWait = Callable[[Query, float, OnParked], Awaitable[Sequence[KeyAnswer]]]
+ListNodes = Callable[[], Iterator[LiveNode]]
 CountTotals = Callable[[], Totals]
 ListTags = Callable[[str, int], Awaitable[Listing]]
 Readiness = Callable[[], str | None]
@@ -67,19 +67,19 @@ class _Resolver(ResolverServicer):
         totals: CountTotals,
         tags: ListTags,
         readiness: Readiness,
-        metrics: Metrics,
+        metrics: RouterMetrics,
     ) -> None:
         self._tags = tags
         self._resolve, self._resolve_or_wait = resolve, resolve_or_wait
         self._nodes, self._totals, self._readiness = nodes, totals, readiness
         self._traced = telemetry.enabled()
-        self._answered = {status: metrics.resolves.labels(status.name.lower()) for status in Status}
+        self._resolves_by_status = {status: metrics.resolves.labels(status.name.lower()) for status in Status}
 
     async def Resolve(self, request: Any, context: Any) -> Any:  # noqa: N802 - the method's name in the API
         if len(request.keys) > _MAX_KEYS:
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                f"{len(request.keys)} keys, at most {_MAX_KEYS} are answered",
+                f"{len(request.keys)} keys in a call, at most {_MAX_KEYS} are allowed",
             )
         if not self._traced:
             return await self._answer(request, context)
@@ -131,7 +131,7 @@ class _Resolver(ResolverServicer):
         )
 
     async def ListTags(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
-        listing = await self._tags(request.containing, min(request.most or DEFAULT_TAGS, MOST_TAGS))
+        listing = await self._tags(request.containing, min(request.most or DEFAULT_TAGS, MAX_TAGS))
         return pb.ListTagsResponse(
             tags=[
                 pb.ClusterTag(tag_reference=tag.reference, digest=tag.digest, nodes=tag.nodes)
@@ -142,16 +142,16 @@ class _Resolver(ResolverServicer):
 
     async def _answer(self, request: Any, context: Any) -> Any:
         if request.wait_ms:
-            answers = await self._waited(request, context)
+            answers = await self._resolve_waiting(request, context)
         else:
             answers = self._resolve(_query(request))
         for answer in answers:
-            self._answered[answer.status].inc()
+            self._resolves_by_status[answer.status].inc()
         return pb.ResolveResponse(resolutions=map(_resolution, answers))
 
-    async def _waited(self, request: Any, context: Any) -> Sequence[Resolution]:
-        """A caller that has to wait is sent the headers at once: then it need not doubt that we live."""
-        wait_s = min(request.wait_ms / 1000, _MOST_WAIT_S)
+    async def _resolve_waiting(self, request: Any, context: Any) -> Sequence[KeyAnswer]:
+        """A caller that has to wait gets the headers at once, so that it knows that this router is alive."""
+        wait_s = min(request.wait_ms / 1000, _MAX_WAIT_S)
         try:
             return await self._resolve_or_wait(
                 _query(request), wait_s, lambda: context.send_initial_metadata(())
@@ -172,21 +172,21 @@ async def serve_resolver(
     totals: CountTotals,
     tags: ListTags,
     readiness: Readiness,
-    metrics: Metrics,
+    metrics: RouterMetrics,
     credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[None]:
-    """Answer on `listen` while the body runs, then let calls finish for 5 s; encrypted with `credentials`.
+    """Serve on `listen` while the body runs, then give running calls 5 s to finish. TLS with `credentials`.
 
-    Raises `StartupError` when the address is taken or not of this machine.
+    Raises `StartupError` if the address is in use or not one of this machine.
     """
     server = grpc.aio.server(options=_OPTIONS)
     add_ResolverServicer_to_server(
         _Resolver(resolve, resolve_or_wait, nodes, totals, tags, readiness, metrics), server
     )
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    await _report(checks, ready=False)
-    bind(listen).close()  # gRPC would not say what is wrong with an address
+    health_service = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
+    await _set_health(health_service, ready=False)
+    bind(listen).close()  # fails with a readable error, which gRPC's is not
     try:
         address = str(Address(listen.host or "::", listen.port))
         if credentials is None:
@@ -197,30 +197,30 @@ async def serve_resolver(
         raise StartupError(f"cannot listen on {listen}: {error}") from error
     await server.start()
     try:
-        async with background(_follow(readiness, checks)):
+        async with background(_update_health(readiness, health_service)):
             yield
     finally:
-        await checks.enter_graceful_shutdown()
+        await health_service.enter_graceful_shutdown()
         await server.stop(_STOP_S)
 
 
-async def _follow(readiness: Readiness, checks: Any) -> None:
+async def _update_health(readiness: Readiness, health_service: Any) -> None:
     while True:
-        await _report(checks, ready=readiness() is None)
+        await _set_health(health_service, ready=readiness() is None)
         await asyncio.sleep(_HEALTH_S)
 
 
-async def _report(checks: Any, *, ready: bool) -> None:
+async def _set_health(health_service: Any, *, ready: bool) -> None:
     serving = health_pb2.HealthCheckResponse
     for service in ("", _SERVICE):
-        await checks.set(service, serving.SERVING if ready else serving.NOT_SERVING)
+        await health_service.set(service, serving.SERVING if ready else serving.NOT_SERVING)
 
 
 def _query(request: Any) -> Query:
-    most = min(_MAX_PEERS, _MAX_PEERS_IN_ALL // max(1, len(request.keys)))
+    max_holders = min(_MAX_PEERS, _MAX_PEERS_IN_TOTAL // max(1, len(request.keys)))
     return Query(
         keys=[_key(key) for key in request.keys],
-        max_peers=min(request.max_peers or _DEFAULT_PEERS, most),
+        max_holders=min(request.max_peers or _DEFAULT_PEERS, max_holders),
         node=request.node,
         zone=request.zone,
         failed=frozenset(peer.node for peer in request.failed_peers),
@@ -240,13 +240,15 @@ def _key(key: Any) -> Key:
     return NotAKey()
 
 
-def _resolution(answer: Resolution) -> Any:
+def _resolution(answer: KeyAnswer) -> Any:
     return pb.Resolution(
         status=_STATUSES[answer.status],
         digest=answer.digest or "",
         size_bytes=answer.size_bytes,
         peers=[
-            pb.Peer(node=peer.node, incarnation=peer.incarnation, addresses=peer.addresses, zone=peer.zone)
-            for peer in answer.peers
+            pb.Peer(
+                node=holder.node, incarnation=holder.incarnation, addresses=holder.addresses, zone=holder.zone
+            )
+            for holder in answer.holders
         ],
     )

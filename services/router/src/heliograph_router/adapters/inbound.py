@@ -1,7 +1,7 @@
-"""What nodes say, taken off the bus: checked against the contract, counted, and passed on.
+"""Handles messages of nodes: checks them against the contract, counts them, and passes them on as events.
 
-What does not fit is counted and dropped, and logged the first time. A delta is applied in a trace of its
-own that points back at the publisher's, for one message is heard by every router.
+A message that violates the contract is counted and dropped; the first of each kind is logged. Each delta is
+applied in a trace of its own, linked to the publisher's, because every router receives the same message.
 """
 
 import time
@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from heliograph_router.adapters import messages
-from heliograph_router.adapters.metrics import Metrics
+from heliograph_router.adapters.metrics import RouterMetrics
 from heliograph_router.domain.cluster import Refusal
 from heliograph_router.domain.events import NodeEvent
 from heliograph_shared import events, subjects, telemetry
@@ -26,21 +26,21 @@ tracer = trace.get_tracer("heliograph_router")
 
 OnEvent = Callable[[NodeEvent], Refusal | None]
 
-_LONGEST_LAG_S = 60.0
-_LAG_EVERY_S = 0.001  # to read a message's headers takes as long as to apply it
-_EVERYDAY = {Refusal.STALE, Refusal.REPEATED}
+_MAX_LAG_S = 60.0
+_LAG_EVERY_S = 0.001  # reading a message's headers takes as long as applying it
+_EXPECTED = {Refusal.STALE, Refusal.REPEATED}
 
 _NodeMessage = TypeVar("_NodeMessage", events.ContentChanged, events.NodeHeartbeat, events.NodeLeft)
 
 
 class Inbound:
-    """Callbacks for subscriptions."""
+    """The callbacks of the subscriptions."""
 
-    def __init__(self, on_event: OnEvent, metrics: Metrics) -> None:
+    def __init__(self, on_event: OnEvent, metrics: RouterMetrics) -> None:
         self._on_event, self._metrics = on_event, metrics
         self._traced = telemetry.enabled()
-        self._heard = metrics.heard
-        self._complaints: set[str] = set()
+        self._messages = metrics.messages
+        self._logged: set[str] = set()
         self._next_lag_s = 0.0
 
     def content(self, message: Message) -> None:
@@ -68,14 +68,14 @@ class Inbound:
                 self._metrics.lag.observe(lag_s)
 
     def _pass_on(self, event: NodeEvent) -> bool:
-        """Whether it said anything new."""
+        """True if the event changed anything."""
         refusal = self._on_event(event)
         if refusal:
             self._drop(refusal, node=event.node)
         return refusal is None
 
     def _read(self, kind: type[_NodeMessage], message: Message, label: str) -> _NodeMessage | None:
-        self._heard[label] += 1
+        self._messages[label] += 1
         try:
             decoded = events.decode(kind, message.data)
         except events.MalformedMessage as error:
@@ -88,17 +88,17 @@ class Inbound:
 
     def _drop(self, reason: str, **details: str) -> None:
         self._metrics.dropped.labels(reason).inc()
-        complaint = f"{reason} {details.get('kind', '')}"
-        if reason not in _EVERYDAY and complaint not in self._complaints:
-            self._complaints.add(complaint)
-            log.warning("messages are dropped, this is the first such", reason=reason, **details)
+        problem = f"{reason} {details.get('kind', '')}"
+        if reason not in _EXPECTED and problem not in self._logged:
+            self._logged.add(problem)
+            log.warning("messages are dropped, logging only the first of this kind", reason=reason, **details)
 
 
 def _age_s(message: Message) -> float | None:
-    """Seconds since it was sent, as far as two clocks can tell; None where it does not say."""
+    """Seconds since the message was sent, by the two clocks, from 0 to 60; None without a valid `ce-time`."""
     try:
         sent = datetime.fromisoformat(message.headers["ce-time"])
-        return min(max(0.0, time.time() - sent.timestamp()), _LONGEST_LAG_S)
+        return min(max(0.0, time.time() - sent.timestamp()), _MAX_LAG_S)
     except (KeyError, ValueError, OverflowError):
         return None
 

@@ -1,9 +1,9 @@
-"""From the models of bus contract v1 to what the router makes of them."""
+"""Translates messages of bus contract v1 into the router's own events."""
 
 from collections.abc import Mapping, Sequence
 
 from heliograph_router.domain.assembly import Chunk
-from heliograph_router.domain.events import Alive, Changed, Left, Snapshot, Tag
+from heliograph_router.domain.events import Alive, Changed, Left, ReceivedSnapshot, TagClaim
 from heliograph_shared.address import Address, InvalidAddress
 from heliograph_shared.events import ContentChanged, NodeHeartbeat, NodeLeft, NodeSnapshot, Tagged
 
@@ -39,7 +39,7 @@ def left(message: NodeLeft) -> Left:
 
 
 def chunk(message: NodeSnapshot) -> Chunk:
-    part = Snapshot(
+    part = ReceivedSnapshot(
         node=message.node,
         incarnation=message.incarnation,
         sequence=message.sequence,
@@ -52,12 +52,12 @@ def chunk(message: NodeSnapshot) -> Chunk:
     return Chunk(message.chunk, message.chunks, part)
 
 
-def _tags(tagged: Mapping[str, Tagged]) -> dict[str, Tag]:
-    return {reference: Tag(tag.digest, tag.tagged_at_ms) for reference, tag in tagged.items()}
+def _tags(tagged: Mapping[str, Tagged]) -> dict[str, TagClaim]:
+    return {reference: TagClaim(tag.digest, tag.tagged_at_ms) for reference, tag in tagged.items()}
 
 
 def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
-    """Those that a registry can dial: what is not `host:port` would only cost it an attempt."""
+    """The valid ones of the first 16: a registry would waste an attempt on what is no `host:port`."""
     return tuple(text for text in texts[:_MAX_ADDRESSES] if _is_dialable(text))
 
 

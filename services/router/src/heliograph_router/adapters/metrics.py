@@ -1,4 +1,4 @@
-"""What the router counts, for Prometheus. Every label set is small and fixed; nodes are not labels."""
+"""The router's Prometheus metrics. Every label has a small, fixed set of values; nodes are never labels."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ _ROUND_TRIP_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """Questions about the moment; they are asked whenever the metrics are read."""
+class MetricSources:
+    """Functions that return the current state; they are called whenever the metrics are read."""
 
     totals: Callable[[], Totals]
     parked: Callable[[], int]
@@ -25,81 +25,85 @@ class State:
     connected: Callable[[], bool]
 
 
-class Metrics:
+class RouterMetrics:
     def __init__(self) -> None:
         self.collected = CollectorRegistry()
         ProcessCollector(registry=self.collected)
         PlatformCollector(registry=self.collected)
-        self.heard = dict.fromkeys(("content", "heartbeat", "left", "snapshot"), 0)
-        self.collected.register(_Messages(self.heard))
+        self.messages = dict.fromkeys(("content", "heartbeat", "left", "snapshot"), 0)
+        self.collected.register(_MessagesCollector(self.messages))
         self.dropped = Counter(
             "heliograph_router_messages_dropped_total",
-            "Messages of nodes that changed nothing",
+            "Messages from nodes that were dropped",
             ["reason"],
             registry=self.collected,
         )
         self.lag = Histogram(
             "heliograph_router_event_lag_seconds",
-            "Seconds from when a node sent a change (ce-time, its clock) until it was in the index, 0 to 60, "
-            "for one change a millisecond at most",
+            "Seconds from when a node published a change (ce-time, by its clock) until it was in the index, "
+            "capped at 60; at most one change per millisecond is measured",
             registry=self.collected,
             buckets=_LAG_S,
         )
         self.snapshots = Counter(
             "heliograph_router_snapshots_total",
-            "Snapshots asked for",
+            "Snapshots requested from nodes",
             ["outcome"],
             registry=self.collected,
         )
         self.resolves = Counter(
-            "heliograph_router_resolves_total", "Keys resolved", ["status"], registry=self.collected
+            "heliograph_router_resolves_total", "Keys answered", ["status"], registry=self.collected
         )
         self.bus_reconnects = Counter(
             "heliograph_router_bus_reconnects_total",
-            "Times that the lost connection to the bus came back",
+            "Reconnects to the bus after a lost connection",
             registry=self.collected,
         )
         self.round_trip = Histogram(
             "heliograph_router_bus_round_trip_seconds",
-            "Seconds that a message of this router's to itself took; those lost are not in it",
+            "Seconds that a message from this router to itself took over the bus; lost ones are not counted",
             registry=self.collected,
             buckets=_ROUND_TRIP_S,
         )
 
-    def follow(self, state: State) -> None:
-        """Show what `state` says whenever the metrics are read."""
-        self.collected.register(_Index(state))
+    def read_from(self, sources: MetricSources) -> None:
+        """Export what `sources` return whenever the metrics are read."""
+        self.collected.register(_SourceCollector(sources))
 
 
-class _Messages(Collector):
-    """Plain numbers: to count each message by a `Counter` costs a router a hundredth of its time."""
+class _MessagesCollector(Collector):
+    """Exports plain integers: incrementing a `Counter` for each message takes 1% of a router's time."""
 
-    def __init__(self, heard: Mapping[str, int]) -> None:
-        self._heard = heard
+    def __init__(self, messages: Mapping[str, int]) -> None:
+        self._messages = messages
 
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(
-            "heliograph_router_messages", "Messages that nodes sent", labels=["kind"]
+            "heliograph_router_messages", "Messages received from nodes", labels=["kind"]
         )
-        for kind, count in self._heard.items():
+        for kind, count in self._messages.items():
             family.add_metric([kind], count)
         yield family
 
 
-class _Index(Collector):
-    def __init__(self, state: State) -> None:
-        self._state = state
+class _SourceCollector(Collector):
+    def __init__(self, sources: MetricSources) -> None:
+        self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
-        state, totals = self._state, self._state.totals()
-        nodes = GaugeMetricFamily("heliograph_router_nodes", "Nodes that are alive", labels=["state"])
+        sources, totals = self._sources, self._sources.totals()
+        nodes = GaugeMetricFamily("heliograph_router_nodes", "Live nodes", labels=["state"])
         nodes.add_metric(["in_sync"], totals.nodes_in_sync)
         nodes.add_metric(["syncing"], totals.nodes - totals.nodes_in_sync)
         yield nodes
-        yield _gauge("heliograph_router_nodes_stale", "Nodes kept though silent", totals.nodes_stale)
+        yield _gauge(
+            "heliograph_router_nodes_stale",
+            "Nodes kept although their lease has expired, because very many fell silent at once",
+            totals.nodes_stale,
+        )
         gone = CounterMetricFamily(
             "heliograph_router_nodes_gone",
-            "Nodes withdrawn: they left, or their lease ended",
+            "Nodes removed: they left, or their lease expired",
             labels=["reason"],
         )
         gone.add_metric(["left"], totals.left)
@@ -107,23 +111,27 @@ class _Index(Collector):
         yield gone
         leases = GaugeMetricFamily(
             "heliograph_router_leases",
-            "Leases of nodes; they stand still while this router cannot hear, and for a lease after",
+            "Leases of nodes; frozen while the link to the bus is down, and for one lease after",
             labels=["state"],
         )
-        frozen = totals.nodes if state.frozen() else 0
+        frozen = totals.nodes if sources.frozen() else 0
         leases.add_metric(["running"], totals.nodes - frozen)
         leases.add_metric(["frozen"], frozen)
         yield leases
-        yield _gauge("heliograph_router_digests", "Distinct digests held", totals.digests)
-        yield _gauge("heliograph_router_pairs", "Digests held, once a node", totals.pairs)
-        yield _gauge("heliograph_router_tags", "Distinct tag references", totals.tags)
-        yield _gauge("heliograph_router_calls_waiting", "Resolves that wait for a copy", state.parked())
+        yield _gauge("heliograph_router_digests", "Distinct digests that nodes hold", totals.digests)
+        yield _gauge("heliograph_router_pairs", "(digest, node) pairs", totals.pairs)
+        yield _gauge("heliograph_router_tags", "Distinct tags that nodes have", totals.tags)
         yield _gauge(
-            "heliograph_router_ready", "1 once it may say of something that nobody has it", state.ready()
+            "heliograph_router_calls_waiting",
+            "Resolve calls that wait for another node to have the content",
+            sources.parked(),
         )
         yield _gauge(
-            "heliograph_router_bus_connected", "1 while it is connected to the bus", state.connected()
+            "heliograph_router_ready",
+            "1 once a miss is authoritative: the router can say that no node has something",
+            sources.ready(),
         )
+        yield _gauge("heliograph_router_bus_connected", "1 while connected to the bus", sources.connected())
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

@@ -1,7 +1,7 @@
-"""The router's end of bus contract v1 over core NATS: it hears every node, and asks them for snapshots.
+"""The router's side of bus contract v1, over core NATS: subscribes to all nodes and asks them for snapshots.
 
-What nodes say is heard in the order in which it comes, so a message that the router sent to itself comes back
-only after everything before it was heard.
+Messages are handled in the order in which they arrive. So when a message that the router sent to itself comes
+back, everything that arrived before it has been handled.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from pydantic import BaseModel
 
 from heliograph_router.adapters import messages
 from heliograph_router.adapters.inbound import Inbound, OnEvent
-from heliograph_router.adapters.metrics import Metrics
+from heliograph_router.adapters.metrics import RouterMetrics
 from heliograph_router.domain.assembly import Assembly, TooLarge
-from heliograph_router.domain.events import Snapshot
-from heliograph_router.errors import BusUnavailable, SnapshotUnavailable
+from heliograph_router.domain.events import ReceivedSnapshot
+from heliograph_router.errors import MessageNotSent, SnapshotUnavailable
 from heliograph_shared import bus, events, subjects, telemetry
 from heliograph_shared.bus_client import NO_ACCESS, Access, Client, Message
 
@@ -29,17 +29,20 @@ log = structlog.get_logger()
 
 _PENDING_BYTES = 32 << 20
 _ECHO_TIMEOUT_S = 2.0
-_SILENCE_S = 2.0
-_PULL_S = 30.0
+_MAX_SILENCE_S = 2.0
+_PULL_TIMEOUT_S = 30.0
 _NO_RESPONDERS = "503"
 
-OnMoment = Callable[[], None]
+OnLinkEvent = Callable[[], None]
 
 
-class NatsBus:
-    """`router` is this process's name among the routers. Sends while it is open and connected."""
+class NatsSubscriber:
+    """Implements `Snapshots` and `BusLink`. `router` is this process's name among the routers.
 
-    def __init__(self, router: str, metrics: Metrics) -> None:
+    Nothing can be sent while it is not open or not connected.
+    """
+
+    def __init__(self, router: str, metrics: RouterMetrics) -> None:
         self._router, self._metrics = router, metrics
         self._source = f"/routers/{router}"
         self._client: Client | None = None
@@ -53,10 +56,13 @@ class NatsBus:
         access: Access = NO_ACCESS,
         *,
         on_event: OnEvent,
-        on_hello_sent: OnMoment,
-        on_link_lost: OnMoment,
+        on_hello_sent: OnLinkEvent,
+        on_link_lost: OnLinkEvent,
     ) -> AsyncIterator[None]:
-        """Connect beside the body, for as long as it takes, and pass on what nodes say."""
+        """Stay connected while the body runs, and pass on what nodes publish.
+
+        The body does not wait for the connection, which is retried for as long as it takes.
+        """
         inbound = Inbound(on_event, self._metrics)
 
         async def subscribe(client: Client) -> None:
@@ -72,8 +78,8 @@ class NatsBus:
         async def greet() -> None:
             try:
                 await self._send(subjects.HELLO, events.RouterStarted(router=self._router))
-            except BusUnavailable as error:
-                log.warning("nodes not asked to speak up, they will in time", reason=error.reason)
+            except MessageNotSent as error:
+                log.warning("hello not sent, waiting for the nodes' regular heartbeats", reason=error.reason)
             else:
                 on_hello_sent()
 
@@ -114,7 +120,7 @@ class NatsBus:
             async with asyncio.timeout(_ECHO_TIMEOUT_S):
                 await returned
         except (nats.errors.Error, TimeoutError) as error:
-            log.debug("no answer from the bus", reason=str(error) or type(error).__name__)
+            log.debug("message to ourselves not returned", reason=str(error) or type(error).__name__)
             return None
         finally:
             self._echo = None
@@ -122,7 +128,7 @@ class NatsBus:
         self._metrics.round_trip.observe(took_s)
         return took_s
 
-    async def pull(self, node: str, incarnation: int) -> Snapshot:
+    async def pull(self, node: str, incarnation: int) -> ReceivedSnapshot:
         try:
             snapshot = await self._pull(node, incarnation)
         except SnapshotUnavailable:
@@ -131,31 +137,31 @@ class NatsBus:
         self._metrics.snapshots.labels("received").inc()
         return snapshot
 
-    async def _pull(self, node: str, incarnation: int) -> Snapshot:
+    async def _pull(self, node: str, incarnation: int) -> ReceivedSnapshot:
         try:
-            async with asyncio.timeout(_PULL_S), self._inbox() as (inbox, subscription):
+            async with asyncio.timeout(_PULL_TIMEOUT_S), self._inbox() as (inbox, subscription):
                 request = events.SnapshotRequest(incarnation=incarnation)
                 await self._send(subjects.snapshot(node), request, reply=inbox)
                 return await self._collect(node, subscription)
-        except (BusUnavailable, events.MalformedMessage) as error:
+        except (MessageNotSent, events.MalformedMessage) as error:
             raise SnapshotUnavailable(node, error.reason) from error
         except TooLarge as error:
-            raise SnapshotUnavailable(node, "it is too large") from error
-        except TimeoutError as error:  # nats-py's as well
-            raise SnapshotUnavailable(node, "it did not arrive in time") from error
+            raise SnapshotUnavailable(node, "the snapshot is too large") from error
+        except TimeoutError as error:  # nats-py's TimeoutError derives from it
+            raise SnapshotUnavailable(node, "the snapshot did not arrive in time") from error
         except nats.errors.Error as error:
             raise SnapshotUnavailable(node, str(error) or type(error).__name__) from error
 
-    async def _collect(self, node: str, subscription: Subscription) -> Snapshot:
+    async def _collect(self, node: str, subscription: Subscription) -> ReceivedSnapshot:
         assembly = Assembly()
         while True:
-            message = await subscription.next_msg(timeout=_SILENCE_S)
-            self._metrics.heard["snapshot"] += 1
+            message = await subscription.next_msg(timeout=_MAX_SILENCE_S)
+            self._metrics.messages["snapshot"] += 1
             if not message.data and (message.headers or {}).get("Status") == _NO_RESPONDERS:
-                raise SnapshotUnavailable(node, "nobody answers for it")
+                raise SnapshotUnavailable(node, "no responders for the node's subject")
             decoded = events.decode(events.NodeSnapshot, message.data)
             if decoded.node != node:
-                raise SnapshotUnavailable(node, f"{decoded.node!r} answered for it")
+                raise SnapshotUnavailable(node, f"node {decoded.node!r} answered instead")
             if snapshot := assembly.add(messages.chunk(decoded)):
                 return snapshot
 
@@ -167,7 +173,7 @@ class NatsBus:
         try:
             yield inbox, subscription
         finally:
-            with contextlib.suppress(nats.errors.Error):  # a closed connection has no subscriptions to end
+            with contextlib.suppress(nats.errors.Error):  # raised when the connection is already closed
                 await subscription.unsubscribe()
 
     async def _send(self, subject: str, message: BaseModel, *, reply: str = "") -> None:
@@ -178,11 +184,11 @@ class NatsBus:
         try:
             await client.publish(subject, events.encode(message), reply=reply, headers=headers)
         except nats.errors.Error as error:
-            raise BusUnavailable(subject, str(error) or type(error).__name__) from error
+            raise MessageNotSent(subject, str(error) or type(error).__name__) from error
 
     def _connected(self, subject: str) -> Client:
         if self._client is None or not self._client.is_connected:
-            raise BusUnavailable(subject, "not connected")
+            raise MessageNotSent(subject, "not connected")
         return self._client
 
     def _take_echo(self, message: Message) -> None:

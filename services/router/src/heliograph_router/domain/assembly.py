@@ -1,12 +1,12 @@
-"""A snapshot put together from its chunks."""
+"""Puts a snapshot together from its chunks."""
 
 from dataclasses import dataclass, field, replace
 
-from heliograph_router.domain.events import Snapshot, Tag
+from heliograph_router.domain.events import ReceivedSnapshot, TagClaim
 from heliograph_shared.digest import Digest
 
 MAX_ENTRIES = 500_000
-"""Digests and tags of one node. More than that is no node that we would want to hold."""
+"""Most digests and tags of one node; a real node has far fewer."""
 
 
 class TooLarge(Exception):
@@ -15,32 +15,32 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Number `number`, from 0, of `count`; `part` holds this chunk's share of the content."""
+    """Chunk `number`, counted from 0, of `count`. `part` is a snapshot with only this chunk's content."""
 
     number: int
     count: int
-    part: Snapshot
+    part: ReceivedSnapshot
 
 
 @dataclass(slots=True)
 class Assembly:
     """Takes the chunks of one answer in any order.
 
-    A chunk of a later state begins anew, one of an earlier state is passed over.
+    A chunk of a later state starts the assembly over; a chunk of an earlier state is ignored.
     """
 
-    _set: tuple[int, int, int] | None = None
+    _state: tuple[int, int, int] | None = None
     _numbers: set[int] = field(default_factory=set)
     _content: dict[Digest, int] = field(default_factory=dict)
-    _tags: dict[str, Tag] = field(default_factory=dict)
+    _tags: dict[str, TagClaim] = field(default_factory=dict)
 
-    def add(self, chunk: Chunk) -> Snapshot | None:
-        """The whole once it is complete. Raises `TooLarge`."""
-        chunk_set = (chunk.part.incarnation, chunk.part.sequence, chunk.count)
-        if self._set is None or chunk_set > self._set:
-            self._set = chunk_set
+    def add(self, chunk: Chunk) -> ReceivedSnapshot | None:
+        """Return the whole snapshot once it is complete, None before. Raises `TooLarge`."""
+        state = (chunk.part.incarnation, chunk.part.sequence, chunk.count)
+        if self._state is None or state > self._state:
+            self._state = state
             self._numbers, self._content, self._tags = set(), {}, {}
-        if chunk_set < self._set or chunk.number >= chunk.count:
+        if state < self._state or chunk.number >= chunk.count:
             return None
         self._numbers.add(chunk.number)
         self._content.update(chunk.part.content)

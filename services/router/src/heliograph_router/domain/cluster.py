@@ -1,24 +1,35 @@
-"""All nodes as the router knows them: each one's copy, lease and incarnation, over one index."""
+"""All nodes as the router knows them: the copy, lease and incarnation of each, over one index."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
-from heliograph_router.domain.departed import Departed
-from heliograph_router.domain.doubt import Doubt
-from heliograph_router.domain.events import Alive, Changed, Left, Moment, NodeEvent, Snapshot, Tag
+from heliograph_router.domain.events import (
+    Alive,
+    Changed,
+    Left,
+    Moment,
+    NodeEvent,
+    ReceivedSnapshot,
+    TagClaim,
+)
 from heliograph_router.domain.index import Index
 from heliograph_router.domain.lease import Leases
+from heliograph_router.domain.mass_silence import MassSilence
 from heliograph_router.domain.replica import Replica
+from heliograph_router.domain.tombstones import Tombstones
 
-_MAX_AHEAD_MS = 5 * 60_000
+_MAX_INCARNATION_AHEAD_MS = 5 * 60_000
 _MAX_TAG_AHEAD_MS = 60_000
 _MAX_NODES = 65_536
 
 
 class Refusal(StrEnum):
-    """Why a message changed nothing."""
+    """Why a message changed nothing. The values are labels of a metric.
+
+    `STALE` is of an incarnation that is over, `AHEAD` of one that starts in the future.
+    """
 
     STALE = "stale"
     AHEAD = "ahead_of_clock"
@@ -28,25 +39,25 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NeedSnapshot:
-    """The node is to be asked for all it holds; `incarnation` is the highest known of it, 0 for none."""
+    """Ask `node` for a snapshot; `incarnation` is the highest one known of it, 0 if none is."""
 
     node: str
     incarnation: int
 
 
-class Heard(NamedTuple):
-    """What came of a message: refused or not, and whether the node is to be asked for a snapshot."""
+class EventResult(NamedTuple):
+    """Why the event was refused, if it was, and whether the node has to be asked for a snapshot."""
 
     refusal: Refusal | None = None
     need: NeedSnapshot | None = None
 
 
-_NEWS = Heard()
+_APPLIED = EventResult()
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A node that lives, for those who ask about it."""
+class LiveNode:
+    """The state of a live node, for `ListNodes`."""
 
     name: str
     incarnation: int
@@ -62,9 +73,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """`pairs` are (digest, node); `digests` and `tags` are distinct ones.
+    """`pairs` counts (digest, node) pairs; `digests` and `tags` count distinct ones.
 
-    `left` and `lost` are how often nodes went since the start, on purpose and because their lease ended.
+    `left` and `lost` count since the start: nodes that left on purpose, and nodes whose lease expired.
     """
 
     nodes: int
@@ -83,67 +94,70 @@ class Cluster:
         self.leases = Leases(lease_s)
         self._replicas: dict[str, Replica] = {}
         self._out_of_sync: set[str] = set()
-        self._departed = Departed()
-        self._doubt = Doubt()
+        self._tombstones = Tombstones()
+        self._mass_silence = MassSilence()
         self._left = self._lost = 0
 
-    def hear(self, event: NodeEvent, at: Moment) -> Heard:
-        """Take note of what a node says of itself."""
-        if event.incarnation // 1_000_000 > at.unix_ms + _MAX_AHEAD_MS:
-            return Heard(Refusal.AHEAD)
+    def apply(self, event: NodeEvent, at: Moment) -> EventResult:
+        """Renew the node's lease and update its copy, unless the event is refused."""
+        if event.incarnation // 1_000_000 > at.unix_ms + _MAX_INCARNATION_AHEAD_MS:
+            return EventResult(Refusal.AHEAD)
         if not self._is_current(event):
-            return Heard(Refusal.STALE, self._notice_to(event))
+            return EventResult(Refusal.STALE, self._need_after_stale(event))
         if isinstance(event, Left):
-            self._depart(event.node, event.incarnation, at, on_purpose=True)
-            return Heard()
+            self._remove(event.node, event.incarnation, at, on_purpose=True)
+            return _APPLIED
         replica = self._replicas.get(event.node)
         if replica is None:
             if len(self._replicas) >= _MAX_NODES:
-                return Heard(Refusal.TOO_MANY_NODES)
+                return EventResult(Refusal.TOO_MANY_NODES)
             replica = self._replicas[event.node] = Replica(event.node, self.index)
-            self._departed.forget(event.node)
+            self._tombstones.remove(event.node)
         self.leases.renew(event.node, at)
-        news = self._tell(replica, event, at)
-        if self._note_sync(replica) and news:
-            return _NEWS
-        return Heard(None if news else Refusal.REPEATED, self.need_of(event.node, at))
+        is_new = self._apply(replica, event, at)
+        if self._track_sync(replica) and is_new:
+            return _APPLIED
+        return EventResult(None if is_new else Refusal.REPEATED, self.need_of(event.node, at))
 
     def need_of(self, node: str, at: Moment) -> NeedSnapshot | None:
-        """Whether a node has to be asked for a snapshot now."""
+        """What to ask the node for, if it has to be asked for a snapshot now."""
         replica = self._replicas.get(node)
         if replica is None or not replica.needs_snapshot(at.monotonic_s):
             return None
         return NeedSnapshot(node, replica.incarnation)
 
     def needs(self, at: Moment) -> list[NeedSnapshot]:
-        """Every node that has to be asked for a snapshot now."""
+        """All nodes that have to be asked for a snapshot now."""
         return [need for node in self._out_of_sync if (need := self.need_of(node, at))]
 
     def expire(self, at: Moment) -> list[str]:
-        """Withdraw the nodes whose lease is over, and name them; of very many at once see `Doubt`."""
-        self._departed.forget_old(at)
-        expired = self._doubt.let_go(
+        """Remove the nodes whose lease has expired, and return their names.
+
+        When very many fall silent at once, `MassSilence` keeps them for a while.
+        """
+        self._tombstones.drop_old(at)
+        lost = self._mass_silence.lost(
             self.leases.expired(at),
             silent=self.leases.silent(at),
             nodes=len(self._replicas),
             now_s=at.monotonic_s,
         )
-        for node in expired:
-            self._depart(node, self._replicas[node].incarnation, at, on_purpose=False)
-        return expired
+        for node in lost:
+            self._remove(node, self._replicas[node].incarnation, at, on_purpose=False)
+        return lost
 
     def replica(self, node: str) -> Replica:
-        """Of a node that lives, such as a holder in the index."""
+        """The copy of a live node, such as a holder in the index."""
         return self._replicas[node]
 
     def knows(self, node: str) -> bool:
-        """Whether the node lives."""
+        """True if the node is live."""
         return node in self._replicas
 
-    def nodes(self, at: Moment) -> Iterator[Node]:
+    def nodes(self, at: Moment) -> Iterator[LiveNode]:
         for name, replica in self._replicas.items():
             digests, tags = self.index.count_of(name)
-            yield Node(
+            yield LiveNode(
                 name=name,
                 incarnation=replica.incarnation,
                 sequence=replica.sequence,
@@ -151,15 +165,15 @@ class Cluster:
                 zone=replica.zone,
                 in_sync=replica.in_sync,
                 lease_left_s=self.leases.left_s(name, at),
-                stale=name in self._doubt.stale,
+                stale=name in self._mass_silence.stale,
                 digests=digests,
                 tags=tags,
             )
 
     @property
     def stale(self) -> Collection[str]:
-        """Nodes that may be lost, and are not withdrawn only because very many fell silent with them."""
-        return self._doubt.stale
+        """Nodes that are kept although their lease has expired, because very many fell silent with them."""
+        return self._mass_silence.stale
 
     @property
     def totals(self) -> Totals:
@@ -167,7 +181,7 @@ class Cluster:
         return Totals(
             nodes=nodes,
             nodes_in_sync=nodes - len(self._out_of_sync),
-            nodes_stale=len(self._doubt.stale),
+            nodes_stale=len(self._mass_silence.stale),
             digests=index.digests,
             pairs=index.pairs,
             tags=index.tags,
@@ -179,31 +193,34 @@ class Cluster:
         replica = self._replicas.get(event.node)
         if replica is not None:
             return event.incarnation >= replica.incarnation
-        return self._departed.admits(event.node, event.incarnation)
+        return self._tombstones.admits(event.node, event.incarnation)
 
-    def _notice_to(self, stale: NodeEvent) -> NeedSnapshot | None:
-        """A node whose clock was set back learns from the question which incarnation it has to outbid."""
+    def _need_after_stale(self, stale: NodeEvent) -> NeedSnapshot | None:
+        """Ask a node that sends a stale incarnation.
+
+        If its clock was set back, the request tells it which incarnation it has to exceed.
+        """
         if not isinstance(stale, Changed | Alive):
             return None
         replica = self._replicas.get(stale.node)
-        known = replica.incarnation if replica else self._departed.incarnation_of(stale.node)
+        known = replica.incarnation if replica else self._tombstones.incarnation_of(stale.node)
         return NeedSnapshot(stale.node, known)
 
-    def _tell(self, replica: Replica, event: Changed | Alive | Snapshot, at: Moment) -> bool:
+    def _apply(self, replica: Replica, event: Changed | Alive | ReceivedSnapshot, at: Moment) -> bool:
         match event:
             case Changed(tagged=tags):
                 if tags:
                     event = event._replace(tagged=_clamped(tags, at))
-                return replica.changed(event, at.monotonic_s)
+                return replica.apply_delta(event, at.monotonic_s)
             case Alive():
-                replica.alive(event, at.monotonic_s)
+                replica.apply_heartbeat(event, at.monotonic_s)
                 return True
-            case Snapshot(tags=tags):
-                return replica.replaced(replace(event, tags=_clamped(tags, at)), at.monotonic_s)
+            case ReceivedSnapshot(tags=tags):
+                return replica.apply_snapshot(replace(event, tags=_clamped(tags, at)), at.monotonic_s)
             case _:
                 assert_never(event)
 
-    def _note_sync(self, replica: Replica) -> bool:
+    def _track_sync(self, replica: Replica) -> bool:
         in_sync = replica.in_sync
         if in_sync:
             self._out_of_sync.discard(replica.node)
@@ -211,20 +228,20 @@ class Cluster:
             self._out_of_sync.add(replica.node)
         return in_sync
 
-    def _depart(self, node: str, incarnation: int, at: Moment, *, on_purpose: bool) -> None:
+    def _remove(self, node: str, incarnation: int, at: Moment, *, on_purpose: bool) -> None:
         if self._replicas.pop(node, None) is not None:
             self._left += on_purpose
             self._lost += not on_purpose
         self._out_of_sync.discard(node)
         self.leases.end(node)
         self.index.remove(node)
-        self._departed.remember(node, incarnation, at, on_purpose=on_purpose)
+        self._tombstones.add(node, incarnation, at, on_purpose=on_purpose)
 
 
-def _clamped(tags: Mapping[str, Tag], at: Moment) -> dict[str, Tag]:
-    """A clock that is far ahead must not make its tag the newest for good."""
+def _clamped(tags: Mapping[str, TagClaim], at: Moment) -> dict[str, TagClaim]:
+    """Cap times in the future: else a node whose clock is far ahead would own the tag for a long time."""
     latest = at.unix_ms + _MAX_TAG_AHEAD_MS
     return {
-        reference: Tag(tag.digest, latest) if tag.tagged_at_ms > latest else tag
+        reference: TagClaim(tag.digest, latest) if tag.tagged_at_ms > latest else tag
         for reference, tag in tags.items()
     }

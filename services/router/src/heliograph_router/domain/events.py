@@ -1,6 +1,7 @@
-"""What nodes say of themselves, and the moment at which it is heard: the one vocabulary of bus and index.
+"""What nodes publish, in the router's own types, and the time at which it arrives.
 
-What is made for every message is a named tuple: a frozen dataclass takes three times as long to make.
+Types that are built for every message are named tuples: a frozen dataclass takes three times as long to
+build.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,42 +13,42 @@ from heliograph_shared.inventory import Inventory
 
 
 class Moment(NamedTuple):
-    """Now, on two clocks: `monotonic_s` for how long, `unix_ms` against what nodes say of their own."""
+    """Now, on two clocks: `monotonic_s` measures durations, `unix_ms` is compared with nodes' timestamps."""
 
     monotonic_s: float
     unix_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
-    """What a tag points at on one node, and since when (milliseconds since the epoch)."""
+class TagClaim:
+    """The digest that a tag points at on one node, and since when (milliseconds since the epoch)."""
 
     digest: Digest
     tagged_at_ms: int
 
 
 class Changed(NamedTuple):
-    """Delta number `sequence`: what a node's store has gained and lost since the one before."""
+    """Delta number `sequence`: what a node gained (sizes in bytes) and lost since the previous delta."""
 
     node: str
     incarnation: int
     sequence: int
     added: Mapping[Digest, int]
     removed: Collection[Digest]
-    tagged: Mapping[str, Tag]
+    tagged: Mapping[str, TagClaim]
     untagged: Collection[str]
 
     @property
     def size(self) -> int:
-        """How many changes there are in it."""
+        """The number of changes in this delta."""
         return len(self.added) + len(self.removed) + len(self.tagged) + len(self.untagged)
 
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The node lives; `inventory` is of the state that it published up to `sequence`.
+    """A heartbeat. `inventory` summarizes the node's content after delta `sequence`.
 
-    What it is `downloading` it does not hold yet.
+    The node does not hold the digests in `downloading` yet.
     """
 
     node: str
@@ -61,24 +62,24 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The node has stopped on purpose."""
+    """The node has shut down on purpose."""
 
     node: str
     incarnation: int
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that a node has published up to `sequence`."""
+class ReceivedSnapshot:
+    """Everything a node holds after delta `sequence`: digests with sizes in bytes, and tags."""
 
     node: str
     incarnation: int
     sequence: int
     content: Mapping[Digest, int]
-    tags: Mapping[str, Tag]
+    tags: Mapping[str, TagClaim]
     addresses: tuple[str, ...]
     zone: str
     inventory: Inventory
 
 
-NodeEvent = Changed | Alive | Left | Snapshot
+NodeEvent = Changed | Alive | Left | ReceivedSnapshot

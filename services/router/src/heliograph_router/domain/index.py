@@ -1,8 +1,9 @@
 """Which nodes hold which content. Pure: no clock, no network, no locks.
 
-Made for ten million (digest, node) pairs at some ten bytes each: a digest has a number, its holders are a
-sorted array of slots of nodes, and the way back from a node is a bitmap of numbers. The two always agree. A
-node that is removed is out of sight at once; its pairs are unlinked by `sweep`, a node at a time.
+Designed for ten million (digest, node) pairs at about ten bytes each. Every digest and every node has a
+number; a node's is called its slot. The holders of a digest are a sorted array of slots (`Postings`), and the
+digests of a node are a bitmap of numbers (`_Row`); the two always agree. A removed node is hidden at once,
+and `sweep` unlinks its pairs later, one node at a time.
 """
 
 from collections import deque
@@ -12,24 +13,24 @@ from dataclasses import dataclass, field
 from pyroaring import BitMap
 
 from heliograph_router.domain.claims import Claims
-from heliograph_router.domain.events import Tag
+from heliograph_router.domain.events import TagClaim
 from heliograph_router.domain.postings import Postings
 from heliograph_shared.digest import Digest
 from heliograph_shared.inventory import Inventory, RunningInventory
 
-Below = Callable[[int], int]
-"""A random number from 0 to one less than the argument."""
+RandomBelow = Callable[[int], int]
+"""Returns a random integer from 0 to the argument - 1, like `random.randrange`."""
 
-_MOST_SLOTS = 1 << 16  # what an array("H") holds
+_MOST_SLOTS = 1 << 16  # what fits in an array("H")
 
 
 @dataclass(slots=True)
 class _Row:
-    """What one node holds."""
+    """What one node holds; `gone` once it is removed."""
 
     node: str
-    held: BitMap = field(default_factory=BitMap)
-    tags: dict[str, Tag] = field(default_factory=dict)
+    digest_numbers: BitMap = field(default_factory=BitMap)
+    tags: dict[str, TagClaim] = field(default_factory=dict)
     inventory: RunningInventory = field(default_factory=RunningInventory)
     gone: bool = False
 
@@ -38,12 +39,12 @@ _EMPTY = RunningInventory().freeze()
 
 
 class Index:
-    """Every change may be repeated without harm; a node exists from its first change to its removal."""
+    """Every change is idempotent. A node exists from its first change until it is removed."""
 
     def __init__(self) -> None:
         self._slots: dict[str, int] = {}
-        self._rows: list[_Row] = []  # by slot, with those that are gone until they are swept
-        self._gone: deque[int] = deque()
+        self._rows: list[_Row] = []  # by slot; those of removed nodes stay until they are swept
+        self._unswept: deque[int] = deque()
         self._free_slots: list[int] = []
         self._postings = Postings()
         self._claims = Claims(lambda slot: not self._rows[slot].gone)
@@ -55,15 +56,15 @@ class Index:
         *,
         added: Mapping[Digest, int],
         removed: Iterable[Digest],
-        tagged: Mapping[str, Tag],
+        tagged: Mapping[str, TagClaim],
         untagged: Iterable[str],
     ) -> None:
-        """Take note of what a node has gained (sizes in bytes) and lost."""
+        """Record what a node has gained (sizes in bytes) and lost."""
         slot = self._slot(node)
         row = self._rows[slot]
         for digest in removed:
             number = self._postings.numbers.get(digest)
-            if number is not None and number in row.held:
+            if number is not None and number in row.digest_numbers:
                 self._lose(slot, row, digest, number)
         for reference in untagged:
             self._untag(slot, row, reference)
@@ -72,12 +73,12 @@ class Index:
         for reference, tag in tagged.items():
             self._tag(slot, row, reference, tag)
 
-    def replace(self, node: str, content: Mapping[Digest, int], tags: Mapping[str, Tag]) -> None:
-        """Make a node's row exactly this, touching only what differs."""
+    def replace(self, node: str, content: Mapping[Digest, int], tags: Mapping[str, TagClaim]) -> None:
+        """Set what a node holds (sizes in bytes), changing only what differs."""
         row = self._rows[self._slot(node)]
-        held, numbers = row.held, self._postings.numbers
-        kept = {digest for digest in content if digest in numbers and numbers[digest] in held}
-        lost = held - BitMap(numbers[digest] for digest in kept)
+        own, numbers = row.digest_numbers, self._postings.numbers
+        kept = {digest for digest in content if digest in numbers and numbers[digest] in own}
+        lost = own - BitMap(numbers[digest] for digest in kept)
         self.change(
             node,
             added={digest: size for digest, size in content.items() if digest not in kept},
@@ -87,23 +88,23 @@ class Index:
         )
 
     def remove(self, node: str) -> None:
-        """Put a node and all that it holds out of sight, in constant time; `sweep` clears up behind it."""
+        """Hide a node and everything it holds, in constant time; `sweep` unlinks its pairs later."""
         slot = self._slots.pop(node, None)
         if slot is None:
             return
         row = self._rows[slot]
         row.gone = True
-        self._pairs -= len(row.held)
+        self._pairs -= len(row.digest_numbers)
         self._claims.forget_winners()
-        self._gone.append(slot)
+        self._unswept.append(slot)
 
     def sweep(self) -> bool:
-        """Unlink what one node held that is gone; False when there was none."""
-        if not self._gone:
+        """Unlink the pairs of one removed node; False when there is none left."""
+        if not self._unswept:
             return False
-        slot = self._gone.popleft()
+        slot = self._unswept.popleft()
         row = self._rows[slot]
-        for number in row.held:
+        for number in row.digest_numbers:
             self._postings.unlink(number, slot)
         for reference in row.tags:
             self._claims.withdraw(slot, reference)
@@ -112,40 +113,40 @@ class Index:
         return True
 
     def holders(self, digest: Digest) -> list[str]:
-        """All nodes that hold it."""
+        """All nodes that hold the digest."""
         number = self._postings.numbers.get(digest)
-        return [] if number is None else self._seen(self._postings.slots(number))
+        return [] if number is None else self._live_nodes(self._postings.slots(number))
 
-    def some_holders(self, digest: Digest, count: int, below: Below) -> list[str]:
-        """At most `count` of them; of more, a random choice that may be a few less."""
+    def some_holders(self, digest: Digest, count: int, random_below: RandomBelow) -> list[str]:
+        """At most `count` holders. If there are more, a random sample, which may be somewhat smaller."""
         number = self._postings.numbers.get(digest)
         if number is None:
             return []
         slots = self._postings.slots(number)
         if len(slots) <= count:
-            return self._seen(slots)
-        return self._seen({slots[below(len(slots))] for _ in range(count)})
+            return self._live_nodes(slots)
+        return self._live_nodes({slots[random_below(len(slots))] for _ in range(count)})
 
     def holder_count(self, digest: Digest) -> int:
-        """How many nodes hold it, with those that are only out of sight until they have been swept."""
+        """How many nodes hold the digest; includes removed nodes that have not been swept yet."""
         number = self._postings.numbers.get(digest)
         return 0 if number is None else len(self._postings.slots(number))
 
     def holds(self, node: str, digest: Digest) -> bool:
         slot, number = self._slots.get(node), self._postings.numbers.get(digest)
-        return slot is not None and number is not None and number in self._rows[slot].held
+        return slot is not None and number is not None and number in self._rows[slot].digest_numbers
 
     def size_bytes(self, digest: Digest) -> int:
-        """As it was stated last; 0 when it is not known."""
+        """The size last reported; 0 when it is not known."""
         number = self._postings.numbers.get(digest)
         return 0 if number is None else self._postings.sizes[number]
 
     def digest_of(self, reference: str) -> Digest | None:
-        """What a tag points at, by the rule of bus contract v1; None when no node has the tag."""
+        """The digest a tag points at, by the rule of bus contract v1; None when no node has the tag."""
         return self._claims.winner(reference)
 
     def references(self) -> list[str]:
-        """All tags, with those that are only out of sight until they have been swept."""
+        """All tag references; includes those of removed nodes that have not been swept yet."""
         return self._claims.references()
 
     def tagged_on(self, reference: str) -> int:
@@ -157,13 +158,13 @@ class Index:
         return _EMPTY if slot is None else self._rows[slot].inventory.freeze()
 
     def count_of(self, node: str) -> tuple[int, int]:
-        """How many digests and tags a node holds."""
+        """The number of digests and of tags that a node holds."""
         slot = self._slots.get(node)
-        return (0, 0) if slot is None else (len(self._rows[slot].held), len(self._rows[slot].tags))
+        return (0, 0) if slot is None else (len(self._rows[slot].digest_numbers), len(self._rows[slot].tags))
 
     @property
     def digests(self) -> int:
-        """Distinct ones; like `tags` it counts what is only out of sight until it has been swept."""
+        """Distinct digests. Like `tags`, includes those of removed nodes that have not been swept yet."""
         return len(self._postings.numbers)
 
     @property
@@ -189,13 +190,13 @@ class Index:
         self._slots[node] = slot
         return slot
 
-    def _seen(self, slots: Iterable[int]) -> list[str]:
+    def _live_nodes(self, slots: Iterable[int]) -> list[str]:
         rows = self._rows
         return [row.node for slot in slots if not (row := rows[slot]).gone]
 
     def _gain(self, slot: int, row: _Row, added: Mapping[Digest, int]) -> None:
-        """Where most of a router's time goes: at once for all that a message adds."""
-        postings, held = self._postings, row.held
+        """Add all digests of a message in one go. A router spends most of its time here."""
+        postings, own = self._postings, row.digest_numbers
         numbers, sizes = postings.numbers, postings.sizes
         gained: list[Digest] = []
         new: list[int] = []
@@ -205,22 +206,22 @@ class Index:
                 number = postings.add(digest, size_bytes, slot)
             else:
                 sizes[number] = size_bytes
-                if number in held:
+                if number in own:
                     continue
                 postings.link(number, slot)
             new.append(number)
             gained.append(digest)
-        held.update(new)
+        own.update(new)
         row.inventory.add_digests(gained)
         self._pairs += len(gained)
 
     def _lose(self, slot: int, row: _Row, digest: Digest, number: int) -> None:
-        row.held.remove(number)
+        row.digest_numbers.remove(number)
         row.inventory.remove_digest(digest)
         self._pairs -= 1
         self._postings.unlink(number, slot)
 
-    def _tag(self, slot: int, row: _Row, reference: str, tag: Tag) -> None:
+    def _tag(self, slot: int, row: _Row, reference: str, tag: TagClaim) -> None:
         self._untag(slot, row, reference)
         row.tags[reference] = tag
         row.inventory.add_tag(reference, tag.digest)

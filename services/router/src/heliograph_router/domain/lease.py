@@ -1,7 +1,7 @@
-"""Who has been heard lately enough to count as alive, on the router's own clock.
+"""Which nodes were heard from recently enough to count as alive, by the router's own clock.
 
-A router that cannot hear does not judge: leases stand still while its link to the bus is down and for one
-lease after, in which every node that lives is heard again.
+A router that cannot hear expires nobody: leases are frozen while its link to the bus is down, and for one
+lease after it is back, in which every live node is heard from again.
 """
 
 import math
@@ -10,11 +10,11 @@ from heliograph_router.domain.events import Moment
 
 
 class Leases:
-    """`lease_s` seconds from the last sign of life. The link is down until it is said to be up."""
+    """A lease lasts `lease_s` seconds from the node's last message. The link is down until `link_works`."""
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._heard_s: dict[str, float] = {}
+        self._heard_s: dict[str, float] = {}  # the longest silent first
         self._frozen_until_s = math.inf
 
     def renew(self, node: str, at: Moment) -> None:
@@ -32,22 +32,22 @@ class Leases:
             self._frozen_until_s = at.monotonic_s + self._lease_s
 
     def frozen(self, at: Moment) -> bool:
-        """Whether they stand still."""
+        """True while no lease can expire."""
         return at.monotonic_s < self._frozen_until_s
 
     def expired(self, at: Moment) -> list[str]:
-        """Nodes whose lease is over, the one that was silent for longest first."""
+        """Nodes whose lease has expired, the longest silent first; none while leases are frozen."""
         if self.frozen(at):
             return []
-        over = []
-        for node, heard_s in self._heard_s.items():  # in the order of renewal
+        expired = []
+        for node, heard_s in self._heard_s.items():
             if at.monotonic_s - heard_s < self._lease_s:
                 break
-            over.append(node)
-        return over
+            expired.append(node)
+        return expired
 
     def silent(self, at: Moment) -> int:
-        """How many were not heard for half a lease, in which each says something at least once."""
+        """How many nodes have said nothing for half a lease. A live node sends at least one message in it."""
         count = 0
         for heard_s in self._heard_s.values():
             if at.monotonic_s - heard_s < self._lease_s / 2:
@@ -56,7 +56,7 @@ class Leases:
         return count
 
     def left_s(self, node: str, at: Moment) -> float:
-        """Seconds until the lease ends at the earliest; a whole lease while it cannot be said."""
+        """Seconds until the lease can expire at the earliest; a full lease while the link is down."""
         if self._frozen_until_s == math.inf:
             return self._lease_s
         ends_s = max(self._heard_s.get(node, 0.0) + self._lease_s, self._frozen_until_s)

@@ -1,4 +1,4 @@
-"""Which slots hold which digest, at two bytes a pair."""
+"""Which slots hold which digest, at two bytes a pair. A slot is a node's number in the index."""
 
 from array import array
 from bisect import bisect_left
@@ -8,10 +8,11 @@ from heliograph_shared.digest import Digest
 
 
 class Postings:
-    """A digest has a number while a slot holds it; its slots are kept in order.
+    """A digest has a number as long as a slot holds it. Its slots are sorted.
 
-    `numbers` is for look-ups; `sizes` are in bytes, by number. A single slot, which is what most digests have
-    at first and many for good, is kept as a number: an array for it takes longer to make than all the rest.
+    `numbers` is for look-ups; `sizes` are in bytes, indexed by number. Most digests start with a single slot,
+    and many never get another: it is stored as a plain number, because building an array for it would take
+    longer than everything else.
     """
 
     def __init__(self) -> None:
@@ -26,13 +27,13 @@ class Postings:
         return (slots,) if isinstance(slots, int) else slots
 
     def digest(self, number: int) -> Digest:
-        """Of a number in use."""
+        """The digest with that number, which must be in use."""
         digest = self._digests[number]
         assert digest is not None
         return digest
 
     def add(self, digest: Digest, size_bytes: int, slot: int) -> int:
-        """The number of a digest that has none, with its first slot."""
+        """Give a new digest a number and its first slot; returns the number."""
         if self._free:
             number = self._free.pop()
             self._digests[number] = digest
@@ -47,7 +48,7 @@ class Postings:
         return number
 
     def link(self, number: int, slot: int) -> None:
-        """Once for each pair."""
+        """Add a slot to a digest that does not have it yet."""
         slots = self._slots[number]
         if isinstance(slots, int):
             self._slots[number] = array("H", sorted((slots, slot)))
@@ -55,7 +56,7 @@ class Postings:
             slots.insert(bisect_left(slots, slot), slot)
 
     def unlink(self, number: int, slot: int) -> None:
-        """Of a pair that was linked; with the last one the number becomes free."""
+        """Remove a slot that the digest has. Removing the last one frees the number."""
         slots = self._slots[number]
         if isinstance(slots, int):
             del self.numbers[self.digest(number)]

@@ -1,50 +1,54 @@
-"""The router's copy of one node, as bus contract v1 keeps it equal to the node.
+"""The router's copy of one node, kept equal to it by the rules of bus contract v1.
 
-Deltas are applied in the order of their numbers. One that is missing may only be late: those after it are
-held, and after a second of waiting a snapshot is needed. A heartbeat proves the copy equal to the node, or
-shows it to be wrong; a wrong copy takes no more deltas, it holds them until a snapshot has put it right.
-A new incarnation begins with what was known of the old one, which the snapshot then corrects as a diff:
-clearing it would make a node that restarts vanish for a while. Only its delta number 1 needs no
-snapshot, because a new incarnation has published nothing before it.
+Deltas are applied in the order of their sequence numbers. A missing one may only be late: the deltas after it
+are kept as pending, and if it does not come within a second, a snapshot is needed. A heartbeat at the copy's
+own sequence confirms the copy, or shows that it has diverged. A diverged copy applies no more deltas; it
+keeps them as pending until a snapshot has corrected it.
+
+A new incarnation starts with what was known of the old one, and its snapshot is applied as a difference.
+Clearing the copy instead would make a restarting node vanish for a while. Delta number 1 of an incarnation
+needs no snapshot: it lists everything the node holds, because nothing was published before it.
 """
 
 from dataclasses import dataclass, field
 
-from heliograph_router.domain.events import Alive, Changed, Snapshot
-from heliograph_router.domain.held import HeldDeltas
+from heliograph_router.domain.events import Alive, Changed, ReceivedSnapshot
 from heliograph_router.domain.index import Index
+from heliograph_router.domain.pending_deltas import PendingDeltas
 from heliograph_shared.inventory import Inventory
 
 GAP_S = 1.0
-"""How long a missing delta is waited for."""
+"""How long to wait for a missing delta before a snapshot is needed."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """How far the copy has come in one incarnation.
+    """How far the copy has come within one incarnation.
 
-    `sequence` is of the last delta that it holds, None while it has no ground to build on; `heard` is the
-    highest that the node has spoken of. It is `wrong` when a heartbeat or a snapshot said so.
+    `sequence` is that of the last applied delta, None before the first delta or snapshot is applied; `latest`
+    is the highest that any message has mentioned. `behind_since_s` is when the copy fell behind `latest`, or
+    last advanced. `diverged` is set when an inventory did not match the copy. `has_heartbeat` is false until
+    the incarnation's first heartbeat.
     """
 
     sequence: int | None = None
-    heard: int = 0
+    latest: int = 0
     behind_since_s: float = 0.0
-    wrong: bool = False
-    introduced: bool = False
-    held: HeldDeltas = field(default_factory=HeldDeltas)
+    diverged: bool = False
+    has_heartbeat: bool = False
+    pending: PendingDeltas = field(default_factory=PendingDeltas)
 
-    def hear(self, sequence: int, now_s: float) -> None:
-        if sequence > self.heard:
-            if self.sequence == self.heard:
+    def mention(self, sequence: int, now_s: float) -> None:
+        if sequence > self.latest:
+            if self.sequence == self.latest:
                 self.behind_since_s = now_s
-            self.heard = sequence
+            self.latest = sequence
 
 
 class Replica:
-    """Writes the node's row in `index`, and is the only one that does. What it is given is of its node.
+    """The only writer of the node's row in `index`.
 
-    Its incarnation is the latest one heard; the caller drops what is older.
+    The caller passes only events of this node, and none of an incarnation older than the latest.
     """
 
     def __init__(self, node: str, index: Index) -> None:
@@ -57,84 +61,89 @@ class Replica:
 
     @property
     def sequence(self) -> int:
-        """Of the last delta that the copy holds; 0 while it has no ground in this incarnation."""
+        """That of the last applied delta; 0 before anything of this incarnation is applied."""
         return self._progress.sequence or 0
 
     @property
     def in_sync(self) -> bool:
-        """Whether the copy is, for all that was heard, what the node has published."""
+        """True if the copy equals what the node has published, as far as the router has heard."""
         progress = self._progress
-        return progress.sequence is not None and not progress.wrong and progress.sequence >= progress.heard
+        return (
+            progress.sequence is not None and not progress.diverged and progress.sequence >= progress.latest
+        )
 
     def needs_snapshot(self, now_s: float) -> bool:
         progress = self._progress
-        if progress.sequence is None or progress.wrong:
+        if progress.sequence is None or progress.diverged:
             return True
-        return progress.sequence < progress.heard and now_s - progress.behind_since_s >= GAP_S
+        return progress.sequence < progress.latest and now_s - progress.behind_since_s >= GAP_S
 
-    def changed(self, delta: Changed, now_s: float) -> bool:
-        """Apply or hold it; False when it was known already."""
-        progress = self._follow(delta.incarnation)
+    def apply_delta(self, delta: Changed, now_s: float) -> bool:
+        """Apply the delta or keep it as pending; False when it was already known."""
+        progress = self._progress_of(delta.incarnation)
         known = progress.sequence
-        if delta.sequence in progress.held or (known is not None and delta.sequence <= known):
+        if delta.sequence in progress.pending or (known is not None and delta.sequence <= known):
             return False
-        progress.hear(delta.sequence, now_s)
+        progress.mention(delta.sequence, now_s)
         if known is None and delta.sequence == 1:
             self._index.replace(self.node, delta.added, delta.tagged)
             progress.sequence = 1
-            self._catch_up(now_s)
-        elif known == delta.sequence - 1 and not progress.wrong:
-            self._apply(delta)
-            self._catch_up(now_s)
+            self._apply_pending(now_s)
+        elif known == delta.sequence - 1 and not progress.diverged:
+            self._write(delta)
+            self._apply_pending(now_s)
         else:
-            progress.held.put(delta)
+            progress.pending.put(delta)
         return True
 
-    def alive(self, heartbeat: Alive, now_s: float) -> None:
-        progress = self._follow(heartbeat.incarnation)
-        progress.hear(heartbeat.sequence, now_s)
+    def apply_heartbeat(self, heartbeat: Alive, now_s: float) -> None:
+        progress = self._progress_of(heartbeat.incarnation)
+        progress.mention(heartbeat.sequence, now_s)
         self.addresses, self.zone = heartbeat.addresses, heartbeat.zone
-        progress.introduced = True
+        progress.has_heartbeat = True
         if heartbeat.sequence == progress.sequence:
             self._compare(heartbeat.inventory)
 
-    def replaced(self, snapshot: Snapshot, now_s: float) -> bool:
-        """Take over what the node holds; False when the copy is as new already."""
-        progress = self._follow(snapshot.incarnation)
-        if not progress.introduced:  # a heartbeat may be newer than a snapshot, which takes a while
+    def apply_snapshot(self, snapshot: ReceivedSnapshot, now_s: float) -> bool:
+        """Replace the copy by the snapshot; False when the copy is just as new already."""
+        progress = self._progress_of(snapshot.incarnation)
+        if (
+            not progress.has_heartbeat
+        ):  # a heartbeat may be newer than a snapshot, which takes a while to arrive
             self.addresses, self.zone = snapshot.addresses, snapshot.zone
         if progress.sequence is not None and (
             snapshot.sequence < progress.sequence
-            or (snapshot.sequence == progress.sequence and not progress.wrong)
+            or (snapshot.sequence == progress.sequence and not progress.diverged)
         ):
             return False
         self._index.replace(self.node, snapshot.content, snapshot.tags)
-        progress.hear(snapshot.sequence, now_s)
+        progress.mention(snapshot.sequence, now_s)
         progress.sequence = snapshot.sequence
         self._compare(snapshot.inventory)
-        self._catch_up(now_s)
+        self._apply_pending(now_s)
         return True
 
-    def _follow(self, incarnation: int) -> _Progress:
+    def _progress_of(self, incarnation: int) -> _Progress:
+        """The progress within that incarnation; starts anew if it is a later one."""
         if incarnation > self.incarnation:
             self.incarnation, self._progress = incarnation, _Progress()
         return self._progress
 
-    def _compare(self, stated: Inventory) -> None:
-        self._progress.wrong = stated != self._index.inventory(self.node)
+    def _compare(self, inventory: Inventory) -> None:
+        self._progress.diverged = inventory != self._index.inventory(self.node)
 
-    def _catch_up(self, now_s: float) -> None:
-        """Apply what is held and now follows; what is missing still is waited for from now on."""
+    def _apply_pending(self, now_s: float) -> None:
+        """Apply the pending deltas that now follow, and restart the wait for any that is still missing."""
         progress = self._progress
         assert progress.sequence is not None
         progress.behind_since_s = now_s
-        if not progress.held:
+        if not progress.pending:
             return
-        progress.held.forget(progress.sequence)
-        while not progress.wrong and (delta := progress.held.take(progress.sequence + 1)):
-            self._apply(delta)
+        progress.pending.drop_through(progress.sequence)
+        while not progress.diverged and (delta := progress.pending.take(progress.sequence + 1)):
+            self._write(delta)
 
-    def _apply(self, delta: Changed) -> None:
+    def _write(self, delta: Changed) -> None:
         self._index.change(
             self.node,
             added=delta.added,

@@ -1,4 +1,4 @@
-"""The answer to "who has it?"."""
+"""The answer to "which nodes hold this?"."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from enum import Enum, auto
 from typing import assert_never
 
 from heliograph_router.domain.cluster import Cluster
-from heliograph_router.domain.index import Below
+from heliograph_router.domain.index import RandomBelow
 from heliograph_router.domain.replica import Replica
-from heliograph_router.domain.selection import InDoubt, Reported, Selector
+from heliograph_router.domain.selection import FailureReports, IsSuspect, Selector
 from heliograph_shared.digest import Digest
 
-_CANDIDATES = 64  # of more holders: two choices need few, and a look at thousands would delay others
+_MAX_CANDIDATES = 64  # two random choices need few, and looking at thousands would delay other calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ByTag:
 
 @dataclass(frozen=True, slots=True)
 class NotAKey:
-    """What was asked for is neither."""
+    """Neither a valid digest nor a valid tag reference."""
 
 
 Key = ByDigest | ByTag | NotAKey
@@ -36,16 +36,18 @@ Key = ByDigest | ByTag | NotAKey
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`node` is who asks, empty for an outsider; `failed` are nodes that just did not deliver to it."""
+    """`node` is the asker, empty if it is no node; `failed` are nodes that just failed to deliver to it."""
 
     keys: Sequence[Key]
-    max_peers: int
+    max_holders: int
     node: str
     zone: str
     failed: frozenset[str]
 
 
 class Status(Enum):
+    """As in the gRPC API."""
+
     FOUND = auto()
     NOT_FOUND = auto()
     NOT_SYNCED = auto()
@@ -54,8 +56,8 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """A node that has it, and where its registry is reached."""
+class Holder:
+    """A node that holds the content, and the addresses of its registry."""
 
     node: str
     incarnation: int
@@ -64,62 +66,64 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolution:
-    """Peers come best first. A tag that is found has a digest even when nobody else holds it."""
+class KeyAnswer:
+    """The best holder comes first. A tag that is found has a digest even if nobody but the asker holds it."""
 
     status: Status
     digest: Digest | None = None
     size_bytes: int = 0
-    peers: tuple[Peer, ...] = ()
+    holders: tuple[Holder, ...] = ()
 
 
-class Directory:
-    def __init__(self, cluster: Cluster, selector: Selector, below: Below) -> None:
-        self._cluster, self._selector, self._below = cluster, selector, below
-        self._reported = Reported()
+class KeyResolver:
+    def __init__(self, cluster: Cluster, selector: Selector, random_below: RandomBelow) -> None:
+        self._cluster, self._selector, self._random_below = cluster, selector, random_below
+        self._failure_reports = FailureReports()
 
-    def resolve(self, query: Query, now_s: float, *, complete: bool) -> list[Resolution]:
-        """One answer for each key, in order; nodes that are in doubt are named last.
+    def resolve(self, query: Query, now_s: float, *, complete: bool) -> list[KeyAnswer]:
+        """One answer for each key, in order. The asker itself is never named; suspects are named last.
 
-        In doubt are those that failed this asker, or a moment ago another one, and those that may be lost.
-
-        Unless the index is `complete`, what it does not know is not said to be nowhere.
+        Suspects are the nodes that failed this asker, those that recently failed another one, and the stale
+        ones. Unless the index is `complete`, a miss is `NOT_SYNCED` instead of `NOT_FOUND`.
         """
-        self._reported.report((node for node in query.failed if node != query.node), now_s)
-        avoided, stale = self._reported.avoided(now_s), self._cluster.stale
+        self._failure_reports.report((node for node in query.failed if node != query.node), now_s)
+        reported, stale = self._failure_reports.suspects(now_s), self._cluster.stale
 
-        def in_doubt(node: str) -> bool:
-            return node in query.failed or node in avoided or node in stale
+        def is_suspect(node: str) -> bool:
+            return node in query.failed or node in reported or node in stale
 
-        absent = Resolution(Status.NOT_FOUND if complete else Status.NOT_SYNCED)
-        return [self._answer(key, query, in_doubt, absent) for key in query.keys]
+        miss = KeyAnswer(Status.NOT_FOUND if complete else Status.NOT_SYNCED)
+        return [self._answer(key, query, is_suspect, miss) for key in query.keys]
 
-    def _answer(self, key: Key, query: Query, in_doubt: InDoubt, absent: Resolution) -> Resolution:
+    def _answer(self, key: Key, query: Query, is_suspect: IsSuspect, miss: KeyAnswer) -> KeyAnswer:
         match key:
             case ByDigest(digest=digest):
-                found = self._found(digest, query, in_doubt)
-                return found if found.peers else absent
+                found = self._found(digest, query, is_suspect)
+                return found if found.holders else miss
             case ByTag(reference=reference):
                 tagged = self._cluster.index.digest_of(reference)
-                return self._found(tagged, query, in_doubt) if tagged else absent
+                return self._found(tagged, query, is_suspect) if tagged else miss
             case NotAKey():
-                return Resolution(Status.INVALID_KEY)
+                return KeyAnswer(Status.INVALID_KEY)
             case _:
                 assert_never(key)
 
-    def _found(self, digest: Digest, query: Query, in_doubt: InDoubt) -> Resolution:
+    def _found(self, digest: Digest, query: Query, is_suspect: IsSuspect) -> KeyAnswer:
         index = self._cluster.index
-        chosen = self._chosen(index.some_holders(digest, _CANDIDATES, self._below), query, in_doubt)
-        if not chosen:  # none of those drawn could be named: of many others one may
-            chosen = self._chosen(index.holders(digest), query, in_doubt)
-        peers = tuple(Peer(peer.node, peer.incarnation, peer.addresses, peer.zone) for peer in chosen)
-        return Resolution(Status.FOUND, digest, index.size_bytes(digest), peers)
+        sample = index.some_holders(digest, _MAX_CANDIDATES, self._random_below)
+        chosen = self._choose(sample, query, is_suspect)
+        if not chosen:  # nobody in the sample can be named, but another holder may be
+            chosen = self._choose(index.holders(digest), query, is_suspect)
+        holders = tuple(
+            Holder(replica.node, replica.incarnation, replica.addresses, replica.zone) for replica in chosen
+        )
+        return KeyAnswer(Status.FOUND, digest, index.size_bytes(digest), holders)
 
-    def _chosen(self, holders: Iterable[str], query: Query, in_doubt: InDoubt) -> list[Replica]:
-        replicas = (self._cluster.replica(node) for node in holders if node != query.node)
+    def _choose(self, nodes: Iterable[str], query: Query, is_suspect: IsSuspect) -> list[Replica]:
+        replicas = (self._cluster.replica(node) for node in nodes if node != query.node)
         return self._selector.choose(
             (replica for replica in replicas if replica.addresses),
-            query.max_peers,
+            query.max_holders,
             zone=query.zone,
-            in_doubt=in_doubt,
+            is_suspect=is_suspect,
         )

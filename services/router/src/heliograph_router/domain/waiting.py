@@ -1,11 +1,11 @@
-"""Who fetches from upstream what nobody holds yet, and who waits for a copy of it.
+"""Which nodes fetch content from upstream that nobody holds yet, and which wait for a copy.
 
-The first to ask for a digest are told to go upstream: its leaders. All others stand in a queue, and as soon
-as there are copies two at a time are sent to each of them; every node that has got it is one copy more. What
-counts is the state, never the order of events: who leads or was sent to a copy keeps its place until it holds
-the digest or its lease is over, and the heartbeats of a node that downloads it renew that. A leader that
-dies, or whose own upstream fails, is so replaced by the next in the queue. Pure: the caller says what time
-it is, in seconds.
+The first nodes to ask for a digest become its leaders: they are told to go upstream. All others wait in a
+queue. Once there are holders, two waiting nodes at a time are sent to each; a node that has received the
+content is one more holder. Decisions depend on the current state alone, never on the order of events: a
+leader, or a node sent to a holder, keeps its lease until it holds the digest or the lease ends, and its
+heartbeats renew the lease while it downloads the digest. So a leader that dies, or whose upstream fails, is
+replaced by the next in the queue. Pure: the caller passes the time, in seconds.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,17 +16,19 @@ from typing import Protocol
 
 from heliograph_shared.digest import Digest
 
-_AT_ONCE = 2  # nodes that one copy serves: more would only share its line, fewer leave it idle between two
-_MOST_QUEUES = 10_000
+_NODES_PER_HOLDER = 2  # more would only share its bandwidth; fewer leave it idle between two
+_MAX_QUEUES = 10_000
 
 
 class Turn(Enum):
+    """What a node is to do: fetch from peers, fetch from upstream, or wait."""
+
     PEERS = auto()
     UPSTREAM = auto()
     WAIT = auto()
 
 
-class Holders(Protocol):
+class HolderIndex(Protocol):
     """Which nodes hold what."""
 
     def holder_count(self, digest: Digest) -> int: ...
@@ -39,7 +41,11 @@ OnTurn = Callable[[Digest, str, Turn], None]
 
 @dataclass(slots=True)
 class _Queue:
-    """Nodes: `leaders` and those that were `sent` to a copy, until when; `waiting`, in order of arrival."""
+    """The nodes that want one digest.
+
+    `leaders` go upstream and `sent` fetch from a holder, each with the time their lease ends; `waiting` are
+    in order of arrival.
+    """
 
     leaders: dict[str, float] = field(default_factory=dict)
     sent: dict[str, float] = field(default_factory=dict)
@@ -47,20 +53,20 @@ class _Queue:
 
 
 class Waiting:
-    """At most 10,000 digests are led at a time; beyond them everybody goes upstream."""
+    """Queues for at most 10,000 digests at a time; beyond that, every node is told to go upstream."""
 
-    def __init__(self, holders: Holders, *, leaders: int, lease_s: float, on_turn: OnTurn) -> None:
-        """`leaders`: how many go upstream for one digest. `on_turn` is told when a node's wait is over."""
+    def __init__(self, holders: HolderIndex, *, leaders: int, lease_s: float, on_turn: OnTurn) -> None:
+        """`leaders`: how many nodes go upstream for one digest. `on_turn` is called when a wait ends."""
         self._holders, self._leaders, self._lease_s, self._on_turn = holders, leaders, lease_s, on_turn
         self._queues: dict[Digest, _Queue] = {}
 
     def ask(self, digest: Digest, node: str, now_s: float) -> Turn:
-        """What a node that wants the digest is to do. Asking again does not prolong its lease."""
+        """What a node that wants the digest is to do. Asking again does not renew its lease."""
         queue = self._queues.get(digest)
         if queue is None:
             if self._holders.holder_count(digest):
                 return Turn.PEERS
-            if len(self._queues) >= _MOST_QUEUES:
+            if len(self._queues) >= _MAX_QUEUES:
                 return Turn.UPSTREAM
             queue = self._queues[digest] = _Queue()
         if node not in queue.leaders and node not in queue.sent:
@@ -71,23 +77,23 @@ class Waiting:
         return Turn.UPSTREAM if node in queue.leaders else Turn.PEERS
 
     def leave(self, digest: Digest, node: str) -> None:
-        """The node waits no longer."""
+        """The node no longer waits."""
         queue = self._queues.get(digest)
         if queue is not None:
             queue.waiting.pop(node, None)
 
     def changed(self, digests: AbstractSet[Digest], now_s: float) -> None:
-        """Somebody may hold these now."""
+        """These digests may have new holders."""
         for digest in digests & self._queues.keys() if self._queues else ():
             self._advance(digest, self._queues[digest], now_s)
 
     def downloading(self, node: str, digests: Iterable[Digest], now_s: float) -> None:
-        """The node is at work on these."""
+        """The node is downloading these digests: renew its leases."""
         for digest in digests:
             queue = self._queues.get(digest)
-            for places in (queue.leaders, queue.sent) if queue else ():
-                if node in places:
-                    places[node] = now_s + self._lease_s
+            for leases in (queue.leaders, queue.sent) if queue else ():
+                if node in leases:
+                    leases[node] = now_s + self._lease_s
 
     def gone(self, node: str, now_s: float) -> None:
         """The node is lost or has left."""
@@ -98,29 +104,29 @@ class Waiting:
                 self._advance(digest, queue, now_s)
 
     def review(self, now_s: float) -> None:
-        """To be called now and then: leases end, and not every change is told of."""
+        """Call this regularly: leases end with time, and not every change is reported through `changed`."""
         for digest, queue in list(self._queues.items()):
             self._advance(digest, queue, now_s)
 
     def _advance(self, digest: Digest, queue: _Queue, now_s: float) -> None:
-        for places in (queue.leaders, queue.sent):
+        for leases in (queue.leaders, queue.sent):
             for node in [
                 node
-                for node, until_s in places.items()
+                for node, until_s in leases.items()
                 if until_s <= now_s or self._holders.holds(node, digest)
             ]:
-                del places[node]
-        copies = self._holders.holder_count(digest)
+                del leases[node]
+        holder_count = self._holders.holder_count(digest)
         while queue.waiting:
-            if copies:
-                places, most, turn = queue.sent, _AT_ONCE * copies, Turn.PEERS
+            if holder_count:
+                leases, most, turn = queue.sent, _NODES_PER_HOLDER * holder_count, Turn.PEERS
             else:
-                places, most, turn = queue.leaders, self._leaders, Turn.UPSTREAM
-            if len(places) >= most:
+                leases, most, turn = queue.leaders, self._leaders, Turn.UPSTREAM
+            if len(leases) >= most:
                 return
             node = next(iter(queue.waiting))
             del queue.waiting[node]
-            places[node] = now_s + self._lease_s
+            leases[node] = now_s + self._lease_s
             self._on_turn(digest, node, turn)
-        if copies or not queue.leaders:
+        if holder_count or not queue.leaders:
             self._queues.pop(digest, None)

@@ -11,8 +11,10 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from heliograph_registry.adapters.http_server.basic_auth import BasicAuth
 from heliograph_registry.adapters.http_server.manifest_cache import ManifestCache
@@ -43,6 +45,20 @@ _NO_TELEMETRY: TelemetryConfig = {
 }  # `TraceRequests` and ours do that
 
 
+class DataApp(FastAPI):
+    """FastAPI without the middleware that the data port has no use for, which cost 13 us a request.
+
+    Left out are limits on request bodies, the telemetry of FastAPI's own, and the exit stack of injected
+    dependencies. An unexpected error is answered and logged by uvicorn.
+    """
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers, debug=self.debug)
+        for middleware in reversed(self.user_middleware):
+            app = middleware.cls(app, *middleware.args, **middleware.kwargs)
+        return app
+
+
 def data_app(
     mirror: Mirror,
     metrics: RegistryMetrics,
@@ -54,7 +70,7 @@ def data_app(
 
     Without `auth` everybody may ask.
     """
-    app = FastAPI(
+    app = DataApp(
         openapi_url=None,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,

@@ -1,5 +1,6 @@
 """The headers that the registry's answers share, as uvicorn takes them: lists of lower-case byte pairs."""
 
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from heliograph_registry.mirror.domain.manifest import Manifest
@@ -10,12 +11,13 @@ Headers = list[tuple[bytes, bytes]]
 PEER, TRACE = b"heliograph-peer", b"traceparent"
 
 
-def fixed_headers(source: Source) -> Headers:
+@lru_cache(1024)
+def fixed_headers(source: Source) -> tuple[tuple[bytes, bytes], ...]:
     """Every answer has these; a node's name may hold any character, so it is percent-encoded."""
-    return [
+    return (
         (b"docker-distribution-api-version", b"registry/2.0"),
         (b"heliograph-source", quote(str(source)).encode()),
-    ]
+    )
 
 
 def manifest_headers(manifest: Manifest) -> Headers:

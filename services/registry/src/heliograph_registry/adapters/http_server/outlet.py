@@ -39,17 +39,26 @@ class CopyBudget:
 class ResponseOutlet:
     """The `Outlet` port on an ASGI `send`; counts what it sends in the request's record."""
 
-    def __init__(self, scope: Any, send: Any, record: RequestRecord, copies: CopyBudget) -> None:
-        self._send, self._record, self._copies = send, record, copies
+    def __init__(self, scope: Any, send: Any, count: int, record: RequestRecord, copies: CopyBudget) -> None:
+        """`count` is the Content-Length."""
+        self._send, self._left_bytes, self._record, self._copies = send, count, record, copies
         self._extensions = scope.get("extensions", {})
+        self._ended = False
 
     @property
     def sent_bytes(self) -> int:
         return self._record.sent_bytes
 
     async def write(self, piece: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._left_bytes -= len(piece)
+        self._ended = self._left_bytes == 0
+        await self._send({"type": "http.response.body", "body": piece, "more_body": not self._ended})
         self._record.sent_bytes += len(piece)
+
+    async def end(self) -> None:
+        """End the answer, unless the last bytes were written and have done so."""
+        if not self._ended:
+            await self._send({"type": "http.response.body", "body": b""})
 
     async def send_file(self, blob: LocalBlob, span: Span) -> None:
         if ZERO_COPY in self._extensions:
@@ -103,4 +112,5 @@ class ResponseOutlet:
         try:
             await self._send(message)
         finally:
+            self._left_bytes -= message["moved"]
             self._record.sent_bytes += message["moved"]

@@ -91,9 +91,10 @@ class BlobResponse(Response):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
+            outlet = ResponseOutlet(scope, send, answer.span.count, record, self._copies)
             if answer.body is not None:  # else the request is a HEAD
-                await answer.body.deliver(ResponseOutlet(scope, send, record, self._copies))
-            await send({"type": "http.response.body", "body": b""})
+                await answer.body.deliver(outlet)
+            await outlet.end()
         finally:
             answer.close()
 
