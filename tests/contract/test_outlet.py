@@ -62,7 +62,8 @@ def copying(leaves_after: int | None = None) -> Client:
             raise ClientGone("disconnected")
         received.extend(message["body"])
 
-    return Client(ResponseOutlet(SCOPE, send, RequestRecord(SCOPE), CopyBudget()), lambda: bytes(received))
+    outlet = ResponseOutlet(SCOPE, send, 2 * len(DATA), RequestRecord(SCOPE), CopyBudget())
+    return Client(outlet, lambda: bytes(received))
 
 
 async def stream(*, breaks_after: int | None = None) -> PeerStream:
