@@ -2,9 +2,9 @@
 
 import asyncio
 import http.client
-from urllib.parse import urlsplit
 
 from heliograph_registry.debug.errors import FindingsUnavailable
+from heliograph_shared import plain_http
 from heliograph_shared.findings import PATH, InvalidReport, Report, decode
 
 _TIMEOUT_S = 0.5
@@ -27,13 +27,7 @@ class HttpDoctorReports:
 
 
 def _get(url: str) -> bytes:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT_S)
-    try:
-        connection.request("GET", PATH)
-        response = connection.getresponse()
-        if response.status != http.client.OK:
-            raise http.client.HTTPException(f"answered {response.status} to {PATH}")
-        return response.read(_MOST_BYTES)
-    finally:
-        connection.close()
+    answer = plain_http.get(url.rstrip("/") + PATH, timeout_s=_TIMEOUT_S, max_bytes=_MOST_BYTES)
+    if answer.status != http.client.OK:
+        raise http.client.HTTPException(f"answered {answer.status} to {PATH}")
+    return answer.body
