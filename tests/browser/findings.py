@@ -16,7 +16,7 @@ FINDINGS = (
     Finding(
         "discard-unpacked-layers",
         "error",
-        "containerd throws layers away once they are unpacked",
+        "containerd discards layers after unpacking them",
         "discard_unpacked_layers is true in `containerd config dump`",
         "set `discard_unpacked_layers = false` and restart containerd",
     ),
@@ -28,7 +28,7 @@ FINDINGS = (
         "run a time service such as chrony",
     ),
 )
-UNCHECKED = Unchecked("config-path", "containerd 2 tells nobody")
+UNCHECKED = Unchecked("config-path", "containerd 2 does not report it")
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from tests.support.system import Node, System, running_system
 MIB = 1 << 20
 SETTINGS = {"HELIOGRAPH_ZONE": "eu-1a"}
 WINDOW = (1280, 740)
-NAMES = {
+LAYER_SIZES = {
     "docker.io/library/nginx:1.27": (28 * MIB, 42 * MIB, 900, 1_400, 10_000),
     "ghcr.io/acme/api:2.3.1": (30 * MIB, 9 * MIB, 200_000),
     "quay.io/acme/worker:2025-11": (12 * MIB, 6 * MIB),
@@ -45,7 +45,7 @@ async def scene(directory: Path) -> AsyncIterator[Scene]:
         made = [await node(system, name, directory) for name in names]
         nodes, layouts = [one[0] for one in made], [one[1] for one in made]
         digests = {}
-        for seed, (name, sizes) in enumerate(NAMES.items()):
+        for seed, (name, sizes) in enumerate(LAYER_SIZES.items()):
             image = make_image(directory / "images", sizes, seed=seed)
             digests[name] = [blob.digest for blob in image.pulled()]
             holder = (0, 2, 4, 0)[seed]
