@@ -387,6 +387,17 @@ async def test_a_busy_registry_does_not_refuse_a_part_either(cluster: FakeCluste
     assert cluster.leaks() == []
 
 
+async def test_a_busy_registry_refuses_a_peer(cluster: FakeCluster) -> None:
+    cluster.node("a", DATA)
+    own = cluster.content.put(OTHER)
+    async with cluster.mirror(transfers=1) as here:
+        await delivered(await get(here.blobs, ByteRange(0, HALF - 1)))
+        held = await get(here.blobs, from_peer=True, digest=own)
+        with pytest.raises(Busy):
+            await get(here.blobs, ByteRange(HALF, None), from_peer=True)
+        held.close()
+
+
 async def test_what_had_no_206_is_refused_at_once(cluster: FakeCluster) -> None:
     async with cluster.mirror() as here:
         assert await refused(here.blobs, ByteRange(HALF, None)) is Reason.NOT_FOUND
