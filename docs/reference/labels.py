@@ -38,9 +38,7 @@ _OF = {
         "client went away, or this registry stopped), `failed` (a defect)"
     ),
     ("heliograph_registry_requests_total", "reason"): (
-        "as in `Heliograph-Reason`: "
-        f"{_all(*Reason, 'unauthorized', 'invalid', 'read-only', 'range-not-satisfiable')}; "
-        "`none` if it was served"
+        f"as in `Heliograph-Reason`: {_all(*Reason)}; `none` if it was served"
     ),
     ("heliograph_registry_sent_bytes_total", "source"): (
         "`local`, `peer`, `resumed` (from another peer, after the first broke off), `none` (errors)"

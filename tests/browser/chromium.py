@@ -1,4 +1,4 @@
-"""Debian's Chromium, headless, told to ask nobody anything by itself."""
+"""Debian's Chromium, headless, with its own background requests switched off."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,25 +27,25 @@ Scheme = Literal["light", "dark"]
 
 
 @dataclass
-class Seen:
-    """What a page did that it should not have: other hosts that were asked, errors, broken answers."""
+class PageLog:
+    """The hosts that a page requested from, and its errors, warnings and failed requests."""
 
-    asked: set[str] = field(default_factory=set)
-    complaints: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
 
     def watch(self, page: Page) -> None:
-        page.on("request", lambda request: self.asked.add(urlsplit(request.url).netloc))
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
         page.on("requestfailed", self._failed)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("console", self._logged)
 
-    def _said(self, message: Any) -> None:
+    def _logged(self, message: Any) -> None:
         if message.type in {"error", "warning"}:
-            self.complaints.append(f"{message.type}: {message.text}")
+            self.problems.append(f"{message.type}: {message.text}")
 
     def _failed(self, request: Any) -> None:
         if not request.url.endswith("/events"):  # a stream ends with its page
-            self.complaints.append(f"{request.url}: {request.failure}")
+            self.problems.append(f"{request.url}: {request.failure}")
 
 
 @asynccontextmanager
@@ -68,18 +68,18 @@ async def opened(
     size: tuple[int, int] = DESKTOP,
     scheme: Scheme = "light",
     scripts: bool = True,
-) -> AsyncIterator[tuple[Page, Seen]]:
-    """A page of its own context, and what it did."""
+) -> AsyncIterator[tuple[Page, PageLog]]:
+    """A page in a context of its own, and its log."""
     width, height = size
     context = await browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, java_script_enabled=scripts
     )
-    seen = Seen()
+    log = PageLog()
     try:
         page = await context.new_page()
         page.set_default_timeout(30_000)
-        seen.watch(page)
+        log.watch(page)
         await page.goto(url)
-        yield page, seen
+        yield page, log
     finally:
         await context.close()

@@ -1,4 +1,4 @@
-"""One system and one browser for all tests here: to start them takes longer than to look at a page."""
+"""One system and one browser for all tests here, because starting them takes longer than a test."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ from tests.browser.pulled_system import Pulled, pulled_system
 
 @pytest.fixture(scope="session", autouse=True)
 def chromium_is_there() -> None:
-    """A browser test that is asked for and cannot run has failed."""
+    """Fail instead of skipping when there is no browser."""
     assert CHROMIUM.exists(), "no Chromium: tests/support/install-browser.sh installs it"
 
 

@@ -1,4 +1,4 @@
-"""Findings for the page: the board that services have, on a port of its own."""
+"""Serves findings to the debug page with the publisher that services use, on a port of its own."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
 from heliograph_shared.address import Address
-from heliograph_shared.board import Board
 from heliograph_shared.findings import Finding, Report, Unchecked
+from heliograph_shared.findings_publisher import FindingsPublisher
 from heliograph_shared.http import serve_http
 from heliograph_shared.runtime import bind
 from tests.support.ports import free_port
@@ -34,7 +34,7 @@ UNCHECKED = Unchecked("config-path", "containerd 2 tells nobody")
 @asynccontextmanager
 async def serve_findings() -> AsyncIterator[str]:
     """Gives the URL of the admin port."""
-    board, port = Board([]), free_port()
-    board.report = Report.of(1_764_000_000_000, FINDINGS, [UNCHECKED])
-    async with serve_http(Starlette(routes=[board.route()]), bind(Address("127.0.0.1", port))):
+    publisher, port = FindingsPublisher([]), free_port()
+    publisher.report = Report.of(1_764_000_000_000, FINDINGS, [UNCHECKED])
+    async with serve_http(Starlette(routes=[publisher.route()]), bind(Address("127.0.0.1", port))):
         yield f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""A system of three nodes that has pulled an image once: what a new user sees after five minutes."""
+"""A system of three nodes that has pulled an image once, as a new user has after five minutes."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import grpc
 
-from heliograph_cli.image import Descriptor, Kind
 from heliograph_cli.layout import Layout
 from heliograph_cli.pull import pull
 from heliograph_registry.debug.adapters.router_queries import GrpcRouterQueries
 from heliograph_shared.digest import Digest
+from heliograph_shared.image import ImagePart
 from heliograph_shared.reference import parse_reference
 from tests.browser.findings import serve_findings
 from tests.support.images import Image, make_image, write_layout
@@ -25,9 +25,9 @@ LAYERS = (100_000, 3_000_000, 24_000_000)
 
 
 class Unwatched:
-    """A pull whose progress is of no interest."""
+    """Ignores the progress of a pull."""
 
-    def began(self, blob: Descriptor, kind: Kind) -> None: ...
+    def began(self, blob: ImagePart) -> None: ...
 
     def received(self, digest: Digest, size_bytes: int) -> None: ...
 
@@ -44,14 +44,14 @@ class Pulled:
 
     @property
     def allowed(self) -> set[str]:
-        """Who may be asked by a page: the nodes' admin ports."""
+        """Hosts from which a page may load: the nodes' admin ports."""
         return {node.admin.removeprefix("http://") for node in (self.first, self.second, self.third)}
 
 
 async def node(
     system: System, name: str, directory: Path, environment: dict[str, str] | None = None
 ) -> tuple[Node, Layout]:
-    """A node around an empty layout."""
+    """A node with an empty layout as its store."""
     layout = Layout(directory / name / "store")
     layout.create()
     return await system.add_node(name, layout.path, environment=environment), layout
@@ -66,10 +66,10 @@ async def pulled(reference: str, through: Node, into: Layout, system: System, pa
 async def all_listed(system: System) -> None:
     """Wait until the router names every node with its address."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{system.routers[0].port}") as channel:
-        directory = GrpcRouterQueries(lambda: channel)
+        queries = GrpcRouterQueries(lambda: channel)
 
         async def listed() -> bool:
-            nodes = await directory.nodes()
+            nodes = await queries.nodes()
             return {node.node for node in nodes if node.addresses} == system.nodes.keys()
 
         await eventually(listed, 30, "the router does not list every node")
@@ -86,8 +86,8 @@ async def pulled_system(directory: Path) -> AsyncIterator[Pulled]:
         image = make_image(directory / "images", LAYERS)
         first, first_layout = await node(system, "node-1", directory)
         second, second_layout = await node(system, "node-2", directory)
-        told = {"HELIOGRAPH_REGISTRY_FILTERS": "secret", "HELIOGRAPH_INDEXER_URL": findings}
-        third, _ = await node(system, "node-3", directory, told)
+        settings = {"HELIOGRAPH_REGISTRY_FILTERS": "secret", "HELIOGRAPH_INDEXER_URL": findings}
+        third, _ = await node(system, "node-3", directory, settings)
         digests = [blob.digest for blob in image.pulled()]
         write_layout(image, first_layout.path, IMAGE)
         write_layout(image, first_layout.path, SECRET)

@@ -1,4 +1,4 @@
-"""`make screenshots`: the pictures of the documentation, of a running system that has seen some pulls."""
+"""`make screenshots`: makes the pictures of the docs and the README, from a system that has pulled images."""
 
 import argparse
 import asyncio
@@ -38,7 +38,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(directory: Path) -> AsyncIterator[Scene]:
-    """`shown` has taken from and given to others; `fresh` has nothing yet."""
+    """A system of five nodes; `shown` has received from and sent to others, `fresh` holds one image only."""
     async with NatsServer(directory) as nats, running_system(directory, nats, SETTINGS) as system:
         await system.start_router()
         names = [f"worker-{number}" for number in range(1, 6)]
@@ -68,17 +68,17 @@ async def scene(directory: Path) -> AsyncIterator[Scene]:
 
 
 async def shoot(page: Page, path: Path, *, full: bool = False) -> None:
-    await page.wait_for_timeout(1200)  # what changes by itself has come
+    await page.wait_for_timeout(1200)  # the first live update has come
     await page.screenshot(path=path, full_page=full)
 
 
 async def overview(browser: Browser, scene: Scene, target: Path) -> None:
-    dressed: list[tuple[str, Scheme, tuple[int, int]]] = [
+    variants: list[tuple[str, Scheme, tuple[int, int]]] = [
         ("debug-page", "light", WINDOW),
         ("debug-page-dark", "dark", WINDOW),
         ("debug-page-phone", "light", PHONE),
     ]
-    for name, scheme, size in dressed:
+    for name, scheme, size in variants:
         async with opened(browser, f"{scene.shown.admin}/debug/web", scheme=scheme, size=size) as (page, _):
             await shoot(page, target / f"{name}.png")
 
@@ -89,16 +89,16 @@ async def why(browser: Browser, scene: Scene, target: Path) -> None:
         await shoot(page, target / "debug-page-why.png")
 
 
-async def measure(browser: Browser, scene: Scene, target: Path) -> None:
-    """In the middle of a pull, over slow lines."""
+async def pull_test(browser: Browser, scene: Scene, target: Path) -> None:
+    """In the middle of a pull test, with the bandwidth of every node limited."""
     for one in scene.system.nodes.values():
         Line(one.registry, one.port).limit(10 * MIB)
-    async with opened(browser, f"{scene.fresh.admin}/debug/web/measure", size=(1280, 640)) as (page, _):
+    async with opened(browser, f"{scene.fresh.admin}/debug/web/pull-test", size=(1280, 680)) as (page, _):
         await page.get_by_label("Image").fill("docker.io/library/nginx:1.27")
         await page.keyboard.press("Enter")
-        await page.wait_for_url("**/measure")
-        await page.get_by_text("Under way").wait_for()
-        await shoot(page, target / "debug-page-measure.png")
+        await page.wait_for_url("**/pull-test")
+        await page.locator(".outcome.running").wait_for()
+        await shoot(page, target / "debug-page-pull-test.png")
 
 
 async def main(target: Path) -> None:
@@ -106,7 +106,7 @@ async def main(target: Path) -> None:
         async with scene(Path(directory)) as made, chromium() as browser:
             await overview(browser, made, target)
             await why(browser, made, target)
-            await measure(browser, made, target)
+            await pull_test(browser, made, target)
 
 
 if __name__ == "__main__":

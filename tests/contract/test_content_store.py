@@ -20,10 +20,15 @@ ON_TIME_S = 1.0
 TAG = "reg.test/team/app:v1"
 
 
-@pytest.fixture(params=KINDS)
+REAL = {kind for kind in KINDS if kind.startswith("containerd")}
+
+
+@pytest.fixture(
+    params=[pytest.param(kind, marks=pytest.mark.processes) if kind in REAL else kind for kind in KINDS]
+)
 async def outside(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hand]:
     kind: str = request.param
-    if kind.startswith("containerd") and absent():
+    if kind in REAL and absent():
         pytest.skip(absent())
     async with hand(kind, tmp_path) as changing:
         yield changing

@@ -25,6 +25,7 @@ from tests.support.resolver import KnownContent, serve_resolver
 
 HELD, TAGGED, UNKNOWN = digest_of(b"held"), digest_of(b"tagged"), digest_of(b"unknown")
 TAG = "reg.test/app:1"
+ROUTER = pytest.param("router", marks=pytest.mark.processes)
 
 Holds = Callable[[str, str, Digest, str | None], Awaitable[None]]
 
@@ -38,7 +39,7 @@ class World:
     router_queries: RouterQueries
 
 
-@pytest.fixture(params=["memory", "fake", "router"])
+@pytest.fixture(params=["memory", "fake", ROUTER])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "memory":
         yield memory_world(MemoryRouter())
@@ -147,7 +148,7 @@ async def test_at_most_three_peers_are_named(world: World) -> None:
 async def test_people_are_told_of_nodes_and_tags(world: World) -> None:
     await world.holds("a", "127.0.0.1:1000", TAGGED, TAG)
     await world.holds("b", "127.0.0.1:2000", HELD, "reg.test/other:2")
-    await world.router_queries.answers()
+    await world.router_queries.ping()
     nodes = {node.node: node for node in await world.router_queries.nodes()}
     assert (nodes["a"].addresses, nodes["a"].digests) == (("127.0.0.1:1000",), 1)
     assert nodes["a"].lease_left_s > 0
@@ -202,7 +203,7 @@ class Waiting:
     holds: Holds
 
 
-@pytest.fixture(params=["memory", "router"])
+@pytest.fixture(params=["memory", ROUTER])
 async def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Waiting]:
     names = ("asker", "other")
     async with AsyncExitStack() as stack:
@@ -255,7 +256,7 @@ async def test_nobody_listening_is_unavailable_in_memory_too() -> None:
     with pytest.raises(ResolverUnavailable, match="UNAVAILABLE"):
         await MemoryResolver(router, "n").resolve([HELD], timeout_s=1)
     with pytest.raises(ResolverUnavailable, match="UNAVAILABLE"):
-        await MemoryRouterQueries(router).answers()
+        await MemoryRouterQueries(router).ping()
 
 
 async def test_nobody_listening_tells_people_nothing() -> None:
@@ -264,7 +265,7 @@ async def test_nobody_listening_tells_people_nothing() -> None:
     )
     async with opened as resolver:
         with pytest.raises(ResolverUnavailable, match=r"UNAVAILABLE|DEADLINE"):
-            await GrpcRouterQueries(lambda: resolver.channel).answers()
+            await GrpcRouterQueries(lambda: resolver.channel).ping()
 
 
 async def test_nobody_listening_is_unavailable_and_then_left_alone() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.doctor import examine_router
 from heliograph_shared.rpc.credentials import Material, channel_credentials
 from heliograph_shared.tls import TlsFiles
@@ -161,7 +161,7 @@ async def test_a_mirror_that_is_not_believed_is_passed_over_and_the_command_is_l
         heliograph("pull", reference, "--mirror", f"https://127.0.0.1:{peer.port}", environment=environment),
     )
     files = TlsFiles(secured.identity.certificate, secured.identity.key, secured.identity.ca)
-    assert not (await examine_router(router, "peer", Tls(files))).findings
+    assert not (await examine_router(router, "peer", ClientTls(files))).findings
     assert (await examine_router(router, "peer")).findings
     assert [row[0] for row in listed.rows("peer")] == ["peer"]
     assert [row[0] for row in found.rows("peer")] == ["peer"]

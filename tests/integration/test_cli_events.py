@@ -50,7 +50,7 @@ async def test_messages_are_shown_as_they_come_until_it_is_interrupted(
     async with started("events", environment={"HELIOGRAPH_NATS_URL": nats_server.url}) as process:
         lines = [await first_line(bus, process), await process.stdout.readline()]  # type: ignore[union-attr]
         shown = next(line for line in lines if b"content" in line).decode()
-        assert shown.rstrip().endswith("worker-1      content    seq 1, +1 (2.0 KiB) -0 blobs")
+        assert shown.rstrip().endswith("worker-1      content    seq 1, +1 (2 KiB) -0 blobs")
         assert any(b"worker-2" in line and b"malformed" in line for line in lines)
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 10) == 0

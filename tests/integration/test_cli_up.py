@@ -7,7 +7,7 @@ import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,6 +198,55 @@ async def test_an_image_of_ones_own_stores_that_are_kept_and_a_password(tmp_path
     again = await heliograph("up", *arguments)
     assert [source for _, source in sources(again)] == ["local"] * 9
     assert (tmp_path / "kept" / "logs" / "node-1-registry.log").exists()
+
+
+async def read_command(output: asyncio.StreamReader) -> list[str]:
+    """The lines of the shell command that starts the next service which is left out."""
+    lines: list[str] = []
+    async with asyncio.timeout(30):
+        while not lines or lines[-1].endswith("\\\n"):
+            line = (await output.readline()).decode()
+            assert line, "it ended without a command"
+            if lines or line.strip() == "env \\":
+                lines.append(line)
+    return lines
+
+
+@asynccontextmanager
+async def shell(command: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec("sh", "-c", f"exec {''.join(command).strip()}")
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@pytest.mark.parametrize("left_out", [["registry@node-2"], ["router", "indexer@node-1"]])
+async def test_services_that_are_left_out_are_started_by_the_printed_commands(
+    tmp_path: Path, left_out: list[str]
+) -> None:
+    arguments = ["--once", "--nodes", "2", *(f"--without={name}" for name in left_out)]
+    async with AsyncExitStack() as stack:
+        up = await stack.enter_async_context(started("up", *arguments, environment={"TMPDIR": str(tmp_path)}))
+        assert up.stdout is not None
+        commands = [await read_command(up.stdout) for _ in left_out]
+        await eventually(lambda: len(children_of(up.pid)) == 6 - len(left_out), 30)
+        by_hand = [await stack.enter_async_context(shell(command)) for command in commands]
+        out, err = await asyncio.wait_for(up.communicate(), 90)
+        assert (up.returncode, err) == (0, b"")
+        rows = sources(Done(0, out.decode(), ""))
+        assert len(rows) == 8
+        assert {source for _, source in rows} == {"peer/node-1"}
+        assert [process.returncode for process in by_hand] == [None] * len(left_out)
+
+
+@pytest.mark.parametrize("name", ["registry@node-3", "registry", "nats", ""])
+async def test_an_unknown_service_is_refused_with_the_flags_name(name: str) -> None:
+    done = await heliograph("up", "--nodes", "2", "--without", name)
+    assert done.code == 2
+    assert "--without" in done.err
 
 
 async def test_what_it_cannot_use_is_a_line_and_an_exit_code(tmp_path: Path) -> None:

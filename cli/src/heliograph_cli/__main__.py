@@ -15,10 +15,10 @@ from heliograph_cli import pull as images
 from heliograph_cli import resolve as router_keys
 from heliograph_cli import up as cluster
 from heliograph_cli.command import run
-from heliograph_cli.credentials import Tls, authorization_of
+from heliograph_cli.credentials import ClientTls, authorization_of
 from heliograph_cli.errors import NotUnderstood
 from heliograph_cli.layout import Layout
-from heliograph_cli.local_cluster import Containerd
+from heliograph_cli.local_cluster import ContainerdStore, service_names
 from heliograph_cli.render import bars, pulled_table
 from heliograph_shared.reference import InvalidReference, Reference, parse_reference
 from heliograph_shared.tls import TlsFiles
@@ -109,20 +109,33 @@ def up(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="exit when the image has been pulled")] = False,
     basic_auth_file: BasicAuthFile = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="do not start router, registry@node-2 or the like, but print how to start it by hand, "
+            "and wait until it is ready; can be repeated"
+        ),
+    ] = None,
 ) -> None:
     """Bring up the whole system on this machine and pull an image through it."""
     sockets = containerd or []
     contents = containerd_content or [CONTAINERD_CONTENT] * len(sockets)
     if len(contents) != len(sockets):
         raise typer.BadParameter("give one --containerd-content for each --containerd, or none")
+    for name in without or []:
+        if name not in (known := service_names(nodes + len(sockets))):
+            raise typer.BadParameter(
+                f"no service {name!r}; there are {', '.join(known)}", param_hint="--without"
+            )
     pairs = zip(sockets, contents, strict=True)
-    options = cluster.Options(
+    options = cluster.UpOptions(
         nodes=nodes,
-        containerds=[Containerd(socket.absolute(), content.absolute()) for socket, content in pairs],
+        containerds=[ContainerdStore(socket.absolute(), content.absolute()) for socket, content in pairs],
         image=image,
         directory=directory,
         once=once,
         basic_auth_file=basic_auth_file.absolute() if basic_auth_file else None,
+        without=tuple(dict.fromkeys(without or [])),
     )
     run(cluster.up(options, Console(highlight=False)), endless=not once)
 
@@ -143,7 +156,7 @@ def pull(
     tls_server_name: TlsServerName = "",
 ) -> None:
     """Pull an image through a mirror, verify every byte, and show where it came from."""
-    tls = Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
+    tls = ClientTls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
     run(_pull(_reference(reference), mirror, output, basic_auth_file, tls, Console(highlight=False)))
 
 
@@ -158,7 +171,7 @@ def resolve(
     tls_server_name: TlsServerName = "",
 ) -> None:
     """Show which nodes hold an image or a blob."""
-    tls = Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
+    tls = ClientTls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
     try:
         key = router_keys.key_of(reference)
     except InvalidReference as error:
@@ -176,7 +189,7 @@ def nodes(
     tls_server_name: TlsServerName = "",
 ) -> None:
     """List the nodes that a router knows."""
-    tls = Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
+    tls = ClientTls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name)
     run(router_nodes.nodes(router, tls, Console(highlight=False)))
 
 
@@ -194,7 +207,7 @@ def events(
 ) -> None:
     """Show what the nodes announce, as it happens."""
     urls = [url for part in nats.split(",") if (url := part.strip())]
-    tls = Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file))
+    tls = ClientTls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file))
     run(bus_events.events(urls, nats_user_file, tls, as_json=as_json), endless=True)
 
 
@@ -245,18 +258,18 @@ def doctor(
         "HELIOGRAPH_TLS_CERT_FILE": tls_cert_file,
         "HELIOGRAPH_TLS_KEY_FILE": tls_key_file,
     }
-    options = doctors.Options(
+    options = doctors.DoctorOptions(
         node=node,
         router=router,
         ask_bus=nats is not None,
         probe=probe,
         environment={name: str(value) for name, value in told.items() if value is not None},
-        tls=Tls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name),
+        tls=ClientTls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name),
     )
     run(_doctor(options, as_json=as_json))
 
 
-async def _doctor(options: doctors.Options, *, as_json: bool) -> None:
+async def _doctor(options: doctors.DoctorOptions, *, as_json: bool) -> None:
     try:
         healthy = await doctors.doctor(options, as_json=as_json)
     except NotUnderstood as error:
@@ -271,7 +284,7 @@ async def _pull(
     mirror: str,
     output: Path | None,
     basic_auth_file: Path | None,
-    tls: Tls,
+    tls: ClientTls,
     console: Console,
 ) -> None:
     authorization = authorization_of(basic_auth_file)

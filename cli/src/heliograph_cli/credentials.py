@@ -15,7 +15,7 @@ from heliograph_shared.tls import TlsFiles, client_contexts
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class ClientTls:
     """`server_name` is what a server's certificate must name instead of the address.
 
     All of it raises `StartupError` when the files cannot be used.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import NotUnderstood, Unreachable
 from heliograph_cli.router import open_router
 from heliograph_shared.findings import (
@@ -28,7 +28,7 @@ _NOT_UNDERSTOOD = 2
 _PORT_FORWARD = "kubectl -n heliograph port-forward service/heliograph-router 5001"
 
 
-class Check(StrEnum):
+class CommandCheck(StrEnum):
     """Those that no service makes of itself; `docs/doctor.md` has a section for each."""
 
     ROUTER = "router-unreachable"
@@ -40,7 +40,7 @@ class Check(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DoctorOptions:
     """`environment` is what the services are told besides this process's own; `router` None: not asked."""
 
     node: str
@@ -48,10 +48,10 @@ class Options:
     ask_bus: bool
     probe: str
     environment: Mapping[str, str]
-    tls: Tls = field(default_factory=Tls)
+    tls: ClientTls = field(default_factory=ClientTls)
 
 
-async def doctor(options: Options, *, as_json: bool) -> bool:
+async def doctor(options: DoctorOptions, *, as_json: bool) -> bool:
     """Print what is wrong with this machine; whether nothing was.
 
     Raises `NotUnderstood`, and `StartupError` where files for TLS cannot be used.
@@ -69,7 +69,7 @@ async def doctor(options: Options, *, as_json: bool) -> bool:
     return report.healthy
 
 
-async def _part(options: Options, service: str, arguments: Sequence[str]) -> Report:
+async def _part(options: DoctorOptions, service: str, arguments: Sequence[str]) -> Report:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", f"heliograph_{service}", "doctor", "--json", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -95,10 +95,10 @@ async def _part(options: Options, service: str, arguments: Sequence[str]) -> Rep
         return _incomplete(service, f"exit code {process.returncode}: {last}")
 
 
-async def examine_router(target: str | None, node: str, tls: Tls | None = None) -> Report:
+async def examine_router(target: str | None, node: str, tls: ClientTls | None = None) -> Report:
     """What is wrong with the router at `target`, and with what it knows of `node`; None: not asked."""
     if target is None:
-        return Report.of(_now_ms(), (), [Unchecked(Check.ROUTER, "none was named")])
+        return Report.of(_now_ms(), (), [Unchecked(CommandCheck.ROUTER, "none was named")])
     try:
         async with open_router(target, tls) as router:
             ready, nodes = await router.serving(), await router.nodes()
@@ -112,7 +112,7 @@ def _examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
     own = next((node for node in nodes if node.node == name), None)
     if own is None:
         yield Finding(
-            Check.LISTED,
+            CommandCheck.LISTED,
             "error",
             f"the router does not know the node {name}, so nobody fetches from it",
             f"it lists {len(nodes)} nodes, and {name} is none of them",
@@ -122,7 +122,7 @@ def _examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
         return
     if not own.addresses:
         yield Finding(
-            Check.ADDRESSED,
+            CommandCheck.ADDRESSED,
             "error",
             f"the router knows no address of the node {name}, so nobody fetches from it",
             f"it lists {name} with {own.digests} blobs and no address",
@@ -131,7 +131,7 @@ def _examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
     for other in nodes:
         if other.node != name and (same := set(other.addresses) & set(own.addresses)):
             yield Finding(
-                Check.SHARED,
+                CommandCheck.SHARED,
                 "error",
                 f"another node is said to be at the address of {name}: one gets the other's requests",
                 f"{other.node} and {name} both say {', '.join(sorted(same))}",
@@ -141,7 +141,7 @@ def _examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
 
 def _unreachable(target: str, reason: str) -> Finding:
     return Finding(
-        Check.ROUTER,
+        CommandCheck.ROUTER,
         "error",
         "the router does not answer, so a registry there finds no peers",
         f"{target}: {reason}",
@@ -151,7 +151,7 @@ def _unreachable(target: str, reason: str) -> Finding:
 
 def _not_ready(target: str) -> Finding:
     return Finding(
-        Check.READY,
+        CommandCheck.READY,
         "warning",
         "the router is still rebuilding its index, so a registry there goes upstream for now",
         f"{target}: its health is NOT_SERVING",
@@ -161,7 +161,7 @@ def _not_ready(target: str) -> Finding:
 
 def _incomplete(service: str, reason: str) -> Report:
     finding = Finding(
-        Check.INCOMPLETE,
+        CommandCheck.INCOMPLETE,
         "error",
         f"the doctor of the {service} did not finish",
         reason,

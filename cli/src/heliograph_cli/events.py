@@ -13,9 +13,9 @@ from typing import assert_never
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import Unreachable
-from heliograph_cli.render import plain, short, size
+from heliograph_cli.render import plain, short
 from heliograph_shared import bus, subjects
 from heliograph_shared.bus_client import Client
 from heliograph_shared.events import (
@@ -28,6 +28,7 @@ from heliograph_shared.events import (
     decode,
     type_of,
 )
+from heliograph_shared.formatting import size
 
 _CONNECT_TIMEOUT_S = 5.0
 _SHOWN_TAGS, _SHOWN_TROUBLES = 3, 3
@@ -36,7 +37,7 @@ _TROUBLES = 100
 Message = ContentChanged | NodeHeartbeat | NodeLeft | SnapshotRequest | RouterStarted
 
 
-async def events(urls: list[str], user_file: Path | None, tls: Tls, *, as_json: bool) -> None:
+async def events(urls: list[str], user_file: Path | None, tls: ClientTls, *, as_json: bool) -> None:
     """Print every message until cancelled, and on standard error what keeps messages away.
 
     Raises `Unreachable` when no server lets it in at first.

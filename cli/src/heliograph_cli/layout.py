@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from heliograph_cli.errors import UnusableLayout
-from heliograph_cli.image import INDEX, Descriptor, ImageIndex, NotAManifest, parse_manifest
 from heliograph_shared.digest import Digest, InvalidDigest, algorithm_of, digest_of, hex_of, parse_digest
+from heliograph_shared.image import INDEX, Descriptor, ImageIndex, NotAManifest, parse_manifest
 from heliograph_shared.reference import InvalidReference, parse_tag_reference
 
 _NAME, _TAG = "io.containerd.image.name", "org.opencontainers.image.ref.name"

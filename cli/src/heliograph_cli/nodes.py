@@ -2,12 +2,12 @@
 
 from rich.console import Console
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.render import grid, plain
 from heliograph_cli.router import open_router
 
 
-async def nodes(target: str, tls: Tls, console: Console) -> None:
+async def nodes(target: str, tls: ClientTls, console: Console) -> None:
     """Raises `Unreachable`."""
     async with open_router(target, tls) as router:
         known, stats = await router.nodes(), await router.stats()

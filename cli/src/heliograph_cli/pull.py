@@ -5,6 +5,7 @@ Every byte is verified against digest and size before it is kept; memory holds n
 
 import asyncio
 import hashlib
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,20 +14,21 @@ from typing import Protocol
 
 from opentelemetry import trace
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import PullFailed
-from heliograph_cli.image import (
+from heliograph_cli.mirror import MirrorClient, open_mirror
+from heliograph_shared.digest import Digest, algorithm_of, digest_of
+from heliograph_shared.image import (
     Descriptor,
     ImageIndex,
     ImageManifest,
+    ImagePart,
     Kind,
     NotAManifest,
-    choose,
-    own_architecture,
+    architecture_of,
+    chosen,
     parse_manifest,
 )
-from heliograph_cli.mirror import Mirror, open_mirror
-from heliograph_shared.digest import Digest, algorithm_of, digest_of
 from heliograph_shared.reference import Reference
 
 tracer = trace.get_tracer("heliograph_cli")
@@ -54,7 +56,7 @@ class Store(Protocol):
 class Watcher(Protocol):
     """Is told how a pull goes on."""
 
-    def began(self, blob: Descriptor, kind: Kind) -> None: ...
+    def began(self, blob: ImagePart) -> None: ...
 
     def received(self, digest: Digest, size_bytes: int) -> None: ...
 
@@ -104,7 +106,7 @@ async def pull(
     watcher: Watcher,
     *,
     authorization: str = "",
-    tls: Tls | None = None,
+    tls: ClientTls | None = None,
 ) -> Pulled:
     """The image for this machine's architecture. Raises `PullFailed`, `Unreachable`, `UnusableLayout`."""
     with tracer.start_as_current_span("pull", attributes={"heliograph.reference": str(reference)}):
@@ -113,7 +115,7 @@ async def pull(
 
 
 class _Puller:
-    def __init__(self, mirror: Mirror, store: Store, watcher: Watcher) -> None:
+    def __init__(self, mirror: MirrorClient, store: Store, watcher: Watcher) -> None:
         self._mirror, self._store, self._watcher = mirror, store, watcher
         self._slots = asyncio.Semaphore(_CONCURRENT_BLOBS)
 
@@ -123,12 +125,12 @@ class _Puller:
         root, content, fetched = await self._manifest(reference, digest, None)
         parts = [fetched]
         while isinstance(content, ImageIndex):
-            chosen = choose(content.manifests, own_architecture())
-            if chosen is None:
+            entry = chosen(content.manifests, architecture_of(platform.machine()))
+            if entry is None:
                 raise PullFailed(str(reference), "an image index without a manifest")
             if len(parts) > _MAX_INDEX_DEPTH:
                 raise PullFailed(str(reference), "too many indexes within each other")
-            _, content, fetched = await self._manifest(reference, chosen.digest, chosen.size_bytes)
+            _, content, fetched = await self._manifest(reference, entry.digest, entry.size_bytes)
             parts.append(fetched)
         parts += await self._blobs(reference, content)
         if name := reference.tag_reference:
@@ -158,16 +160,14 @@ class _Puller:
     async def _blobs(self, reference: Reference, manifest: ImageManifest) -> list[Fetched]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._blob(reference, blob, kind)) for blob, kind in manifest.blobs
-                ]
+                tasks = [group.create_task(self._blob(reference, blob)) for blob in manifest.blobs]
         except ExceptionGroup as failures:  # the first ended the others
             raise failures.exceptions[0] from failures
         return [task.result() for task in tasks]
 
-    async def _blob(self, reference: Reference, blob: Descriptor, kind: Kind) -> Fetched:
+    async def _blob(self, reference: Reference, blob: ImagePart) -> Fetched:
         async with self._slots:
-            self._watcher.began(blob, kind)
+            self._watcher.began(blob)
             began = time.perf_counter()
             hashed = hashlib.new(algorithm_of(blob.digest))
             with self._store.ingest() as draft:
@@ -181,4 +181,4 @@ class _Puller:
                 if f"{algorithm_of(blob.digest)}:{hashed.hexdigest()}" != blob.digest:
                     raise PullFailed(blob.digest, f"wrong bytes from {source}")
                 draft.commit(blob.digest)
-            return Fetched(kind, blob.digest, blob.size_bytes, source, time.perf_counter() - began)
+            return Fetched(blob.kind, blob.digest, blob.size_bytes, source, time.perf_counter() - began)

@@ -15,12 +15,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from heliograph_cli.image import Descriptor, Kind
 from heliograph_cli.pull import Pulled
 from heliograph_shared.digest import Digest
+from heliograph_shared.image import ImagePart
 
 _SHORT_HEX = 12
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def plain(text: str) -> str:
@@ -31,15 +30,6 @@ def plain(text: str) -> str:
 def short(digest: str) -> str:
     algorithm, _, encoded = digest.partition(":")
     return f"{algorithm}:{encoded[:_SHORT_HEX]}"
-
-
-def size(size_bytes: int) -> str:
-    """For reading, in binary units."""
-    scaled, units = float(size_bytes), iter(_UNITS)
-    unit = next(units)
-    while scaled >= 1024 and unit != _UNITS[-1]:
-        scaled, unit = scaled / 1024, next(units)
-    return f"{scaled:.0f} B" if unit == "B" else f"{scaled:.1f} {unit}"
 
 
 def grid(*columns: str, right: Iterable[str] = ()) -> Table:
@@ -86,8 +76,8 @@ class Bars:
         self._progress = progress
         self._tasks: dict[Digest, TaskID] = {}
 
-    def began(self, blob: Descriptor, kind: Kind) -> None:
-        name = f"{kind:8} {short(blob.digest)}"
+    def began(self, blob: ImagePart) -> None:
+        name = f"{blob.kind:8} {short(blob.digest)}"
         self._tasks[blob.digest] = self._progress.add_task(name, total=blob.size_bytes)
 
     def received(self, digest: Digest, size_bytes: int) -> None:

@@ -2,11 +2,12 @@
 
 from rich.console import Console
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import NotAnswered
-from heliograph_cli.render import grid, plain, size
+from heliograph_cli.render import grid, plain
 from heliograph_cli.router import open_router
 from heliograph_shared.digest import InvalidDigest, parse_digest
+from heliograph_shared.formatting import size
 from heliograph_shared.reference import parse_reference
 from heliograph_shared.rpc import resolver_pb2 as pb
 
@@ -28,7 +29,7 @@ def key_of(text: str) -> str:
         return reference.digest or reference.tag_reference or ""
 
 
-async def resolve(key: str, target: str, tls: Tls, console: Console) -> None:
+async def resolve(key: str, target: str, tls: ClientTls, console: Console) -> None:
     """Raises `NotAnswered` when the router knows nothing of it, `Unreachable`."""
     async with open_router(target, tls) as router:
         (found,) = await router.resolve([key], max_peers=_MAX_PEERS)

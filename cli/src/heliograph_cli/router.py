@@ -8,7 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from heliograph_cli.credentials import Tls
+from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import Unreachable
 from heliograph_shared import telemetry
 from heliograph_shared.digest import InvalidDigest, parse_digest
@@ -22,7 +22,7 @@ _OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", _
 T = TypeVar("T")
 
 
-class Router:
+class RouterClient:
     """Every call raises `Unreachable` when it is not answered within 5 s."""
 
     def __init__(self, channel: grpc.aio.Channel, target: str) -> None:
@@ -57,7 +57,7 @@ class Router:
 
 
 @asynccontextmanager
-async def open_router(target: str, tls: Tls | None = None) -> AsyncIterator[Router]:
+async def open_router(target: str, tls: ClientTls | None = None) -> AsyncIterator[RouterClient]:
     """Encrypted if `tls` names a file. Raises `StartupError` when that cannot be used."""
     credentials = tls.credentials() if tls else None
     if tls is None or credentials is None:
@@ -66,7 +66,7 @@ async def open_router(target: str, tls: Tls | None = None) -> AsyncIterator[Rout
         named = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
         channel = grpc.aio.secure_channel(target, credentials, options=(*_OPTIONS, *named))
     async with channel:
-        yield Router(channel, target)
+        yield RouterClient(channel, target)
 
 
 def _call() -> dict[str, object]:

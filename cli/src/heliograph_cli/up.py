@@ -1,4 +1,4 @@
-"""`heliograph up`: a cluster on this machine, an image put on one node and pulled through another."""
+"""`heliograph up`: runs a cluster on this machine, puts an image on one node and pulls it through others."""
 
 import asyncio
 import shutil
@@ -15,14 +15,23 @@ from rich.text import Text
 
 from heliograph_cli.credentials import authorization_of
 from heliograph_cli.errors import NotAnswered, UnusableLayout
-from heliograph_cli.image import Descriptor
 from heliograph_cli.layout import Layout, usable
-from heliograph_cli.local_cluster import Containerd, LocalCluster, Node, Store, plan, run_cluster
+from heliograph_cli.local_cluster import (
+    ContainerdStore,
+    LocalCluster,
+    LocalNode,
+    NodeStore,
+    plan,
+    run_cluster,
+)
 from heliograph_cli.ports import Ports
+from heliograph_cli.process import Program
 from heliograph_cli.pull import Pulled, pull
-from heliograph_cli.render import bars, plain, pulled_table, size
-from heliograph_cli.router import Router, open_router
+from heliograph_cli.render import bars, plain, pulled_table
+from heliograph_cli.router import RouterClient, open_router
 from heliograph_cli.sample_image import write_sample_image
+from heliograph_shared.formatting import size
+from heliograph_shared.image import Descriptor
 from heliograph_shared.reference import parse_reference
 from heliograph_shared.rpc import resolver_pb2 as pb
 
@@ -32,36 +41,41 @@ _KEYS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """`image` is an OCI layout, `directory` where the stores are kept; without them they are made up.
+class UpOptions:
+    """`image` is an OCI layout, None for a sample; `directory` keeps the stores, None for a temporary one.
 
-    With `basic_auth_file` the registries want a user and password.
+    With `basic_auth_file` the registries require a user and password. The services `without`, named as by
+    `service_names`, are not started but waited for.
     """
 
     nodes: int
-    containerds: Sequence[Containerd]
+    containerds: Sequence[ContainerdStore]
     image: Path | None
     directory: Path | None
     once: bool
     basic_auth_file: Path | None = None
+    without: Sequence[str] = ()
 
 
-async def up(options: Options, console: Console) -> None:
-    """Returns after the table with `once`, else stays until cancelled. Raises `Failure`s, in groups."""
+async def up(options: UpOptions, console: Console) -> None:
+    """Returns after the table with `once`, else runs until cancelled. Raises `Failure`s, in groups."""
     if options.image is not None:
-        _named_images(options.image)  # before anything is started in vain
+        _named_images(options.image)  # fail before anything is started
     with _run_directory(options.directory) as directory, Ports() as ports:
         layouts = [Layout(directory / f"node-{number}") for number in range(1, options.nodes + 1)]
         for layout in layouts:
             layout.create()
-        stores: list[Store] = [*layouts, *options.containerds]
+        stores: list[NodeStore] = [*layouts, *options.containerds]
         cluster = plan(directory, stores, ports, basic_auth_file=options.basic_auth_file)
         logs = directory / "logs"
         with usable(logs):
             logs.mkdir(exist_ok=True)
         _say(console, f"starting nats, a router and {len(stores)} nodes; logs are in {logs}")
+        for name in options.without:
+            _say_how_to_start(name, cluster.services[name], console)
         began = time.monotonic()
-        async with run_cluster(cluster, logs), open_router(cluster.router) as router:
+        running = run_cluster(cluster, logs, without=options.without)
+        async with running, open_router(cluster.router) as router:
             _say(console, f"ready after {time.monotonic() - began:.1f} s")
             images = await _show(cluster, layouts, options, router, console)
             if not options.once:
@@ -70,7 +84,11 @@ async def up(options: Options, console: Console) -> None:
 
 
 async def _show(
-    cluster: LocalCluster, layouts: Sequence[Layout], options: Options, router: Router, console: Console
+    cluster: LocalCluster,
+    layouts: Sequence[Layout],
+    options: UpOptions,
+    router: RouterClient,
+    console: Console,
 ) -> Mapping[str, Descriptor]:
     first, second, *others = cluster.nodes
     images = await asyncio.to_thread(_seed, layouts[0], options.image)
@@ -92,6 +110,21 @@ async def _show(
     return images
 
 
+def _say_how_to_start(name: str, program: Program, console: Console) -> None:
+    first, *others = program.shell_lines()
+    _say(
+        console,
+        "",
+        f"waiting for {name}, which is left out; start it in another terminal with:",
+        "",
+        f"  {first}",
+        *(f"    {line}" for line in others),
+        "",
+        f"for a debugger, put -m pdb or -m debugpy --listen 5678 before {' '.join(program.command[1:])}",
+        "",
+    )
+
+
 def _named_images(path: Path) -> Layout:
     layout = Layout(path)
     if not layout.images():
@@ -103,7 +136,7 @@ def _seed(layout: Layout, image: Path | None) -> Mapping[str, Descriptor]:
     return write_sample_image(layout) if image is None else layout.adopt(_named_images(image))
 
 
-async def _announced(router: Router, keys: Sequence[str], *, by: Node) -> float:
+async def _announced(router: RouterClient, keys: Sequence[str], *, by: LocalNode) -> float:
     """Seconds until the router answers every key with the node `by`. Raises `NotAnswered` after 30."""
     began = time.monotonic()
     for begin in range(0, len(keys), _KEYS_AT_ONCE):
@@ -119,7 +152,7 @@ async def _announced(router: Router, keys: Sequence[str], *, by: Node) -> float:
     return time.monotonic() - began
 
 
-async def _pull(name: str, node: Node, layout: Layout, console: Console, authorization: str) -> Pulled:
+async def _pull(name: str, node: LocalNode, layout: Layout, console: Console, authorization: str) -> Pulled:
     with bars(console) as watcher:
         return await pull(parse_reference(name), node.url, layout, watcher, authorization=authorization)
 
@@ -150,7 +183,7 @@ def _say_what_to_try(
         f"  {heliograph} events --nats {cluster.nats_url}",
     ]
     for node in cluster.nodes:
-        if isinstance(node.store, Containerd):
+        if isinstance(node.store, ContainerdStore):
             lines += [
                 "",
                 f"to let {node.store.socket} pull through {node.name}:",
@@ -161,7 +194,7 @@ def _say_what_to_try(
 
 
 def _script(name: str) -> str:
-    """As it can be typed here: by name where the path finds it, else from the working directory."""
+    """What to type in the working directory: the name if PATH has it, else the path."""
     if shutil.which(name):
         return name
     script = Path(sys.executable).with_name(name)
@@ -170,7 +203,7 @@ def _script(name: str) -> str:
 
 @contextmanager
 def _run_directory(chosen: Path | None) -> Iterator[Path]:
-    """The chosen one stays; without a choice it is temporary."""
+    """The chosen one is kept; without a choice it is temporary."""
     if chosen is not None:
         with usable(chosen):
             chosen.mkdir(parents=True, exist_ok=True)

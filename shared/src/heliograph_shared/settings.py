@@ -88,7 +88,7 @@ def _none_if_empty(value: object) -> object:
 
 
 OptionalFile = Annotated[Path | None, BeforeValidator(_none_if_empty)]
-"""A file that need not be named; empty is none."""
+"""A file or directory; an empty value means none."""
 
 NodeName = Annotated[
     str,
@@ -149,6 +149,16 @@ def has_usable_port(url: str) -> bool:
     except ValueError:
         return False
 
+
+def _is_http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not has_usable_port(url)):
+        raise ValueError("wanted http[s]://host[:port]/path")
+    return url
+
+
+OptionalHttpUrl = Annotated[str, AfterValidator(_is_http_url)]
+"""An HTTP or HTTPS URL; an empty value means none."""
 
 NatsUrls = Annotated[
     CommaList,

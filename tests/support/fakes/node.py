@@ -9,7 +9,7 @@ from heliograph_shared.findings import Report
 
 
 class MemoryFacts:
-    """The port `NodeFacts`: what the node's indexer tells."""
+    """The ports `NodeFacts` and `IndexerState`: what the node's indexer tells."""
 
     def __init__(self) -> None:
         self.tags: dict[str, Digest] = {}
@@ -29,13 +29,13 @@ class MemoryDiscovery:
         return random.sample(self.known, min(count, len(self.known)))
 
 
-class MemoryDoctor:
-    """The port `Doctor`: what another service has found; None while it does not answer."""
+class MemoryDoctorReports:
+    """The port `DoctorReports`: what another service has found; None while it does not answer."""
 
     def __init__(self, service: str, found: Report | None = None) -> None:
         self.service, self.found = service, found
 
-    async def report(self) -> Report:
+    async def latest(self) -> Report:
         if self.found is None:
             raise FindingsUnavailable(self.service, "connection refused")
         return self.found

@@ -136,7 +136,7 @@ class MemoryRouterQueries:
         self._router = router
         self.asked = 0
 
-    async def answers(self) -> None:
+    async def ping(self) -> None:
         await self._answer()
 
     async def nodes(self) -> list[ClusterNode]:

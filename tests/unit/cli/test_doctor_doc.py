@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heliograph_cli.doctor import Check as CommandCheck
+from heliograph_cli.doctor import CommandCheck
 from heliograph_configurator.domain.checks import ConfiguratorCheck
 from heliograph_indexer.domain.checks import IndexerCheck
 

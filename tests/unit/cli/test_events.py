@@ -38,7 +38,7 @@ def test_a_change_is_told_by_what_came_and_went() -> None:
         inventory=NOTHING,
     )
     assert text(subjects.content(NODE), change) == (
-        "03:04:05.678  worker-1.example  content    seq 7, +1 (3.0 MiB) -1 blobs, "
+        "03:04:05.678  worker-1.example  content    seq 7, +1 (3 MiB) -1 blobs, "
         f"reg.test/app:1 -> {DIGEST[:19]}, reg.test/old:1 gone"
     )
 

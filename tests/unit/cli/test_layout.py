@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from heliograph_cli.errors import UnusableLayout
-from heliograph_cli.image import MANIFEST, Descriptor
 from heliograph_cli.layout import Layout
 from heliograph_shared.digest import digest_of
+from heliograph_shared.image import MANIFEST, Descriptor
 from tests.support.images import make_image, write_layout
 
 NAME = "reg.test/team/app:1.0"

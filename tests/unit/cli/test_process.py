@@ -1,5 +1,7 @@
 import asyncio
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ from heliograph_cli.errors import Failure, NotReady, ProcessEnded
 from heliograph_cli.process import Program, running
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.processes
 
 
 def server(directory: Path, name: str = "server", before: str = "") -> Program:
@@ -78,6 +82,39 @@ async def test_one_that_ignores_the_request_to_stop_is_killed(
     async with running([stubborn], tmp_path):
         pass
     assert not alive(tmp_path / "server")
+
+
+async def test_a_program_started_by_hand_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_READY_S", 5)
+    by_hand = server(tmp_path, "by-hand")
+    began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def use() -> None:
+        async with running([server(tmp_path)], tmp_path, started_by_hand=[by_hand]):
+            began.set_result(None)
+
+    task = asyncio.create_task(use())
+    await eventually(lambda: (tmp_path / "server").exists(), 20)
+    assert not began.done()
+    started = await asyncio.create_subprocess_exec(*by_hand.command)
+    try:
+        await asyncio.wait_for(began, 20)
+        await task
+        assert started.returncode is None
+    finally:
+        started.kill()
+        await started.wait()
+
+
+def test_the_command_for_a_shell_has_the_same_arguments_and_environment() -> None:
+    code = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['A'], os.environ['B']]))"
+    program = Program(
+        "odd", (sys.executable, "-c", code, "it's", "$HOME"), "", {"A": 'two "words" \\ $A', "B": ""}
+    )
+    ran = subprocess.run(["sh", "-c", "\n  ".join(program.shell_lines())], capture_output=True, check=True)
+    assert json.loads(ran.stdout) == [["it's", "$HOME"], 'two "words" \\ $A', ""]
 
 
 async def test_one_that_never_gets_ready_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

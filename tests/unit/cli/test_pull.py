@@ -4,14 +4,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from platform import machine
 
 import pytest
 
 from heliograph_cli.errors import Failure, PullFailed, Unreachable
-from heliograph_cli.image import CONFIG, INDEX, LAYER, MANIFEST, Descriptor, Kind, own_architecture
 from heliograph_cli.layout import Layout
 from heliograph_cli.pull import Nowhere, Pulled, pull
 from heliograph_shared.digest import Digest, digest_of
+from heliograph_shared.image import CONFIG, INDEX, LAYER, MANIFEST, ImagePart, architecture_of
 from heliograph_shared.reference import Reference, parse_reference
 from tests.support.ports import free_port
 from tests.unit.cli.fake_registry import FakeRegistry
@@ -30,7 +31,7 @@ class Image:
         self.manifest = registry.put_json(MANIFEST, {"config": self.config, "layers": self.layers})
         other = registry.put_json(MANIFEST, {"config": self.config, "layers": []})
         self.index = registry.put_json(
-            INDEX, {"manifests": [_for("other", other), _for(own_architecture(), self.manifest)]}
+            INDEX, {"manifests": [_for("other", other), _for(architecture_of(machine()), self.manifest)]}
         )
         registry.tags["1.0"] = Digest(str(self.index["digest"]))
 
@@ -46,7 +47,7 @@ class Watched:
         self.sizes: dict[Digest, int] = {}
         self.received_bytes: dict[Digest, int] = {}
 
-    def began(self, blob: Descriptor, kind: Kind) -> None:
+    def began(self, blob: ImagePart) -> None:
         self.sizes[blob.digest] = blob.size_bytes
 
     def received(self, digest: Digest, size_bytes: int) -> None:

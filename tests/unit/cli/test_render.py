@@ -1,28 +1,12 @@
 import io
 
-import pytest
 from rich.console import Console
 
-from heliograph_cli.image import Kind
 from heliograph_cli.pull import Fetched, Pulled
-from heliograph_cli.render import plain, pulled_table, short, size
+from heliograph_cli.render import plain, pulled_table, short
 from heliograph_shared.digest import digest_of
+from heliograph_shared.image import Kind
 from heliograph_shared.reference import parse_reference
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (33_554_432, "32.0 MiB"),
-        (5 << 30, "5.0 GiB"),
-        (1 << 52, "4096.0 TiB"),
-    ],
-)
-def test_sizes_are_in_binary_units(size_bytes: int, text: str) -> None:
-    assert size(size_bytes) == text
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:

@@ -3,10 +3,10 @@ import json
 import tarfile
 from pathlib import Path
 
-from heliograph_cli.image import ImageIndex, ImageManifest, parse_manifest
 from heliograph_cli.layout import Layout
 from heliograph_cli.sample_image import LAYER_SIZES, REFERENCE, write_sample_image
 from heliograph_shared.digest import Digest
+from heliograph_shared.image import ImageIndex, ImageManifest, parse_manifest
 from heliograph_shared.reference import parse_tag_reference
 
 
@@ -22,10 +22,10 @@ def test_the_sample_image_is_whole_and_what_its_digests_say(tmp_path: Path) -> N
     assert isinstance(index, ImageIndex)
     manifest = parse_manifest(layout.path_of(index.manifests[0].digest).read_bytes())
     assert isinstance(manifest, ImageManifest)
-    blobs = {descriptor.digest for descriptor, _ in manifest.blobs}
+    blobs = {blob.digest for blob in manifest.blobs}
     assert {root.digest, index.manifests[0].digest, *blobs} == set(layout.digests())
-    for descriptor, _ in manifest.blobs:
-        assert layout.path_of(descriptor.digest).stat().st_size == descriptor.size_bytes
+    for blob in manifest.blobs:
+        assert layout.path_of(blob.digest).stat().st_size == blob.size_bytes
 
     diff_ids = json.loads(layout.path_of(manifest.config.digest).read_bytes())["rootfs"]["diff_ids"]
     assert diff_ids == [layer.digest for layer in manifest.layers]

@@ -42,6 +42,7 @@ def test_any_document_can_be_read(document: dict[str, Any]) -> None:
     assert all(certificate.files for certificate in named_in(document))
 
 
+@pytest.mark.processes
 def test_a_certificate_is_usable_if_the_tls_library_accepts_it(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair, other = authority.sign("pair"), authority.sign("other")

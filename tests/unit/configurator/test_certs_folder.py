@@ -78,6 +78,7 @@ def test_a_locked_folder_is_refused_until_it_is_unlocked(root: Path, monkeypatch
     assert apply(root, Choice())
 
 
+@pytest.mark.processes
 def test_concurrent_processes_leave_one_complete_result(root: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.unit.configurator.trees import *\n"

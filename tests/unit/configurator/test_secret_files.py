@@ -39,6 +39,7 @@ def test_a_file_without_an_account_is_refused_and_not_quoted(tmp_path: Path, con
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.processes
 def test_a_pair_and_its_ca_are_read(authority: Authority) -> None:
     client = authority.sign("client")
     tls = SecretFiles(None, authority.certificate, client.certificate, client.key).tls()
@@ -47,6 +48,7 @@ def test_a_pair_and_its_ca_are_read(authority: Authority) -> None:
     assert "PRIVATE" not in repr(tls)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
 def test_anything_but_a_certificate_is_refused(tmp_path: Path, authority: Authority, content: bytes) -> None:
     broken, client = written(tmp_path, content), authority.sign("client")
@@ -57,12 +59,14 @@ def test_anything_but_a_certificate_is_refused(tmp_path: Path, authority: Author
             SecretFiles(None, None, *pair).tls()
 
 
+@pytest.mark.processes
 def test_a_key_that_does_not_match_is_refused(authority: Authority) -> None:
     one, other = authority.sign("one"), authority.sign("other")
     with pytest.raises(SecretUnusable, match="not the key"):
         SecretFiles(None, None, one.certificate, other.key).tls()
 
 
+@pytest.mark.processes
 def test_an_encrypted_key_is_refused_without_asking_for_a_password(
     authority: Authority, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ async def test_a_content_directory_is_read_blob_by_blob(tmp_path: Path) -> None:
     assert seen(absent, may_be_absent=True) == []
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_content_directory_that_this_user_may_not_read_is_a_finding(tmp_path: Path) -> None:
     code = (

@@ -1,9 +1,9 @@
-"""Forms are taken from this page only."""
+"""Only forms of this page are accepted."""
 
 import pytest
 from fastapi import Request
 
-from heliograph_registry.debug.adapters.html.csrf import HEADERS, CsrfGuard, Refused
+from heliograph_registry.debug.adapters.html.csrf import SECURITY_HEADERS, CsrfGuard, FormRefused
 
 
 def sent(body: bytes, **headers: str) -> Request:
@@ -35,25 +35,26 @@ async def test_a_form_of_the_page_is_read() -> None:
 )
 async def test_a_form_of_another_site_is_refused(headers: dict[str, str], reason: str) -> None:
     csrf = CsrfGuard()
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(FormRefused, match=reason):
         await csrf.form(sent(f"token={csrf.token}".encode(), **headers))
 
 
 @pytest.mark.parametrize("body", [b"", b"token=", b"token=wrong", b"token=%FF", b"\xff\xff", b"a=1&" * 99])
-async def test_a_form_without_this_process_token_is_refused(body: bytes) -> None:
-    with pytest.raises(Refused):
+async def test_a_form_without_the_token_of_this_process_is_refused(body: bytes) -> None:
+    with pytest.raises(FormRefused):
         await CsrfGuard().form(sent(body))
 
 
 async def test_a_large_form_is_refused() -> None:
     csrf = CsrfGuard()
-    with pytest.raises(Refused, match="too large"):
+    with pytest.raises(FormRefused, match="too large"):
         await csrf.form(sent(f"token={csrf.token}&image=".encode() + b"x" * 10_000))
 
 
-def test_the_policy_lets_nothing_in_from_elsewhere() -> None:
+def test_the_policy_forbids_content_from_other_hosts() -> None:
     policy = dict(
-        directive.strip().split(" ", 1) for directive in HEADERS["content-security-policy"].split(";")
+        directive.strip().split(" ", 1)
+        for directive in SECURITY_HEADERS["content-security-policy"].split(";")
     )
     assert policy["default-src"] == "'none'"
     assert {policy[f"{kind}-src"] for kind in ("style", "script", "connect")} == {"'self'"}

@@ -1,18 +1,18 @@
-"""One sentence says whether it works, and the next what mends it."""
+"""The verdict says in one sentence whether the mirror works, and its advice how to fix it."""
 
 from dataclasses import replace
 
 import pytest
 
-from heliograph_registry.debug.domain.health import Level, Situation, verdict
+from heliograph_registry.debug.domain.health import HealthCode, HealthInputs, Level, verdict
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.request_log import LoggedRequest
 from heliograph_registry.mirror.domain.source import LOCAL, FromPeer
 from tests.unit.registry.request_log_support import entry
 
-WELL = Situation(
+WELL = HealthInputs(
     unready=None,
-    no_router=None,
+    router_error=None,
     listed=True,
     peers=3,
     pulls=[entry(FromPeer("node-2"), at=96), *[entry(LOCAL)] * 40, *[entry(reason=Reason.NOT_FOUND)] * 9],
@@ -24,39 +24,65 @@ WELL = Situation(
 
 def test_it_works_when_requests_are_served() -> None:
     judged = verdict(WELL)
-    assert judged.level is Level.YES
-    assert judged.answer == (
-        "Yes: 3 peers, 41 of the last 50 requests were served in the cluster, last one 4 s ago from node-2."
-    )
-    assert judged.advice == ""
+    assert (judged.level, judged.code, judged.advice) == (Level.YES, HealthCode.SERVED, "")
+    assert judged.answer.startswith("Yes: 3 peers")
+    for detail in ("41 of the last 50 requests", "4 s ago from node-2"):
+        assert detail in judged.answer
 
 
 @pytest.mark.parametrize(
-    ("change", "level", "says", "advises"),
+    ("change", "level", "code", "says", "advises"),
     [
-        ({"unready": "/content: not there"}, Level.NO, "/content: not there", "HELIOGRAPH_CONTENT_PATH"),
-        ({"no_router": "UNAVAILABLE"}, Level.PARTLY, "no router answers", "HELIOGRAPH_ROUTER_TARGET"),
-        ({"no_router": "UNAVAILABLE"}, Level.PARTLY, "3 peers known from before", "UNAVAILABLE"),
-        ({"listed": False}, Level.PARTLY, "does not name it to others", "indexer"),
-        ({"peers": 0}, Level.PARTLY, "no other node", "bus"),
         (
-            {"pulls": []},
-            Level.PARTLY,
-            "Not yet: 3 peers, but nobody has pulled",
-            "heliograph-configurator doctor",
+            {"unready": "/content: not there"},
+            Level.NO,
+            HealthCode.NOT_READY,
+            "/content: not there",
+            "HELIOGRAPH_CONTENT_PATH",
         ),
-        ({"pulls": [], "uptime_s": 7200}, Level.PARTLY, "in the 2 h since", "containerd"),
-        ({"pulls": [entry(reason=Reason.NOT_FOUND)]}, Level.YES, "of no use yet", "goes upstream"),
-        ({"pulls": [entry(reason=Reason.PEERS_FAILED)]}, Level.NO, "none of the last 1 request", "5000"),
-        ({"pulls": [entry(LOCAL)]}, Level.YES, "the only request so far was served", ""),
-        ({"errors": 2}, Level.PARTLY, "the doctor found 2 errors on this node; 3 peers", "mends"),
+        (
+            {"router_error": "UNAVAILABLE"},
+            Level.PARTLY,
+            HealthCode.NO_ROUTER,
+            "3 remembered peers",
+            "HELIOGRAPH_ROUTER_TARGET",
+        ),
+        ({"router_error": "UNAVAILABLE"}, Level.PARTLY, HealthCode.NO_ROUTER, "router", "UNAVAILABLE"),
+        ({"listed": False}, Level.PARTLY, HealthCode.NOT_LISTED, "3 peers", "indexer"),
+        ({"peers": 0}, Level.PARTLY, HealthCode.NO_PEERS, "no other node", "bus"),
+        ({"pulls": []}, Level.PARTLY, HealthCode.NO_PULLS, "3 peers", "heliograph-configurator doctor"),
+        ({"pulls": [], "uptime_s": 7200}, Level.PARTLY, HealthCode.NO_PULLS, "2 h", "containerd"),
+        (
+            {"pulls": [entry(reason=Reason.NOT_FOUND)]},
+            Level.YES,
+            HealthCode.MISSES_ONLY,
+            "only request",
+            "upstream",
+        ),
+        (
+            {"pulls": [entry(reason=Reason.PEERS_FAILED)]},
+            Level.NO,
+            HealthCode.FAILING,
+            "only request",
+            "5000",
+        ),
+        (
+            {"pulls": [entry(reason=Reason.PEERS_FAILED)] * 2 + [entry(reason=Reason.NOT_FOUND)]},
+            Level.NO,
+            HealthCode.FAILING,
+            "the last 3 requests",
+            "5000",
+        ),
+        ({"pulls": [entry(LOCAL)]}, Level.YES, HealthCode.SERVED, "only request", ""),
+        ({"errors": 2}, Level.PARTLY, HealthCode.DOCTOR_ERRORS, "2 errors on this node; 3 peers", "fix"),
     ],
 )
-def test_what_is_wrong_is_said_with_what_mends_it(
-    change: dict[str, list[LoggedRequest]], level: Level, says: str, advises: str
+def test_what_is_wrong_is_said_with_how_to_fix_it(
+    change: dict[str, list[LoggedRequest]], level: Level, code: HealthCode, says: str, advises: str
 ) -> None:
     judged = verdict(replace(WELL, **change))  # type: ignore[arg-type]
-    assert judged.level is level
+    assert (judged.level, judged.code) == (level, code)
     assert says in judged.answer
     assert advises in judged.advice
-    assert judged.answer.split(maxsplit=1)[0].rstrip(":,") in {"Yes", "No", "Partly", "Not"}
+    first_words = {Level.YES: ("Yes", "Working"), Level.PARTLY: ("Partly", "Not yet"), Level.NO: ("No:",)}
+    assert judged.answer.startswith(first_words[level])

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import pytest
 
 from heliograph_registry.debug.domain.health import Level
-from heliograph_registry.debug.overview import Identity, Overviews
+from heliograph_registry.debug.overview import Overviews, RegistryInfo
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.request_log import RequestLog
 from heliograph_shared.digest import digest_of
 from heliograph_shared.findings import Finding, Report
 from tests.support.fakes.cluster import HERE, FakeCluster
-from tests.support.fakes.node import MemoryDoctor
+from tests.support.fakes.node import MemoryDoctorReports
 from tests.unit.registry.request_log_support import entry
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual time"])
@@ -33,16 +33,16 @@ def cluster() -> FakeCluster:
 class Page:
     """An overview on fakes, and what it is made of."""
 
-    def __init__(self, cluster: FakeCluster, *doctors: MemoryDoctor) -> None:
+    def __init__(self, cluster: FakeCluster, *doctors: MemoryDoctorReports) -> None:
         self.request_log = RequestLog()
         self.unready: str | None = None
         self.remembered: Sequence[Peer] = ()
         self.asked_last: dict[str, float] = {}
         self.overviews = Overviews(
-            Identity(HERE, "zone-1", "1.0", "dns:///router:5050", time.time() - 60),
+            RegistryInfo(HERE, "zone-1", "1.0", "dns:///router:5050", time.time() - 60),
             readiness=lambda: self.unready,
             request_log=self.request_log,
-            facts=cluster.facts,
+            indexer_state=cluster.facts,
             router_queries=cluster.router_queries,
             doctors=doctors,
             remembered=lambda: self.remembered,
@@ -58,8 +58,8 @@ async def test_a_node_that_served_a_pull_works(cluster: FakeCluster) -> None:
     page.request_log.record(entry())
     overview = await page.overviews.now()
     assert overview.verdict.level is Level.YES
-    assert [node.node for node in overview.around.neighbours] == [HERE, "a"]
-    assert overview.around.no_router is None
+    assert [node.node for node in overview.cluster.nodes] == [HERE, "a"]
+    assert overview.cluster.router_error is None
     assert overview.addresses == (f"{HERE}:5000",)
     assert overview.last_mirrored == entry()
 
@@ -82,15 +82,15 @@ async def test_without_a_router_remembered_peers_count(cluster: FakeCluster) -> 
     page.remembered = (Peer("a", ("a:5000",)),)
     overview = await page.overviews.now()
     assert overview.verdict.level is Level.PARTLY
-    assert overview.around.no_router == cluster.router.down
-    assert (overview.around.neighbours, overview.around.remembered) == ((), page.remembered)
+    assert overview.cluster.router_error == cluster.router.down
+    assert (overview.cluster.nodes, overview.cluster.remembered) == ((), page.remembered)
 
 
 async def test_a_router_that_hangs_holds_the_page_up_for_a_second(cluster: FakeCluster) -> None:
     cluster.router.answers_after_s = 60
     clock = asyncio.get_running_loop().time
     began = clock()
-    assert (await Page(cluster).overviews.now()).around.no_router is not None
+    assert (await Page(cluster).overviews.now()).cluster.router_error is not None
     assert clock() - began == pytest.approx(1, abs=0.01)
 
 
@@ -113,24 +113,24 @@ async def test_a_node_without_others_works_partly(cluster: FakeCluster) -> None:
 
 
 async def test_an_error_that_a_doctor_found_counts(cluster: FakeCluster) -> None:
-    page = Page(cluster, MemoryDoctor("indexer", WELL), MemoryDoctor("configurator", ILL))
+    page = Page(cluster, MemoryDoctorReports("indexer", WELL), MemoryDoctorReports("configurator", ILL))
     page.request_log.record(entry())
     overview = await page.overviews.now()
     assert overview.verdict.level is Level.PARTLY
-    assert [(each.service, each.report) for each in overview.around.doctors] == [
+    assert [(each.service, each.report) for each in overview.cluster.doctors] == [
         ("indexer", WELL),
         ("configurator", ILL),
     ]
 
 
 async def test_a_doctor_that_does_not_answer_is_told_and_counts_for_nothing(cluster: FakeCluster) -> None:
-    page = Page(cluster, MemoryDoctor("indexer"))
+    page = Page(cluster, MemoryDoctorReports("indexer"))
     page.request_log.record(entry())
     overview = await page.overviews.now()
     assert overview.verdict.level is Level.YES
-    (examined,) = overview.around.doctors
+    (examined,) = overview.cluster.doctors
     assert examined.report is None
-    assert examined.silence
+    assert examined.error
 
 
 async def test_misses_that_are_no_fault_do_not_make_it_ill(cluster: FakeCluster) -> None:
@@ -154,7 +154,7 @@ async def test_routers_and_doctors_are_asked_once_however_many_look(cluster: Fak
     page = Page(cluster)
     views = await asyncio.gather(*(page.overviews.now() for _ in range(10)))
     assert cluster.router_queries.asked == 1
-    assert all(view.around is views[0].around for view in views)
+    assert all(view.cluster is views[0].cluster for view in views)
 
 
 async def test_tags_of_the_node_and_of_the_cluster_are_searched(cluster: FakeCluster) -> None:
@@ -167,11 +167,11 @@ async def test_tags_of_the_node_and_of_the_cluster_are_searched(cluster: FakeClu
     assert tags.own_found == 5
     assert tags.cluster is not None
     assert [tag.reference for tag in tags.cluster.tags] == ["reg.test/app:9"]
-    assert (tags.cluster.found, tags.no_cluster) == (1, "")
+    assert (tags.cluster.found, tags.cluster_error) == (1, "")
 
 
 async def test_own_tags_are_searched_without_a_router_too(cluster: FakeCluster) -> None:
     cluster.facts.tags = {"reg.test/app:1": digest_of(b"content")}
     cluster.router.down = "UNAVAILABLE"
     tags = await Page(cluster).overviews.tags("", 10)
-    assert (tags.own_found, tags.cluster, tags.no_cluster) == (1, None, "UNAVAILABLE")
+    assert (tags.own_found, tags.cluster, tags.cluster_error) == (1, None, "UNAVAILABLE")

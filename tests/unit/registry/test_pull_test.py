@@ -1,4 +1,4 @@
-"""A measured pull against a data port that behaves as it is told."""
+"""Pull tests against a fake data port."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 
-from heliograph_registry.debug.domain.pull_result import PullResult, State
+from heliograph_registry.debug.domain.pull_result import PullResult, PullState
 from heliograph_registry.debug.errors import PullInterrupted, PullTestRefused
 from heliograph_registry.debug.pull_test import PullTests
 from heliograph_registry.mirror.domain.reason import Reason
@@ -29,7 +29,7 @@ NODE_1 = FromPeer("node-1")
 
 
 @dataclass
-class PullAnswer:
+class FakeResponse:
     status: int = 404
     body: bytes = b""
     source: Source = NODE_1
@@ -50,161 +50,169 @@ class PullAnswer:
 
 
 @dataclass(eq=False)
-class Port:
-    """Serves `content` by digest; `changes` does something else for a path that ends so."""
+class FakeDataPort:
+    """Serves `content` by digest; `changes` replaces the response by the last part of the path."""
 
     content: dict[str, bytes]
-    changes: dict[str, Callable[[Mapping[str, str]], PullAnswer]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    changes: dict[str, Callable[[Mapping[str, str]], FakeResponse]] = field(default_factory=dict)
+    requested: list[str] = field(default_factory=list)
 
-    def open(self) -> "Port":
+    def open(self) -> "FakeDataPort":
         return self
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> PullAnswer:
-        self.asked.append(f"{method} {path}")
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> FakeResponse:
+        self.requested.append(f"{method} {path}")
         name = path.partition("?")[0].rpartition("/")[2]
         if name in self.changes:
             return self.changes[name](headers)
         if method == "HEAD":
             return (
-                PullAnswer(200, digest=digest_of(MANIFEST))
+                FakeResponse(200, digest=digest_of(MANIFEST))
                 if MANIFEST in self.content.values()
-                else PullAnswer()
+                else FakeResponse()
             )
         body = self.content.get(name)
-        return PullAnswer() if body is None else PullAnswer(200, body, digest=name)
+        return FakeResponse() if body is None else FakeResponse(200, body, digest=name)
 
     def abort(self) -> None: ...
 
     def close(self) -> None: ...
 
 
-def holding(*contents: bytes) -> Port:
-    return Port({digest_of(data): data for data in contents})
+def holding(*contents: bytes) -> FakeDataPort:
+    return FakeDataPort({digest_of(data): data for data in contents})
 
 
-async def measured(
-    port: Port, proven: list[Digest] | None = None, reference: Reference = REFERENCE
+async def pull_tested(
+    port: FakeDataPort, verified: list[Digest] | None = None, reference: Reference = REFERENCE
 ) -> PullResult:
     def keep(digests: Iterable[Digest]) -> None:
-        if proven is not None:
-            proven.extend(digests)
+        if verified is not None:
+            verified.extend(digests)
 
-    pull_tests = PullTests(port, architecture="amd64", proven=keep)
-    measurement = pull_tests.start(reference)
-    await eventually(lambda: measurement.over, 20)
-    return measurement
+    pull_tests = PullTests(port, architecture="amd64", on_verified=keep)
+    result = pull_tests.start(reference)
+    await eventually(lambda: result.over, 20)
+    return result
 
 
 async def test_every_part_is_pulled_as_containerd_does() -> None:
-    port, proven = holding(MANIFEST, CONFIG, LAYER), list[Digest]()
-    result = await measured(port, proven)
-    assert result.state is State.DONE
-    assert result.sentence.startswith("All 3 parts came from the cluster: 5.")
-    assert result.sentence.endswith("all from node-1.")
-    assert [(part.part.kind, part.state, part.received) for part in result.parts] == [
-        ("manifest", State.DONE, len(MANIFEST)),
-        ("config", State.DONE, len(CONFIG)),
-        ("layer", State.DONE, len(LAYER)),
+    port, verified = holding(MANIFEST, CONFIG, LAYER), list[Digest]()
+    result = await pull_tested(port, verified)
+    assert result.state is PullState.DONE
+    for detail in ("3 parts", "5.", "KiB", "all from node-1"):
+        assert detail in result.sentence
+    assert [(part.part.kind, part.state, part.received_bytes) for part in result.parts] == [
+        ("manifest", PullState.DONE, len(MANIFEST)),
+        ("config", PullState.DONE, len(CONFIG)),
+        ("layer", PullState.DONE, len(LAYER)),
     ]
-    assert port.asked[:2] == [
+    assert port.requested[:2] == [
         "HEAD /v2/app/manifests/1?ns=reg.test",
         f"GET /v2/app/manifests/{digest_of(MANIFEST)}?ns=reg.test",
     ]
-    await eventually(lambda: set(proven) == {digest_of(data) for data in (MANIFEST, CONFIG, LAYER)})
+    await eventually(lambda: set(verified) == {digest_of(data) for data in (MANIFEST, CONFIG, LAYER)})
 
 
 async def test_an_image_by_digest_needs_no_tag() -> None:
     port = holding(MANIFEST, CONFIG, LAYER)
-    result = await measured(port, reference=parse_reference(f"reg.test/app@{digest_of(MANIFEST)}"))
-    assert result.state is State.DONE
-    assert not any(asked.startswith("HEAD") for asked in port.asked)
+    result = await pull_tested(port, reference=parse_reference(f"reg.test/app@{digest_of(MANIFEST)}"))
+    assert result.state is PullState.DONE
+    assert not any(line.startswith("HEAD") for line in port.requested)
 
 
-async def test_what_nobody_has_would_go_upstream() -> None:
-    result = await measured(holding())
-    assert result.state is State.UPSTREAM
-    assert "upstream for all of it: no node that can be reached has it (not-found)" in result.sentence
+async def test_an_image_that_no_node_has_would_go_upstream() -> None:
+    result = await pull_tested(holding())
+    assert result.state is PullState.UPSTREAM
+    assert result.parts == []
+    assert "(not-found)" in result.note
+    assert f"all of it from upstream, because {result.note}" in result.sentence
 
 
-async def test_a_layer_that_nobody_has_is_told_apart() -> None:
-    result = await measured(holding(MANIFEST, CONFIG))
-    assert result.state is State.UPSTREAM
-    assert "2 parts came from the cluster" in result.sentence
-    assert "for the other 1 containerd would go upstream" in result.sentence
+async def test_a_layer_that_no_node_has_would_alone_go_upstream() -> None:
+    result = await pull_tested(holding(MANIFEST, CONFIG))
+    assert result.state is PullState.UPSTREAM
+    states = [part.state for part in result.parts]
+    assert states == [PullState.DONE, PullState.DONE, PullState.UPSTREAM]
+    assert "2 parts" in result.sentence
+    assert "the other 1 from upstream" in result.sentence
 
 
 async def test_a_body_that_ends_early_is_resumed() -> None:
-    def halves(headers: Mapping[str, str]) -> PullAnswer:
+    def halves(headers: Mapping[str, str]) -> FakeResponse:
         if headers.get("range") == "bytes=1000-":
-            return PullAnswer(206, LAYER[1000:])
-        return PullAnswer(200, LAYER[:1000], length=len(LAYER))
+            return FakeResponse(206, LAYER[1000:])
+        return FakeResponse(200, LAYER[:1000], length=len(LAYER))
 
     port = holding(MANIFEST, CONFIG)
     port.changes[digest_of(LAYER)] = halves
-    assert (await measured(port)).state is State.DONE
+    assert (await pull_tested(port)).state is PullState.DONE
 
 
-async def test_wrong_bytes_are_no_success() -> None:
-    port, proven = holding(MANIFEST, CONFIG), list[Digest]()
-    port.changes[digest_of(LAYER)] = lambda _: PullAnswer(200, b"x" * len(LAYER))
-    result = await measured(port, proven)
-    assert result.state is State.FAILED
-    assert "another digest" in result.sentence
-    await eventually(lambda: len(proven) == 2)
-    assert digest_of(LAYER) not in proven
+async def test_wrong_bytes_fail_the_pull_test() -> None:
+    port, verified = holding(MANIFEST, CONFIG), list[Digest]()
+    port.changes[digest_of(LAYER)] = lambda _: FakeResponse(200, b"x" * len(LAYER))
+    result = await pull_tested(port, verified)
+    assert result.state is PullState.FAILED
+    assert "another digest" in result.note
+    assert result.note in result.sentence
+    await eventually(lambda: len(verified) == 2)
+    assert digest_of(LAYER) not in verified
 
 
-async def test_a_port_that_breaks_off_fails_the_measurement() -> None:
-    def broken(_: Mapping[str, str]) -> PullAnswer:
+async def test_a_data_port_that_does_not_answer_fails_the_pull_test() -> None:
+    def broken(_: Mapping[str, str]) -> FakeResponse:
         raise PullInterrupted("Connection refused")
 
     port = holding(MANIFEST, CONFIG, LAYER)
     port.changes["1"] = broken
-    result = await measured(port)
-    assert (result.state, result.note) == (State.FAILED, "Connection refused")
+    result = await pull_tested(port)
+    assert (result.state, result.note) == (PullState.FAILED, "Connection refused")
 
 
-async def test_what_fails_unforeseen_leaves_the_event_loop_running() -> None:
-    """The other threads read what this very loop sends: to wait for them here would be for ever."""
+async def test_an_unexpected_error_does_not_block_the_event_loop() -> None:
+    """The other threads read what this event loop sends, so waiting for them in it would never end."""
     served = threading.Event()
     in_time: list[bool] = []
 
-    def unforeseen(_: Mapping[str, str]) -> PullAnswer:
+    def fails(_: Mapping[str, str]) -> FakeResponse:
         raise RuntimeError("can't start new thread")
 
-    def waits(_: Mapping[str, str]) -> PullAnswer:
+    def waits(_: Mapping[str, str]) -> FakeResponse:
         in_time.append(served.wait(10))
-        return PullAnswer(200, CONFIG)
+        return FakeResponse(200, CONFIG)
 
     port = holding(MANIFEST)
-    port.changes |= {digest_of(CONFIG): waits, digest_of(LAYER): unforeseen}
+    port.changes |= {digest_of(CONFIG): waits, digest_of(LAYER): fails}
     with structlog.testing.capture_logs() as logged:
-        result = await measured(port)
+        result = await pull_tested(port)
         served.set()
         await eventually(lambda: bool(in_time), 20)
     assert in_time == [True]
-    assert (result.state, result.note) == (State.FAILED, "it could not be carried out, see the log")
+    assert (result.state, result.note) == (PullState.FAILED, "an unexpected error, see the log")
     assert [line["reason"] for line in logged if line["log_level"] == "error"] == ["can't start new thread"]
 
 
-async def test_one_at_a_time_and_it_can_be_stopped() -> None:
-    class Endless(PullAnswer):
+async def test_one_pull_test_runs_at_a_time_and_it_can_be_stopped() -> None:
+    class Endless(FakeResponse):
         def read(self, buffer: memoryview) -> int:
             return len(buffer)
 
     port = holding(MANIFEST, CONFIG)
     port.changes[digest_of(LAYER)] = lambda _: Endless(200)
-    pull_tests = PullTests(port, architecture="amd64", proven=lambda _: None)
-    measurement = pull_tests.start(REFERENCE)
+    pull_tests = PullTests(port, architecture="amd64", on_verified=lambda _: None)
+    result = pull_tests.start(REFERENCE)
     with pytest.raises(PullTestRefused, match=r"reg\.test/app:1"):
         pull_tests.start(REFERENCE)
-    await eventually(lambda: measurement.received > 10_000, 20)
-    assert "Under way" in measurement.sentence
-    pull_tests.stop("as asked")
-    await eventually(lambda: measurement.over, 20)
-    assert measurement.state is State.STOPPED
-    assert measurement.sentence.startswith("Stopped: as asked, after")
-    assert pull_tests.start(REFERENCE) is not measurement
+    await eventually(lambda: result.received_bytes > 10_000, 20)
+    assert not result.over
+    assert result.sentence.startswith("Running")
+    pull_tests.stop("as requested")
+    await eventually(lambda: result.over, 20)
+    assert result.state is PullState.STOPPED
+    assert result.note == "as requested"
+    assert result.sentence.startswith("Stopped after")
+    assert result.note in result.sentence
+    assert pull_tests.start(REFERENCE) is not result
     pull_tests.stop("the test ends")
     await eventually(lambda: pull_tests.latest is not None and pull_tests.latest.over, 20)

@@ -1,15 +1,15 @@
-"""The picture of the exchange: everything lies within it, and what is more is drawn thicker."""
+"""The picture of the traffic: everything lies within it, and more traffic is drawn thicker."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.debug.adapters.html.traffic_picture import drawn, shortened
+from heliograph_registry.debug.adapters.html.traffic_picture import shortened, traffic_picture
 from heliograph_registry.mirror.domain.traffic import Traffic
 
 sizes = st.lists(st.integers(0, 1 << 40), max_size=12)
 
 
-def ledger(amounts: list[int]) -> Traffic:
+def traffic(amounts: list[int]) -> Traffic:
     made = Traffic()
     for number, size_bytes in enumerate(amounts):
         made.add(f"node-{number}", size_bytes)
@@ -17,26 +17,26 @@ def ledger(amounts: list[int]) -> Traffic:
 
 
 @given(sizes, sizes)
-def test_all_lies_within_the_picture(taken: list[int], given_: list[int]) -> None:
-    drawing = drawn(ledger(taken), ledger(given_))
-    if drawing is None:
-        assert not taken
-        assert not given_
+def test_everything_lies_within_the_picture(received: list[int], sent: list[int]) -> None:
+    picture = traffic_picture(traffic(received), traffic(sent))
+    if picture is None:
+        assert not received
+        assert not sent
         return
-    assert len(drawing.taken) == min(len(taken), 6)
-    assert len(drawing.given) == min(len(given_), 6)
-    for line in (*drawing.taken, *drawing.given):
-        assert 0 < line.y < drawing.height
-        assert 0 < line.x < drawing.width
+    assert len(picture.received) == min(len(received), 6)
+    assert len(picture.sent) == min(len(sent), 6)
+    for line in (*picture.received, *picture.sent):
+        assert 0 < line.y < picture.height
+        assert 0 < line.x < picture.width
         assert 0 < line.thickness <= 18
-    assert drawing.box_y > 0
-    assert drawing.box_y + drawing.box_height <= drawing.height
+    assert picture.box_y > 0
+    assert picture.box_y + picture.box_height <= picture.height
 
 
-def test_what_is_more_is_thicker() -> None:
-    drawing = drawn(ledger([100, 10_000]), Traffic())
-    assert drawing is not None
-    first, second = drawing.taken
+def test_more_traffic_is_drawn_thicker() -> None:
+    picture = traffic_picture(traffic([100, 10_000]), Traffic())
+    assert picture is not None
+    first, second = picture.received
     assert first.label == "node-1"
     assert first.thickness > second.thickness
 

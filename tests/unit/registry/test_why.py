@@ -19,15 +19,15 @@ pytestmark = pytest.mark.asyncio(loop_factories=["virtual time"])
 CONFIG, LAYER = b"config", b"layer"
 TAG = "reg.test/app:1"
 STATUS = MirrorStatus(
-    no_router=None,
-    left_alone_s=0.0,
+    router_error=None,
+    breaker_open_s=0.0,
     remembered=(),
     peer_dns=False,
     attempts=2,
     wait_ms=0,
     first_byte_ms=300,
     transfers=0,
-    most_transfers=128,
+    max_transfers=128,
 )
 
 
@@ -107,7 +107,7 @@ async def test_an_image_that_a_peer_has_is_served_by_it(cluster: FakeCluster) ->
     assert kinds(explanation) == ["manifest", "config", "layer"]
     for part in explanation.parts:
         assert (part.here, part.known, part.holders) == (False, True, ("a",))
-        assert [candidate.node for candidate in part.order] == ["a"]
+        assert [candidate.node for candidate in part.candidates] == ["a"]
     assert step(explanation, "Tag").tone is Tone.GOOD
 
 
@@ -178,7 +178,7 @@ async def test_a_layer_that_nobody_has_is_told(cluster: FakeCluster) -> None:
     explanation = await explained(cluster)
     assert step(explanation, "Layers").tone is Tone.BAD
     (layer,) = (part for part in explanation.parts if part.part.kind.value == "layer")
-    assert (layer.holders, layer.order, layer.known) == ((), (), True)
+    assert (layer.holders, layer.candidates, layer.known) == ((), (), True)
 
 
 async def test_without_a_router_own_content_is_still_looked_up(cluster: FakeCluster) -> None:
@@ -208,8 +208,8 @@ async def test_peers_are_named_in_the_order_in_which_they_would_be_asked(cluster
     async with opened(cluster) as (why, here):
         here.peering.failed(PeerFailed("a", "connection reset"))
         explanation = await why.explain(parse_reference(TAG))
-    order = explanation.parts[-1].order
-    assert [(each.node, each.tried, each.last_s > 0) for each in order] == [
+    order = explanation.parts[-1].candidates
+    assert [(each.node, each.tried, each.asked_last_s > 0) for each in order] == [
         ("b", True, False),
         ("c", True, False),
         ("a", False, True),

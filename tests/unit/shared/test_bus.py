@@ -20,6 +20,8 @@ from tests.support.nats import NatsServer
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.processes
+
 
 class Calls:
     """What the connection tells, and one subscription that is made at the first connection."""

@@ -1,8 +1,11 @@
 import asyncio
+import logging
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from heliograph_shared.doctor_command import run
 from heliograph_shared.findings import Finding, Report, decode
@@ -10,6 +13,16 @@ from heliograph_shared.runtime import StartupError
 
 ERROR = Finding("bus-unreachable", "error", "the bus is not reached", "no answer", "start it")
 WARNING = Finding("clock", "warning", "the clock is behind", "90 s", "set it")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """`run` configures logging for its process, which here is the other tests' too."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 async def healthy() -> Report:

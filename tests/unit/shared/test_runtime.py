@@ -135,6 +135,7 @@ run(globals()[sys.argv[1]], prog="heliograph-test", log_level="info")
 
 
 @pytest.mark.parametrize("main", ["plain", "nested"])
+@pytest.mark.processes
 def test_what_hinders_the_start_is_one_readable_line(main: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, main], capture_output=True, text=True, timeout=30, check=False
@@ -144,6 +145,7 @@ def test_what_hinders_the_start_is_one_readable_line(main: str) -> None:
     assert (line["level"], line["service"], line["reason"]) == ("error", "heliograph-test", "mend this")
 
 
+@pytest.mark.processes
 def test_a_fault_of_ours_is_not_hidden() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, "breaks"], capture_output=True, text=True, timeout=30, check=False
@@ -152,6 +154,7 @@ def test_a_fault_of_ours_is_not_hidden() -> None:
     assert "ZeroDivisionError" in ended.stderr
 
 
+@pytest.mark.processes
 def test_warnings_of_libraries_are_lines_too() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, "warns"], capture_output=True, text=True, timeout=30, check=False
@@ -161,6 +164,7 @@ def test_warnings_of_libraries_are_lines_too() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.processes
 async def test_a_signal_ends_the_process_in_order(number: signal.Signals, tmp_path: Path) -> None:
     process = Process("program", [sys.executable, "-c", PROGRAM, "waits"], tmp_path / "log")
     process.start()
@@ -170,6 +174,7 @@ async def test_a_signal_ends_the_process_in_order(number: signal.Signals, tmp_pa
     assert process.tail().split() == ["ready", "stopped"]
 
 
+@pytest.mark.processes
 def test_a_failure_is_logged_without_what_its_functions_held() -> None:
     """Passwords among them: whoever reads logs need not know those."""
     program = """

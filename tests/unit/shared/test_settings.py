@@ -13,8 +13,11 @@ from heliograph_shared.settings import (
     CommaList,
     MirroredRegistries,
     NodeName,
+    OptionalHttpUrl,
     RegistryFilters,
     ServiceSettings,
+    TlsCertFile,
+    TlsKeyFile,
     load,
 )
 
@@ -29,6 +32,9 @@ class Settings(ServiceSettings):
     resolve_tags: bool = True
     prepend_existing: bool = False
     listen: ListenAddress = Address("", 9090)
+    ready_url: OptionalHttpUrl = ""
+    tls_cert_file: TlsCertFile
+    tls_key_file: TlsKeyFile
 
 
 def loaded(*argv: str) -> Settings:
@@ -151,6 +157,11 @@ def test_switches_in_the_environment(word: str, monkeypatch: pytest.MonkeyPatch)
         ("LISTEN", "5000"),
         ("LOG_LEVEL", "loud"),
         ("RESOLVE_TAGS", "perhaps"),
+        ("READY_URL", "127.0.0.1:9090/readyz"),
+        ("READY_URL", "ftp://127.0.0.1/readyz"),
+        ("READY_URL", "http://:9090/readyz"),
+        ("READY_URL", "http://127.0.0.1:0/readyz"),
+        ("READY_URL", "http://127.0.0.1:99999/readyz"),
     ],
 )
 def test_a_bad_value_ends_with_two_and_a_line_that_names_it(
@@ -172,6 +183,26 @@ def test_every_bad_value_has_its_line(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         loaded("--attempts=x", "--listen=y")
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_url_may_be_empty_or_http() -> None:
+    assert loaded("--ready-url=").ready_url == ""
+    assert loaded("--ready-url=https://[::1]:9090/readyz").ready_url == "https://[::1]:9090/readyz"
+
+
+@pytest.mark.parametrize("argv", [["--tls-cert-file=/a.pem"], ["--tls-key-file=/a.key"]])
+def test_a_certificate_without_its_key_is_refused(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        loaded(*argv)
+    assert stopped.value.code == 2
+    assert "HELIOGRAPH_TLS_KEY_FILE" in capsys.readouterr().err
+
+
+def test_an_empty_file_name_is_none() -> None:
+    settings = loaded("--tls-cert-file=", "--tls-key-file=")
+    assert (settings.tls_cert_file, settings.tls_key_file) == (None, None)
 
 
 def test_a_password_in_a_bad_url_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:

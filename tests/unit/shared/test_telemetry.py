@@ -76,6 +76,7 @@ def ran(**environment: str) -> set[str]:
     return set(json.loads(ended.stdout))
 
 
+@pytest.mark.processes
 def test_without_an_endpoint_no_exporter_is_loaded() -> None:
     loaded = ran()
     assert not {
@@ -83,6 +84,7 @@ def test_without_an_endpoint_no_exporter_is_loaded() -> None:
     }
 
 
+@pytest.mark.processes
 async def test_spans_go_where_the_standard_settings_say(otlp_receiver: OtlpReceiver) -> None:
     ran(OTEL_EXPORTER_OTLP_ENDPOINT=otlp_receiver.endpoint)
     (span,) = await eventually(lambda: otlp_receiver.spans("work"))
@@ -91,6 +93,7 @@ async def test_spans_go_where_the_standard_settings_say(otlp_receiver: OtlpRecei
     assert span.resource["service.instance.id"] == span.resource["k8s.node.name"] == "node-1"
 
 
+@pytest.mark.processes
 async def test_the_operator_may_name_the_service(otlp_receiver: OtlpReceiver) -> None:
     ran(OTEL_EXPORTER_OTLP_ENDPOINT=otlp_receiver.endpoint, OTEL_SERVICE_NAME="mine")
     (span,) = await eventually(lambda: otlp_receiver.spans("work"))
@@ -111,6 +114,7 @@ async def test_the_operator_may_name_the_service(otlp_receiver: OtlpReceiver) ->
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "grpc"),
     ],
 )
+@pytest.mark.processes
 def test_the_protocol_is_the_one_that_was_set_or_that_the_port_is_for(
     environment: dict[str, str], module: str
 ) -> None:
@@ -121,6 +125,7 @@ def test_the_protocol_is_the_one_that_was_set_or_that_the_port_is_for(
     assert f"opentelemetry.exporter.otlp.proto.{module}.trace_exporter" in json.loads(ended.stdout)
 
 
+@pytest.mark.processes
 def test_a_collector_that_is_silent_does_not_hold_up_the_end() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = {

@@ -25,7 +25,7 @@ from heliograph_configurator.service import Configurator
 from heliograph_configurator.settings import Settings
 from heliograph_configurator.watch import Watch
 from heliograph_shared.admin import admin_routes
-from heliograph_shared.board import Board
+from heliograph_shared.findings_publisher import FindingsPublisher
 from heliograph_shared.http import serve_http
 from heliograph_shared.readyz import Readyz
 from heliograph_shared.runtime import background, bind
@@ -58,7 +58,7 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
         on_result=metrics.count,
     )
     folders = partial(_watched_folders, settings.registry_config_path, secrets)
-    publisher = Board(ConfiguratorCheck)
+    publisher = FindingsPublisher(ConfiguratorCheck)
     admin = Starlette(routes=[*admin_routes(watched.unready_reason, metrics.collected), publisher.route()])
     async with (
         serve_http(admin, bind(settings.admin_listen)),

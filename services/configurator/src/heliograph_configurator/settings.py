@@ -13,10 +13,10 @@ from heliograph_shared.settings import (
     CommaList,
     MirroredRegistries,
     OptionalFile,
+    OptionalHttpUrl,
     RegistryFilters,
     ServiceSettings,
     TlsKeyFile,
-    has_usable_port,
 )
 
 # The part of the syntax of Go's time.ParseDuration that is useful here.
@@ -61,7 +61,7 @@ class Settings(ServiceSettings):
         description="put mirrors before the hosts of an existing hosts.toml instead of replacing the file",
     )
     registry_filters: RegistryFilters
-    registry_ready_url: str = Field(
+    registry_ready_url: OptionalHttpUrl = Field(
         "",
         description="watch: readiness URL of this node's registry; mirrors are written once it answers 200; "
         "empty: at once",
@@ -102,14 +102,6 @@ class Settings(ServiceSettings):
         if duration and not (_duration(duration) and any(digit in duration for digit in "123456789")):
             raise ValueError("not a duration such as 200ms or 1.5s")
         return duration
-
-    @field_validator("registry_ready_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not has_usable_port(url)):
-            raise ValueError("expected http[s]://host[:port]/path")
-        return url
 
     @property
     def registries(self) -> tuple[UpstreamRegistry, ...] | None:

@@ -25,10 +25,10 @@ from heliograph_indexer.service import AdmitsTag, Indexer
 from heliograph_indexer.settings import Settings
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
-from heliograph_shared.board import Board
 from heliograph_shared.bus_client import Access
 from heliograph_shared.filters import ImageFilter, InvalidFilter
 from heliograph_shared.findings import Finding, Unchecked
+from heliograph_shared.findings_publisher import FindingsPublisher
 from heliograph_shared.http import serve_http
 from heliograph_shared.readyz import Readyz
 from heliograph_shared.reference import Reference, parse_tag_reference
@@ -56,9 +56,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         registry=Readyz(settings.registry_ready_url) if settings.registry_ready_url else None,
         report=indexer.advertise,
     )
-    board = Board(IndexerCheck)
+    publisher = FindingsPublisher(IndexerCheck)
     admin = admin_app(indexer.unready_reason, metrics.collected)
-    admin.routes.append(board.route())
+    admin.routes.append(publisher.route())
     with telemetry.tracing("heliograph-indexer", settings.node_name):
         async with (
             serve_http(admin, bind(settings.admin_listen)),
@@ -70,7 +70,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 on_snapshot=indexer.snapshot,
             ),
         ):
-            examined = board.keep_examined(examination(settings).report)
+            examined = publisher.keep_examined(examination(settings).report)
             async with background(indexer.run(), reachability, examined):
                 await stop.wait()
             await indexer.leave()

@@ -1,10 +1,9 @@
 """The indexer's settings."""
 
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from heliograph_shared.address import Address, ListenAddress
 from heliograph_shared.settings import (
@@ -13,19 +12,16 @@ from heliograph_shared.settings import (
     NatsUrls,
     NatsUserFile,
     NodeName,
+    OptionalFile,
+    OptionalHttpUrl,
     RegistryFilters,
     ServiceSettings,
     TlsCaFile,
     TlsCertFile,
     TlsKeyFile,
-    has_usable_port,
 )
 
 MAX_ADDRESSES = 16
-
-
-def _none_if_empty(value: object) -> object:
-    return None if value == "" else value
 
 
 class Settings(ServiceSettings):
@@ -46,7 +42,7 @@ class Settings(ServiceSettings):
         pattern=r"^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$",
         description="containerd namespace whose content is announced",
     )
-    content_path: Annotated[Path | None, BeforeValidator(_none_if_empty)] = Field(
+    content_path: OptionalFile = Field(
         None,
         validate_default=True,
         description="directory that contains blobs/; empty: the one containerd reports",
@@ -65,7 +61,7 @@ class Settings(ServiceSettings):
         "", max_length=253, description="this node's zone; peers in the same zone are preferred"
     )
     heartbeat_s: float = Field(10, gt=0, le=3600, description="seconds between heartbeats, plus or minus 20%")
-    registry_ready_url: str = Field(
+    registry_ready_url: OptionalHttpUrl = Field(
         "",
         description="readiness URL of this node's registry; addresses are advertised while it answers 200; "
         "empty: always",
@@ -91,11 +87,3 @@ class Settings(ServiceSettings):
         if path is None and info.data.get("content_store") == "oci-layout":
             raise ValueError("required with oci-layout: the layout's directory")
         return path
-
-    @field_validator("registry_ready_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme not in {"http", "https"} or not parts.hostname or not has_usable_port(url)):
-            raise ValueError("expected http[s]://host[:port]/path")
-        return url

@@ -1,4 +1,4 @@
-"""Wires the debug page: use cases of `debug` and the adapters they need."""
+"""Wires the debug page: the use cases of `debug` and their adapters."""
 
 import asyncio
 import platform
@@ -10,14 +10,14 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
-from heliograph_registry.debug.adapters.doctor_client import HttpDoctor
+from heliograph_registry.debug.adapters.doctor_client import HttpDoctorReports
 from heliograph_registry.debug.adapters.html.csrf import CsrfGuard
 from heliograph_registry.debug.adapters.html.event_streams import EventStreams
 from heliograph_registry.debug.adapters.html.pages import Pages
 from heliograph_registry.debug.adapters.html.routes import debug_routes
 from heliograph_registry.debug.adapters.router_queries import GrpcRouterQueries
 from heliograph_registry.debug.domain.explanation import MirrorStatus
-from heliograph_registry.debug.overview import Identity, Overviews
+from heliograph_registry.debug.overview import Overviews, RegistryInfo
 from heliograph_registry.debug.ports import DataPort
 from heliograph_registry.debug.pull_test import PullTests
 from heliograph_registry.debug.why import Why
@@ -26,14 +26,15 @@ from heliograph_registry.mirror.ports import Content
 from heliograph_registry.mirror_wiring import MirrorComponents
 from heliograph_registry.settings import Settings
 from heliograph_shared.filters import ImageFilter
+from heliograph_shared.image import architecture_of
 
 _MOST_REMEMBERED = 100
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_NAMED_REMEMBERED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class DebugPage:
-    """`stop_pull_test` ends the pull test that is running, if any; its argument says why."""
+    """`stop_pull_test` ends the running pull test, if any; its argument says why."""
 
     routes: APIRouter
     stop_pull_test: Callable[[str], None]
@@ -50,9 +51,9 @@ def debug_page(
     stop: asyncio.Event,
 ) -> DebugPage:
     router_queries = GrpcRouterQueries(lambda: components.routers.channel)
-    architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    architecture = architecture_of(platform.machine())
     overviews = Overviews(
-        Identity(
+        RegistryInfo(
             node=settings.node_name,
             zone=settings.zone,
             version=version("heliograph-registry"),
@@ -61,7 +62,7 @@ def debug_page(
         ),
         readiness=readiness,
         request_log=request_log,
-        facts=components.facts,
+        indexer_state=components.facts,
         router_queries=router_queries,
         doctors=_doctors(settings),
         remembered=partial(components.routerless.remembered, _MOST_REMEMBERED),
@@ -70,15 +71,15 @@ def debug_page(
 
     def status() -> MirrorStatus:
         return MirrorStatus(
-            no_router=None,
-            left_alone_s=components.routers.left_alone_s,
-            remembered=tuple(peer.node for peer in components.routerless.remembered(8)),
+            router_error=None,
+            breaker_open_s=components.routers.left_alone_s,
+            remembered=tuple(peer.node for peer in components.routerless.remembered(_NAMED_REMEMBERED)),
             peer_dns=bool(settings.peer_dns),
             attempts=settings.peer_attempts,
             wait_ms=settings.wait_ms,
             first_byte_ms=settings.first_byte_timeout_ms,
             transfers=components.blobs.to_clients(),
-            most_transfers=settings.max_transfers,
+            max_transfers=settings.max_transfers,
         )
 
     why = Why(
@@ -93,13 +94,14 @@ def debug_page(
         router_queries=router_queries,
         status=status,
     )
-    pull_tests = PullTests(data_port, architecture=architecture, proven=components.mirror.proven)
+    pull_tests = PullTests(data_port, architecture=architecture, on_verified=components.mirror.proven)
     csrf = CsrfGuard()
     pages = Pages(settings.node_name, csrf.token)
     event_streams = EventStreams(overviews, pull_tests, pages, stop)
-    return DebugPage(debug_routes(overviews, why, pull_tests, pages, event_streams, csrf), pull_tests.stop)
+    routes = debug_routes(overviews, why, pull_tests, pages, event_streams, csrf)
+    return DebugPage(routes, pull_tests.stop)
 
 
-def _doctors(settings: Settings) -> list[HttpDoctor]:
+def _doctors(settings: Settings) -> list[HttpDoctorReports]:
     urls = {"indexer": settings.indexer_url, "configurator": settings.configurator_url}
-    return [HttpDoctor(service, url) for service, url in urls.items() if url]
+    return [HttpDoctorReports(service, url) for service, url in urls.items() if url]

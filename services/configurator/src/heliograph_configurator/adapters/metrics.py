@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollect
 from heliograph_configurator.domain.plan import ReleaseClaim, RestoreOriginal, Step, WriteHosts
 from heliograph_configurator.domain.reconcile_schedule import Intent
 from heliograph_configurator.domain.result import ReconcileResult
-from heliograph_shared.board import doctor_findings
+from heliograph_shared.findings_publisher import doctor_findings
 
 
 class ConfiguratorMetrics:

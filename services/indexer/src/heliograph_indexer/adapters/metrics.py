@@ -13,7 +13,7 @@ from prometheus_client import (
 )
 
 from heliograph_indexer.domain.publication import AdvertisedCounts
-from heliograph_shared.board import doctor_findings
+from heliograph_shared.findings_publisher import doctor_findings
 
 _MAX_LAG_S = 60.0
 _LAG_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)

@@ -1,8 +1,8 @@
-"""What can go wrong while the debug page is made.
+"""Errors of the debug page.
 
 RegistryError
-├── FindingsUnavailable  a service did not report what its doctor found
-├── PullInterrupted      this registry's data port closed the connection or did not answer
+├── FindingsUnavailable  the doctor of a service sent no report
+├── PullInterrupted      this registry's data port did not answer, or closed the connection
 └── PullTestRefused      another pull test is running
 """
 
@@ -21,6 +21,8 @@ class PullInterrupted(RegistryError):
 
 
 class PullTestRefused(RegistryError):
-    def __init__(self, under_way: str) -> None:
-        super().__init__(f"{under_way} is being measured")
-        self.under_way = under_way
+    """`running` is the image of the pull test that is running."""
+
+    def __init__(self, running: str) -> None:
+        super().__init__(f"a pull test of {running} is running")
+        self.running = running

@@ -1,39 +1,28 @@
-"""Gathers what the debug page shows of this node and its cluster."""
+"""Collects what the debug page shows about this node and its cluster."""
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 from heliograph_registry.debug.domain.cluster import ClusterNode, ClusterTags
-from heliograph_registry.debug.domain.health import Situation, Verdict, verdict
+from heliograph_registry.debug.domain.health import HealthInputs, Verdict, verdict
 from heliograph_registry.debug.errors import FindingsUnavailable
-from heliograph_registry.debug.ports import Doctor, RouterQueries
+from heliograph_registry.debug.ports import DoctorReports, IndexerState, RouterQueries
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.request_log import LoggedRequest, RequestLog
 from heliograph_registry.mirror.errors import ResolverUnavailable
 from heliograph_shared.digest import Digest
 from heliograph_shared.findings import Report
 
-_JUDGED = 50
+_JUDGED_PULLS = 50
 _SHOWN_REQUESTS = 50
 _FRESH_S = 2.0
 
 
-class OwnTags(Protocol):
-    """What this node's indexer tells of its node."""
-
-    @property
-    def tags(self) -> Mapping[str, Digest]: ...
-
-    @property
-    def addresses(self) -> frozenset[str]: ...
-
-
 @dataclass(frozen=True, slots=True)
-class Identity:
+class RegistryInfo:
     """What does not change while the process lives; `started_at` is in seconds since the epoch."""
 
     node: str
@@ -44,123 +33,135 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """What the doctor of a service says, or why it does not."""
+class DoctorResult:
+    """The report of a service's doctor; None when it sent none, and then `error` says why."""
 
     service: str
     report: Report | None
-    silence: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What routers and doctors say; each of them, or why they do not."""
+class ClusterStatus:
+    """The cluster as routers report it, the peers that this node remembers, and its doctors' reports.
 
-    neighbours: Sequence[ClusterNode]
-    no_router: str | None
+    `router_error` says why no router answered, None when one did. `asked_last` has, by node, for how many
+    more seconds this node asks a peer only after others.
+    """
+
+    nodes: Sequence[ClusterNode]
+    router_error: str | None
     remembered: Sequence[Peer]
     asked_last: Mapping[str, float]
-    doctors: Sequence[Examined]
+    doctors: Sequence[DoctorResult]
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    identity: Identity
+    """`unready` says why this registry is not ready, None when it is; `now` is in seconds since the epoch."""
+
+    info: RegistryInfo
     addresses: tuple[str, ...]
     unready: str | None
     verdict: Verdict
-    around: Surroundings
+    cluster: ClusterStatus
     requests: tuple[LoggedRequest, ...]
     last_mirrored: LoggedRequest | None
     now: float
 
 
 @dataclass(frozen=True, slots=True)
-class Tags:
-    """Those with the text in their reference: of this node with their sum, and of the cluster or why not."""
+class TagSearch:
+    """The tags that match a search.
+
+    `own` are the first tags of this node, `own_found` the number of all of them. `cluster` is None when no
+    router answered, and then `cluster_error` says why.
+    """
 
     own: tuple[tuple[str, Digest], ...]
     own_found: int
     cluster: ClusterTags | None
-    no_cluster: str
+    cluster_error: str
 
 
 class Overviews:
     def __init__(
         self,
-        identity: Identity,
+        info: RegistryInfo,
         *,
         readiness: Callable[[], str | None],
         request_log: RequestLog,
-        facts: OwnTags,
+        indexer_state: IndexerState,
         router_queries: RouterQueries,
-        doctors: Sequence[Doctor],
+        doctors: Sequence[DoctorReports],
         remembered: Callable[[], Sequence[Peer]],
         asked_last: Callable[[], Mapping[str, float]],
     ) -> None:
-        self.identity, self.request_log = identity, request_log
-        self._readiness, self._facts = readiness, facts
+        self.info, self.request_log = info, request_log
+        self._readiness, self._indexer_state = readiness, indexer_state
         self._router_queries, self._doctors = router_queries, doctors
         self._remembered, self._asked_last = remembered, asked_last
-        self._around: Surroundings | None = None
-        self._looked_at = 0.0
-        self._looking = asyncio.Lock()
+        self._cluster: ClusterStatus | None = None
+        self._queried_at = 0.0
+        self._querying = asyncio.Lock()
 
     async def now(self) -> Overview:
-        """Routers and doctors are asked at most every 2 s, however many look."""
-        around = await self._surroundings()
+        """Asks routers and doctors at most every 2 s, however many pages are open."""
+        cluster = await self._cluster_status()
         now = time.time()
         latest = self.request_log.latest()
-        pulls = tuple(islice((entry for entry in latest if entry.is_pull), _JUDGED))
+        pulls = tuple(islice((entry for entry in latest if entry.is_pull), _JUDGED_PULLS))
         unready = self._readiness()
         return Overview(
-            identity=self.identity,
-            addresses=tuple(sorted(self._facts.addresses)),
+            info=self.info,
+            addresses=tuple(sorted(self._indexer_state.addresses)),
             unready=unready,
-            verdict=verdict(self._situation(around, pulls, unready, now)),
-            around=around,
+            verdict=verdict(self._health_inputs(cluster, pulls, unready, now)),
+            cluster=cluster,
             requests=tuple(latest[:_SHOWN_REQUESTS]),
             last_mirrored=self.request_log.last_mirrored,
             now=now,
         )
 
-    async def tags(self, containing: str, most: int) -> Tags:
-        own = sorted(item for item in self._facts.tags.items() if containing in item[0])
+    async def tags(self, containing: str, most: int) -> TagSearch:
+        """Tags of this node and of the cluster with `containing` in their reference, at most `most` each."""
+        own = sorted(item for item in self._indexer_state.tags.items() if containing in item[0])
         try:
-            cluster, no_cluster = await self._router_queries.tags(containing, most), ""
-        except ResolverUnavailable as error:
-            cluster, no_cluster = None, error.reason
-        return Tags(tuple(own[:most]), len(own), cluster, no_cluster)
+            cluster, error = await self._router_queries.tags(containing, most), ""
+        except ResolverUnavailable as unavailable:
+            cluster, error = None, unavailable.reason
+        return TagSearch(tuple(own[:most]), len(own), cluster, error)
 
-    def _situation(
-        self, around: Surroundings, pulls: Sequence[LoggedRequest], unready: str | None, now: float
-    ) -> Situation:
-        node = self.identity.node
-        reached = [other for other in around.neighbours if other.node != node and other.addresses]
-        own = next((other for other in around.neighbours if other.node == node), None)
-        return Situation(
+    def _health_inputs(
+        self, cluster: ClusterStatus, pulls: Sequence[LoggedRequest], unready: str | None, now: float
+    ) -> HealthInputs:
+        node = self.info.node
+        reachable = [other for other in cluster.nodes if other.node != node and other.addresses]
+        own = next((other for other in cluster.nodes if other.node == node), None)
+        return HealthInputs(
             unready=unready,
-            no_router=around.no_router,
+            router_error=cluster.router_error,
             listed=own is not None and bool(own.addresses),
-            peers=len(reached) if around.no_router is None else len(around.remembered),
+            peers=len(reachable) if cluster.router_error is None else len(cluster.remembered),
             pulls=pulls,
-            errors=sum(_errors_in(examined.report) for examined in around.doctors),
+            errors=sum(_errors_in(doctor.report) for doctor in cluster.doctors),
             now=now,
-            uptime_s=now - self.identity.started_at,
+            uptime_s=now - self.info.started_at,
         )
 
-    async def _surroundings(self) -> Surroundings:
-        async with self._looking:
-            if self._around is None or time.monotonic() - self._looked_at > _FRESH_S:
-                self._around = await self._look_around()
-                self._looked_at = time.monotonic()
-        return self._around
+    async def _cluster_status(self) -> ClusterStatus:
+        """The last one, unless it is older than 2 s."""
+        async with self._querying:
+            if self._cluster is None or time.monotonic() - self._queried_at > _FRESH_S:
+                self._cluster = await self._query()
+                self._queried_at = time.monotonic()
+        return self._cluster
 
-    async def _look_around(self) -> Surroundings:
-        (neighbours, no_router), doctors = await asyncio.gather(
-            self._nodes(), asyncio.gather(*map(self._examined, self._doctors))
+    async def _query(self) -> ClusterStatus:
+        (nodes, router_error), doctors = await asyncio.gather(
+            self._nodes(), asyncio.gather(*map(self._doctor_result, self._doctors))
         )
-        return Surroundings(neighbours, no_router, self._remembered(), self._asked_last(), doctors)
+        return ClusterStatus(nodes, router_error, self._remembered(), self._asked_last(), doctors)
 
     async def _nodes(self) -> tuple[Sequence[ClusterNode], str | None]:
         try:
@@ -168,11 +169,11 @@ class Overviews:
         except ResolverUnavailable as error:
             return (), error.reason
 
-    async def _examined(self, doctor: Doctor) -> Examined:
+    async def _doctor_result(self, doctor: DoctorReports) -> DoctorResult:
         try:
-            return Examined(doctor.service, await doctor.report())
+            return DoctorResult(doctor.service, await doctor.latest())
         except FindingsUnavailable as error:
-            return Examined(doctor.service, None, error.reason)
+            return DoctorResult(doctor.service, None, error.reason)
 
 
 def _errors_in(report: Report | None) -> int:

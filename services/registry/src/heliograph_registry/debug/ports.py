@@ -1,4 +1,4 @@
-"""What the debug page needs from outside."""
+"""The ports of the debug page: what its use cases need from outside."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -11,38 +11,52 @@ from heliograph_shared.findings import Report
 
 
 class RouterQueries(Protocol):
-    """What routers tell people, apart from the way of a pull. All of it raises `ResolverUnavailable`."""
+    """Queries to a router that no pull needs. Every method raises `ResolverUnavailable`."""
 
-    async def answers(self) -> None:
-        """Returns when a router answers."""
+    async def ping(self) -> None:
+        """Return once a router has answered."""
         ...
 
     async def nodes(self) -> Sequence[ClusterNode]:
-        """All nodes that live, this one too."""
+        """All live nodes, including this one."""
         ...
 
     async def tags(self, containing: str, most: int) -> ClusterTags:
-        """The first tags of the cluster with the text in their reference."""
+        """The cluster's tags with `containing` in their reference, at most `most` of them."""
         ...
 
     async def holders(self, digests: Sequence[Digest], most: int) -> list[tuple[str, ...]]:
-        """For each digest at most `most` nodes that hold it, in no order, this one too."""
+        """For each digest at most `most` nodes that hold it, in any order; this node may be one of them."""
         ...
 
 
-class Doctor(Protocol):
-    """That of another service of this node."""
+class DoctorReports(Protocol):
+    """The reports of the doctor of one service on this node."""
 
     @property
-    def service(self) -> str: ...
+    def service(self) -> str:
+        """The name of the service, such as `indexer`."""
+        ...
 
-    async def report(self) -> Report:
-        """What it has found. Raises `FindingsUnavailable`."""
+    async def latest(self) -> Report:
+        """The doctor's last report. Raises `FindingsUnavailable`."""
         ...
 
 
-class PullAnswer(Protocol):
-    """What this registry's own data port has answered. `read` raises `PullInterrupted`."""
+class IndexerState(Protocol):
+    """What this node's indexer has published about this node."""
+
+    @property
+    def tags(self) -> Mapping[str, Digest]: ...
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """`host:port` at which peers reach this registry."""
+        ...
+
+
+class PullResponse(Protocol):
+    """A response of this registry's own data port."""
 
     @property
     def status(self) -> int: ...
@@ -52,7 +66,7 @@ class PullAnswer(Protocol):
 
     @property
     def reason(self) -> Reason | None:
-        """Why it was not served, None when the answer does not say."""
+        """Why the request was not served; None when the response names no known reason."""
         ...
 
     @property
@@ -60,27 +74,29 @@ class PullAnswer(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether all announced bytes have been read."""
+        """True once all announced bytes have been read."""
         ...
 
     def read(self, buffer: memoryview) -> int:
-        """How many bytes have been written to the buffer, 0 at the end."""
+        """Write bytes of the body to `buffer`; returns how many, 0 at the end. Raises `PullInterrupted`."""
         ...
 
 
 class PullConnection(Protocol):
-    """One connection, used by one thread, except for `abort`."""
+    """A connection to this registry's own data port. Only `abort` may be called from another thread."""
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> PullAnswer:
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> PullResponse:
         """Raises `PullInterrupted`."""
         ...
 
-    def abort(self) -> None: ...
+    def abort(self) -> None:
+        """Make a running `request` or `read` end at once."""
+        ...
 
     def close(self) -> None: ...
 
 
 class DataPort(Protocol):
-    """This registry as its clients see it, with what they need to be let in."""
+    """This registry's own data port, as clients reach it; connections carry the needed credentials."""
 
     def open(self) -> PullConnection: ...

@@ -1,18 +1,17 @@
-"""Looks up why an image would be served, and by whom, without moving a blob."""
+"""Looks up where an image would be served from, and why, without transferring a blob."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from heliograph_registry.debug.domain.explanation import (
-    Candidate,
-    Case,
     Explanation,
-    LookedUp,
+    ImageLookup,
     MirrorStatus,
-    TagAnswer,
-    explained,
+    PartLocation,
+    PeerCandidate,
+    TagLookup,
+    explanation_of,
 )
-from heliograph_registry.debug.domain.image import Kind, Part, chosen, content, kind_of, platforms
 from heliograph_registry.debug.ports import RouterQueries
 from heliograph_registry.mirror.domain.peer import Outcome, Resolution
 from heliograph_registry.mirror.domain.reason import Reason
@@ -21,8 +20,10 @@ from heliograph_registry.mirror.errors import NotServed, ResolverUnavailable
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
 from heliograph_registry.mirror.ports import Content, NodeFacts
+from heliograph_shared import image
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
+from heliograph_shared.image import ImagePart, Kind
 from heliograph_shared.reference import Reference
 
 _MOST_PARTS = 128
@@ -45,36 +46,39 @@ class Why:
         router_queries: RouterQueries,
         status: Callable[[], MirrorStatus],
     ) -> None:
-        """`bearings` are as they are just now; whether a router answers is found out here."""
+        """`attempts` is how many peers a request tries; `status` gives the current state of the mirror.
+
+        The `router_error` of that state is replaced: `explain` asks a router itself.
+        """
         self._node, self._architecture, self._attempts = node, architecture, attempts
         self._images, self._content, self._facts = images, content, facts
         self._mirror, self._peering, self._router_queries = mirror, peering, router_queries
         self._status = status
 
     async def explain(self, reference: Reference) -> Explanation:
-        """Takes as long as a pull needs until its last manifest, and two questions to a router."""
+        """Takes as long as a pull takes to read its last manifest, plus two queries to a router."""
         tag = await self._tag(reference)
         digest = reference.digest or (tag and (tag.routed or tag.own)) or None
-        refused: Reason | None = None
-        parts: list[Part] = []
+        manifest_error: Reason | None = None
+        parts: list[ImagePart] = []
         if digest is not None:
-            refused, parts = await self._parts(reference, digest)
-        looked_up = await self._look_up(parts)
-        status = replace(self._status(), no_router=await self._no_router())
-        return explained(
-            Case(
+            manifest_error, parts = await self._parts(reference, digest)
+        locations = await self._locate(parts)
+        status = replace(self._status(), router_error=await self._router_error())
+        return explanation_of(
+            ImageLookup(
                 reference=str(reference),
                 by_tag=self._images.exclusion(reference.registry, reference.repository, reference.tag),
                 by_digest=self._images.exclusion(reference.registry, reference.repository),
                 tag=tag,
                 digest=digest,
-                manifest=refused,
-                parts=looked_up,
+                manifest_error=manifest_error,
+                parts=locations,
                 status=status,
             )
         )
 
-    async def _tag(self, reference: Reference) -> TagAnswer | None:
+    async def _tag(self, reference: Reference) -> TagLookup | None:
         """None for an image that is named by its digest."""
         key = reference.tag_reference
         if key is None or reference.digest is not None:
@@ -83,27 +87,28 @@ class Why:
         try:
             (resolution,) = await self._peering.resolve([key])
         except NotServed:
-            return TagAnswer(Outcome.NOT_SYNCED, None, own)
-        return TagAnswer(resolution.outcome, resolution.digest, own)
+            return TagLookup(Outcome.NOT_SYNCED, None, own)
+        return TagLookup(resolution.outcome, resolution.digest, own)
 
-    async def _parts(self, reference: Reference, digest: Digest) -> tuple[Reason | None, list[Part]]:
-        """Manifests, config and layers, as far as they can be had, and why not further."""
-        parts: list[Part] = []
-        next_part: Part | None = Part(Kind.MANIFEST, digest, 0)
+    async def _parts(self, reference: Reference, digest: Digest) -> tuple[Reason | None, list[ImagePart]]:
+        """Manifests, config and layers; if a manifest cannot be read, why, and the parts up to that one."""
+        parts: list[ImagePart] = []
+        next_part: ImagePart | None = ImagePart(Kind.MANIFEST, digest, 0)
         while next_part is not None and len(parts) < _MOST_INDEXES:
             target = ManifestByDigest(Name(None, reference.repository), next_part.digest)
             try:
                 manifest, _ = await self._mirror.manifest(target, from_peer=False, head=True)
             except NotServed as error:
                 return error.reason, [*parts, next_part]
-            kind = kind_of(manifest)
-            parts.append(Part(kind, next_part.digest, len(manifest.body), next_part.platform))
+            document = image.parse_document(manifest.body)
+            kind = image.kind_of(document)
+            parts.append(ImagePart(kind, next_part.digest, len(manifest.body), next_part.platform))
             if kind is Kind.MANIFEST:
-                return None, [*parts, *content(manifest)][:_MOST_PARTS]
-            next_part = chosen(platforms(manifest), self._architecture)
+                return None, [*parts, *image.content(document)][:_MOST_PARTS]
+            next_part = image.chosen(image.platforms(document), self._architecture)
         return Reason.NOT_A_MANIFEST, parts
 
-    async def _look_up(self, parts: Sequence[Part]) -> tuple[LookedUp, ...]:
+    async def _locate(self, parts: Sequence[ImagePart]) -> tuple[PartLocation, ...]:
         digests = [part.digest for part in parts]
         if not digests:
             return ()
@@ -116,26 +121,27 @@ class Why:
         except ResolverUnavailable:
             holders = [()] * len(digests)
         return tuple(
-            LookedUp(
+            PartLocation(
                 part=part,
                 here=not self._content.lacks(part.digest),
-                holders=tuple(sorted(node for node in known if node != self._node)),
-                order=self._order(resolution),
+                holders=tuple(sorted(node for node in nodes if node != self._node)),
+                candidates=self._candidates(resolution),
                 known=resolution.outcome is not Outcome.NOT_SYNCED,
             )
-            for part, resolution, known in zip(parts, resolutions, holders, strict=True)
+            for part, resolution, nodes in zip(parts, resolutions, holders, strict=True)
         )
 
-    def _order(self, resolution: Resolution) -> tuple[Candidate, ...]:
-        last = self._peering.asked_last()
+    def _candidates(self, resolution: Resolution) -> tuple[PeerCandidate, ...]:
+        asked_last = self._peering.asked_last()
         return tuple(
-            Candidate(peer.node, peer.addresses, last.get(peer.node, 0.0), number < self._attempts)
+            PeerCandidate(peer.node, peer.addresses, asked_last.get(peer.node, 0.0), number < self._attempts)
             for number, peer in enumerate(self._peering.order(resolution))
         )
 
-    async def _no_router(self) -> str | None:
+    async def _router_error(self) -> str | None:
+        """None when a router answers."""
         try:
-            await self._router_queries.answers()
+            await self._router_queries.ping()
         except ResolverUnavailable as error:
             return error.reason
         return None

@@ -1,6 +1,6 @@
-"""This registry's data port as its clients see it, by the standard library's blocking client.
+"""Connects to this registry's own data port, with the blocking HTTP client of the standard library.
 
-Blocking on purpose: it is used in threads, whose waiting and receiving leave the event loop alone.
+It blocks on purpose: the pull test uses it in threads, so that it does not delay the event loop.
 """
 
 import http.client
@@ -15,11 +15,11 @@ from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.source import Source, parse_source
 from heliograph_shared.address import Address
 
-_TIMEOUT_S = 90.0  # longer than the registry hashes, before its first byte, what is asked for again
-_AGENT = "heliograph-measure"
+_TIMEOUT_S = 90.0  # longer than the registry hashes a repeated request's content before the first byte
+_USER_AGENT = "heliograph-pull-test"
 
 
-class LoopbackAnswer:
+class LoopbackResponse:
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
         self._length = response.length or 0
@@ -58,20 +58,20 @@ class LoopbackConnection:
     def __init__(self, connection: http.client.HTTPConnection, headers: Mapping[str, str]) -> None:
         self._connection, self._headers = connection, headers
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str]) -> LoopbackAnswer:
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> LoopbackResponse:
         try:
             self._connection.request(method, path, headers={**self._headers, **headers})
             response = self._connection.getresponse()
-            answer = LoopbackAnswer(response)
+            pull_response = LoopbackResponse(response)
             if method == "HEAD" or response.status >= 400:
-                response.read(64 << 10)  # the spec's errors are short: the connection can be used again
+                response.read(64 << 10)  # errors have short bodies; once read, the connection can be reused
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._connection.close()
             raise PullInterrupted(str(error) or type(error).__name__) from error
-        return answer
+        return pull_response
 
     def abort(self) -> None:
-        """From another thread: ends what is being read."""
+        """Shut the socket down, which ends a read in another thread."""
         connected = self._connection.sock
         if connected is not None:
             with suppress(OSError):
@@ -90,10 +90,10 @@ class Loopback:
         authorization: Callable[[], str | None] = lambda: None,
         encryption: Callable[[], ssl.SSLContext | None] = lambda: None,
     ) -> None:
-        """`listening` is where the data port listens; one that listens everywhere is reached on 127.0.0.1.
+        """`listening` is where the data port listens; if that is every address, 127.0.0.1 is used.
 
-        `wait_s` is how long the registry may let a request wait for what another node fetches.
-        `authorization` gives the header of that name, `encryption` what TLS is spoken with, each time anew.
+        `wait_s` is how long a request may wait for content that another node is fetching. Each new connection
+        calls `authorization` for the header of that name, and `encryption` for the TLS context.
         """
         everywhere = listening.host in {"", "::", "0.0.0.0"}  # noqa: S104 - recognized, not bound
         self._host = "127.0.0.1" if everywhere else listening.host
@@ -102,8 +102,8 @@ class Loopback:
         self._authorization, self._encryption = authorization, encryption
 
     def open(self) -> LoopbackConnection:
-        """Connects with the first question."""
-        headers = {"user-agent": _AGENT}
+        """The connection is made by its first request."""
+        headers = {"user-agent": _USER_AGENT}
         if (authorization := self._authorization()) is not None:
             headers["authorization"] = authorization
         if (context := self._encryption()) is not None:

@@ -1,4 +1,4 @@
-"""What routers tell people, by gRPC: on the channel of the resolver, with patience of its own."""
+"""Queries to a router by gRPC, on the resolver's channel but with a longer timeout."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 class GrpcRouterQueries:
     def __init__(self, channel: Callable[[], grpc.aio.Channel]) -> None:
-        """`channel` gives the one in use, which may be another by the next call."""
+        """`channel` returns the channel in use, which may change between calls."""
         self._channel = channel
 
     @property
     def _stub(self) -> ResolverStub:
         return ResolverStub(self._channel())
 
-    async def answers(self) -> None:
+    async def ping(self) -> None:
         await _answered(self._stub.Stats(pb.StatsRequest(), timeout=_TIMEOUT_S))
 
     async def nodes(self) -> list[ClusterNode]:
         answer = await _answered(self._stub.ListNodes(pb.ListNodesRequest(), timeout=_TIMEOUT_S))
-        return await asyncio.to_thread(_neighbours, answer)  # of thousands of nodes it takes a while
+        return await asyncio.to_thread(_cluster_nodes, answer)  # slow for thousands of nodes
 
     async def tags(self, containing: str, most: int) -> ClusterTags:
         request = pb.ListTagsRequest(containing=containing, most=most)
@@ -45,14 +45,14 @@ class GrpcRouterQueries:
         return ClusterTags(tuple(tags), answer.found)
 
     async def holders(self, digests: Sequence[Digest], most: int) -> list[tuple[str, ...]]:
-        """Asked as nobody, so that this node may be among them."""
+        """The request names no node, so that the router does not leave this one out."""
         request = pb.ResolveRequest(keys=[pb.Key(digest=digest) for digest in digests], max_peers=most)
         answer = await _answered(self._stub.Resolve(request, timeout=_TIMEOUT_S))
         found = [tuple(peer.node for peer in one.peers) for one in answer.resolutions]
         return found if len(found) == len(digests) else [()] * len(digests)
 
 
-def _neighbours(answer: pb.ListNodesResponse) -> list[ClusterNode]:
+def _cluster_nodes(answer: pb.ListNodesResponse) -> list[ClusterNode]:
     return [
         ClusterNode(
             node=node.node,
@@ -74,6 +74,6 @@ async def _answered(call: Awaitable[T]) -> T:
         return await call
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            raise ResolverUnavailable("it is an older one that cannot tell this") from error
+            raise ResolverUnavailable("the router is too old for this query") from error
         innermost = (error.details() or "").rpartition(": ")[2]  # such as "Connection refused"
         raise ResolverUnavailable(f"{error.code().name}: {innermost}"[:200]) from error

@@ -1,4 +1,4 @@
-"""Nodes and tags of the cluster, as a router tells them to people."""
+"""Nodes and tags of the cluster, as a router reports them to people."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from heliograph_shared.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class ClusterNode:
-    """A node that lives, this one too; `stale` when its lease is over and it is only kept for a while."""
+    """A live node, possibly this one. `stale`: its lease has expired, and the router keeps it for a while."""
 
     node: str
     addresses: tuple[str, ...]
@@ -21,7 +21,7 @@ class ClusterNode:
 
 @dataclass(frozen=True, slots=True)
 class ClusterTag:
-    """`nodes` is how many have the tag."""
+    """`nodes` is the number of nodes that have the tag."""
 
     reference: str
     digest: Digest
@@ -30,7 +30,7 @@ class ClusterTag:
 
 @dataclass(frozen=True, slots=True)
 class ClusterTags:
-    """The first by reference; `found` is how many there are."""
+    """The first matching tags, ordered by reference; `found` is the number of all matching tags."""
 
     tags: tuple[ClusterTag, ...]
     found: int

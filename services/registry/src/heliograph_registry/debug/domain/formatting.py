@@ -1,19 +1,11 @@
 """Numbers and names as people read them. Pure."""
 
+from collections.abc import Sequence
+
 from heliograph_shared.digest import Digest
+from heliograph_shared.formatting import size
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _SHORT_HEX = 12
-
-
-def size(size_bytes: float) -> str:
-    """In binary units: `512 B`, `1.5 KiB`, `64 MiB`."""
-    scaled, units = float(size_bytes), iter(_UNITS)
-    unit = next(units)
-    while scaled >= 1024 and unit != _UNITS[-1]:
-        scaled, unit = scaled / 1024, next(units)
-    digits = 0 if unit == "B" or scaled >= 100 or scaled == round(scaled) else 1
-    return f"{scaled:.{digits}f} {unit}"
 
 
 def age(seconds: float) -> str:
@@ -27,7 +19,7 @@ def age(seconds: float) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
-def took(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """`0.4 ms`, `12 ms`, `1.25 s`."""
     if seconds >= 1:
         return f"{seconds:.2f} s"
@@ -36,7 +28,7 @@ def took(seconds: float) -> str:
 
 
 def speed(size_bytes: int, seconds: float) -> str:
-    """A second; empty where it was too quick or too little to say."""
+    """`32 MiB/s`; empty when there were too few bytes or too little time to tell."""
     return f"{size(size_bytes / seconds)}/s" if seconds > 0.0005 and size_bytes >= 4096 else ""
 
 
@@ -46,10 +38,10 @@ def count(number: int, noun: str) -> str:
 
 
 def short(digest: Digest | str) -> str:
-    """The first hexadecimal digits, of which twelve tell digests of one cluster apart."""
+    """The first 12 hexadecimal digits, enough to tell the digests of a cluster apart."""
     return digest.rpartition(":")[2][:_SHORT_HEX]
 
 
-def listed(names: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+def joined(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; empty for no names."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""

@@ -1,4 +1,4 @@
-"""The answer to "Is it working?", in a sentence, and what to do when it is not. Pure."""
+"""Answers "Is it working?" in a sentence, with advice when something is wrong. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,26 +18,43 @@ class Level(StrEnum):
     NO = "no"
 
 
+class HealthCode(StrEnum):
+    """Which of the possible answers a verdict gives."""
+
+    NOT_READY = "not-ready"
+    NO_ROUTER = "no-router"
+    NOT_LISTED = "not-listed"
+    NO_PEERS = "no-peers"
+    NO_PULLS = "no-pulls"
+    SERVED = "served"
+    MISSES_ONLY = "misses-only"
+    """No request was served, mostly for an ordinary reason."""
+    FAILING = "failing"
+    DOCTOR_ERRORS = "doctor-errors"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`answer` begins with the level's word; `advice` may be empty."""
+    """`advice` says what to do; it may be empty."""
 
     level: Level
+    code: HealthCode
     answer: str
     advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
-    """What is known when it is asked.
+class HealthInputs:
+    """What the verdict is based on.
 
-    `unready` and `no_router` say why, None when all is well; `listed` whether the router names this node to
-    others; `peers` are other nodes that can be asked. `pulls` are the last requests of clients, the latest
-    first; `errors` is how many grave findings a doctor has.
+    `unready` says why this registry is not ready, `router_error` why no router answers; both are None when
+    all is well. `listed`: the router offers this node to others. `peers` is the number of other nodes that
+    can be asked. `pulls` are the last requests of clients, latest first. `errors` is the number of findings
+    of severity "error". `now` is in seconds since the epoch.
     """
 
     unready: str | None
-    no_router: str | None
+    router_error: str | None
     listed: bool
     peers: int
     pulls: Sequence[LoggedRequest]
@@ -46,87 +63,94 @@ class Situation:
     uptime_s: float
 
 
-def verdict(seen: Situation) -> Verdict:
-    if seen.unready is not None:
+def verdict(inputs: HealthInputs) -> Verdict:
+    if inputs.unready is not None:
         return Verdict(
             Level.NO,
-            f"No: this registry is not ready ({seen.unready}).",
-            "containerd goes upstream meanwhile. Check the volume behind HELIOGRAPH_CONTENT_PATH.",
+            HealthCode.NOT_READY,
+            f"No: this registry is not ready ({inputs.unready}).",
+            "containerd pulls from upstream meanwhile. Check the volume behind HELIOGRAPH_CONTENT_PATH.",
         )
-    if seen.no_router is not None:
-        return _without_router(seen)
-    if not seen.listed:
+    if inputs.router_error is not None:
+        return _without_router(inputs, inputs.router_error)
+    if not inputs.listed:
         return Verdict(
             Level.PARTLY,
-            f"Partly: this node can pull from {count(seen.peers, 'peer')}, but the router does not name it "
-            "to others.",
-            "Its indexer is down, cannot reach the bus, or finds this registry not ready: see its log, and "
-            "/readyz on its admin port.",
+            HealthCode.NOT_LISTED,
+            f"Partly: this node can pull from {count(inputs.peers, 'peer')}, but the router does not offer "
+            "it to other nodes.",
+            "Its indexer is down, cannot reach the bus, or sees this registry as not ready. Check the "
+            "indexer's log, and /readyz on its admin port.",
         )
-    if not seen.peers:
+    if not inputs.peers:
         return Verdict(
             Level.PARTLY,
-            "Partly: all is up, but no other node is there to pull from.",
-            "Nodes appear here once their indexer has reached the bus.",
+            HealthCode.NO_PEERS,
+            "Partly: all services are up, but there is no other node to pull from.",
+            "Nodes appear here once their indexer has connected to the bus.",
         )
-    judged = _by_pulls(seen)
-    if seen.errors and judged.level is Level.YES:
+    judged = _by_pulls(inputs)
+    if inputs.errors and judged.level is Level.YES:
         return Verdict(
             Level.PARTLY,
-            f"Partly: the doctor found {count(seen.errors, 'error')} on this node; {_served(seen)}.",
-            "What it found, with what mends it, stands below.",
+            HealthCode.DOCTOR_ERRORS,
+            f"Partly: the doctor found {count(inputs.errors, 'error')} on this node; {_served(inputs)}.",
+            "The findings below say how to fix them.",
         )
     return judged
 
 
-def _without_router(seen: Situation) -> Verdict:
-    also = f", and what {count(seen.peers, 'peer')} known from before can give" if seen.peers else ""
+def _without_router(inputs: HealthInputs, error: str) -> Verdict:
+    also = f" and of {count(inputs.peers, 'remembered peer')}" if inputs.peers else ""
     return Verdict(
         Level.PARTLY,
-        f"Partly: no router answers, so only this node's own content is served{also}.",
-        f"{remedy(Reason.RESOLVER_UNAVAILABLE)} It was: {seen.no_router}.",
+        HealthCode.NO_ROUTER,
+        f"Partly: no router answers, so only content of this node{also} is served.",
+        f"{remedy(Reason.RESOLVER_UNAVAILABLE)} The error was: {error}.",
     )
 
 
-def _by_pulls(seen: Situation) -> Verdict:
-    if not seen.pulls:
+def _by_pulls(inputs: HealthInputs) -> Verdict:
+    peers = count(inputs.peers, "peer")
+    if not inputs.pulls:
         return Verdict(
             Level.PARTLY,
-            f"Not yet: {count(seen.peers, 'peer')}, but nobody has pulled through this mirror in the "
-            f"{age(seen.uptime_s)} since it started.",
-            "Pull an image on this node. If nothing shows here then, containerd does not ask the mirror: "
+            HealthCode.NO_PULLS,
+            f"Not yet: {peers}, but no client has pulled through this mirror since it started "
+            f"{age(inputs.uptime_s)} ago.",
+            "Pull an image on this node. If no request appears here, containerd does not use the mirror: "
             "`heliograph-configurator doctor` says why.",
         )
-    if any(entry.served for entry in seen.pulls):
-        return Verdict(Level.YES, f"Yes: {_served(seen)}.")
-    (worst, _), *_others = Counter(entry.reason or Reason.INVALID for entry in seen.pulls).most_common()
-    if worst.ordinary:
+    if any(entry.served for entry in inputs.pulls):
+        return Verdict(Level.YES, HealthCode.SERVED, f"Yes: {_served(inputs)}.")
+    (commonest, _), *_others = Counter(entry.reason or Reason.INVALID for entry in inputs.pulls).most_common()
+    asked = len(inputs.pulls)
+    if asked == 1:
+        unserved = f"the only request so far was not served, because {meaning(commonest)}"
+    else:
+        unserved = f"none of the last {asked} requests was served, mostly because {meaning(commonest)}"
+    if commonest.ordinary:
         return Verdict(
             Level.YES,
-            f"Yes, but it was of no use yet: {count(seen.peers, 'peer')}, and of the last "
-            f"{count(len(seen.pulls), 'request')} none could be served, mostly because {meaning(worst)}.",
-            remedy(worst),
+            HealthCode.MISSES_ONLY,
+            f"Working, but nothing served yet: {peers}; {unserved}.",
+            remedy(commonest),
         )
-    return Verdict(
-        Level.NO,
-        f"No: none of the last {count(len(seen.pulls), 'request')} was served, mostly because "
-        f"{meaning(worst)}.",
-        remedy(worst),
-    )
+    return Verdict(Level.NO, HealthCode.FAILING, f"No: {unserved}.", remedy(commonest))
 
 
-def _served(seen: Situation) -> str:
-    """Peers, how many requests were served, and which was the last."""
-    peers = count(seen.peers, "peer")
-    served = [entry for entry in seen.pulls if entry.served]
+def _served(inputs: HealthInputs) -> str:
+    """The number of peers, how many requests were served, and when and from where the last one was."""
+    peers = count(inputs.peers, "peer")
+    served = [entry for entry in inputs.pulls if entry.served]
     if not served:
         return peers
-    asked = len(seen.pulls)
+    asked = len(inputs.pulls)
     share = f"{len(served)} of the last {asked} requests"
     if len(served) == asked:
         share = f"all of the last {asked} requests" if asked > 1 else "the only request so far"
     last = served[0]
-    place = f"from {last.source.node}" if isinstance(last.source, FromPeer) else "from this node's own store"
-    when = f"{age(max(0.0, seen.now - last.at))} ago"
+    source = f"from {last.source.node}" if isinstance(last.source, FromPeer) else "from this node's own store"
+    when = f"{age(max(0.0, inputs.now - last.at))} ago"
     verb = "was" if len(served) == 1 else "were"
-    return f"{peers}, {share} {verb} served in the cluster, last one {when} {place}"
+    return f"{peers}; {share} {verb} served in the cluster, the last one {when} {source}"

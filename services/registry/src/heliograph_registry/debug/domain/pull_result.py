@@ -1,114 +1,120 @@
-"""What a measured pull has come to, part by part. Pure but for the numbers that its threads write."""
+"""The result of a pull test, part by part.
+
+Pure, except that the threads of the pull test write to it while it is read.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from heliograph_registry.debug.domain.advice import meaning
-from heliograph_registry.debug.domain.formatting import count, listed, size, speed, took
-from heliograph_registry.debug.domain.image import Part
+from heliograph_registry.debug.domain.formatting import count, duration, joined, speed
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.source import NOBODY, FromPeer, Source
+from heliograph_shared.formatting import size
+from heliograph_shared.image import ImagePart
 from heliograph_shared.reference import Reference
 
 
-class State(StrEnum):
+class PullState(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     UPSTREAM = "upstream"
-    """The mirror does not serve it: containerd would go to the next host."""
+    """The mirror does not serve it: containerd would ask the next host."""
     FAILED = "failed"
     STOPPED = "stopped"
 
 
-OVER = {State.DONE, State.UPSTREAM, State.FAILED, State.STOPPED}
+_OVER = {PullState.DONE, PullState.UPSTREAM, PullState.FAILED, PullState.STOPPED}
 
 
 @dataclass(slots=True)
 class PulledPart:
-    """`note` says why it did not come; the first byte came after `first_byte_s`."""
+    """`note` says why the part was not pulled; the first byte came after `first_byte_s`."""
 
-    part: Part
-    state: State = State.WAITING
-    received: int = 0
+    part: ImagePart
+    state: PullState = PullState.WAITING
+    received_bytes: int = 0
     source: Source = NOBODY
     note: str = ""
     first_byte_s: float = 0.0
     seconds: float = 0.0
 
     @property
-    def place(self) -> str:
-        """For people: a node's name, or this node."""
+    def source_name(self) -> str:
+        """The name of a peer, or `this node`."""
         return self.source.node if isinstance(self.source, FromPeer) else "this node"
 
     @property
     def speed(self) -> str:
-        return speed(self.received, self.seconds)
+        return speed(self.received_bytes, self.seconds)
 
 
 @dataclass(slots=True)
 class PullResult:
-    """`state` is never `WAITING`; `note` says why it ended as it did, unless it is done."""
+    """`state` is never `WAITING`; `note` says why the pull test ended, unless it is done."""
 
     reference: Reference
     started_at: float
-    state: State = State.RUNNING
+    state: PullState = PullState.RUNNING
     note: str = ""
     parts: list[PulledPart] = field(default_factory=list)
     seconds: float = 0.0
-    resolved: str = ""
 
     @property
     def over(self) -> bool:
-        return self.state in OVER
+        return self.state in _OVER
 
     @property
-    def received(self) -> int:
-        return sum(part.received for part in self.parts)
+    def received_bytes(self) -> int:
+        return sum(pulled.received_bytes for pulled in self.parts)
 
     @property
-    def wanted(self) -> int:
-        return sum(max(part.part.size_bytes, part.received) for part in self.parts)
+    def expected_bytes(self) -> int:
+        return sum(max(pulled.part.size_bytes, pulled.received_bytes) for pulled in self.parts)
 
     @property
     def sentence(self) -> str:
-        """What has come of it, or how far it is."""
-        done = [part for part in self.parts if part.state is State.DONE]
+        """The outcome, or the progress while it runs."""
+        done = [pulled for pulled in self.parts if pulled.state is PullState.DONE]
         if not self.over:
-            return f"Under way: {size(self.received)} of {size(self.wanted)}, {len(done)} of " + count(
-                len(self.parts), "part"
+            return (
+                f"Running: {size(self.received_bytes)} of {size(self.expected_bytes)}, {len(done)} of "
+                f"{count(len(self.parts), 'part')}."
             )
-        came = f"{size(self.received)} in {took(self.seconds)}"
-        if rate := speed(self.received, self.seconds):
-            came += f" ({rate})"
+        received = f"{size(self.received_bytes)} in {duration(self.seconds)}"
+        if rate := speed(self.received_bytes, self.seconds):
+            received += f" ({rate})"
         match self.state:
-            case State.DONE:
-                return f"All {count(len(done), 'part')} came from the cluster: {came}, {places(done)}."
-            case State.UPSTREAM if done:
-                left = len(self.parts) - len(done)
+            case PullState.DONE:
+                parts = f"All {count(len(done), 'part')}"
+                return f"{parts} came from the cluster: {received}, {sources(done)}."
+            case PullState.UPSTREAM if done:
+                parts, rest = count(len(done), "part"), len(self.parts) - len(done)
                 return (
-                    f"{count(len(done), 'part').capitalize()} came from the cluster ({came}, "
-                    f"{places(done)}); for the other {left} containerd would go upstream: {self.note}."
+                    f"{parts} came from the cluster ({received}, {sources(done)}); containerd would pull the "
+                    f"other {rest} from upstream, because {self.note}."
                 )
-            case State.UPSTREAM:
-                return f"containerd would go upstream for all of it: {self.note}."
-            case State.STOPPED:
-                return f"Stopped: {self.note}, after {came}."
+            case PullState.UPSTREAM:
+                return f"Not served: containerd would pull all of it from upstream, because {self.note}."
+            case PullState.STOPPED:
+                return f"Stopped after {received}: {self.note}."
             case _:
-                return f"Failed: {self.note}, after {came}."
+                return f"Failed after {received}: {self.note}."
 
 
-def places(parts: list[PulledPart]) -> str:
+def sources(parts: Sequence[PulledPart]) -> str:
     """`5 from node-1 and 3 from this node`, or `all from node-1`."""
-    counted = Counter(part.place for part in parts).most_common()
+    counted = Counter(pulled.source_name for pulled in parts).most_common()
     if len(counted) == 1:
         return f"all from {counted[0][0]}"
-    return listed([f"{times} from {place}" for place, times in counted])
+    return joined([f"{times} from {source}" for source, times in counted])
 
 
-def left_to_upstream(status: int, reason: Reason | None) -> str:
-    """Why containerd would ask the next host; `reason` is None where the answer names none that is known."""
-    return (
-        f"{meaning(reason)} ({reason.value})" if reason else f"the mirror answered {status} without a reason"
-    )
+def upstream_note(status: int, reason: Reason | None) -> str:
+    """Why containerd would ask the next host; `reason` is None when the response names no known reason."""
+    if reason is None:
+        return f"the mirror answered {status} without a reason"
+    return f"{meaning(reason)} ({reason.value})"

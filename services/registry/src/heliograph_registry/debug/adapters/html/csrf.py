@@ -1,4 +1,4 @@
-"""What every answer of the debug page carries, and who may make it do something."""
+"""The debug page's security headers, and its protection against forged forms (CSRF)."""
 
 import hmac
 import secrets
@@ -9,7 +9,7 @@ from fastapi import Request
 
 _MOST_BYTES = 8 << 10
 
-HEADERS: Mapping[str, str] = {
+SECURITY_HEADERS: Mapping[str, str] = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -20,36 +20,36 @@ HEADERS: Mapping[str, str] = {
 }
 
 
-class Refused(Exception):
-    """A form that did not come from this page."""
+class FormRefused(Exception):
+    """The form did not come from a page of this process."""
 
 
 class CsrfGuard:
-    """Forms carry a token that only this process's pages show, and come from a page of the same origin."""
+    """Accepts forms that come from the same origin and carry the token of this process's pages."""
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(32)
 
     async def form(self, request: Request) -> dict[str, str]:
-        """The first value of each field. Raises `Refused`."""
+        """The first value of each field. Raises `FormRefused`."""
         if not _same_origin(request.headers):
-            raise Refused("the form was sent by another site")
+            raise FormRefused("another site sent the form")
         body = bytearray()
         async for piece in request.stream():
             body += piece
             if len(body) > _MOST_BYTES:
-                raise Refused("the form is too large")
+                raise FormRefused("the form is too large")
         try:
             fields = parse_qs(body.decode(), max_num_fields=8)
         except ValueError as error:
-            raise Refused("the form cannot be read") from error
+            raise FormRefused("the form cannot be read") from error
         if not hmac.compare_digest(fields.get("token", [""])[0].encode(), self.token.encode()):
-            raise Refused("the form is from before this registry was restarted: load the page again")
+            raise FormRefused("its token is not valid; reload the page, the registry may have restarted")
         return {name: values[0] for name, values in fields.items()}
 
 
 def _same_origin(headers: Mapping[str, str]) -> bool:
-    """What browsers say of it (Fetch Metadata; RFC 6454); who says nothing still needs the token."""
+    """By what browsers send (Fetch Metadata; RFC 6454); true without it, since the token is still checked."""
     site = headers.get("sec-fetch-site")
     if site is not None and site not in {"same-origin", "none"}:
         return False

@@ -1,10 +1,10 @@
-"""Requests as lines of a table."""
+"""Formats logged requests as rows of the table "Recent requests"."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from heliograph_registry.debug.domain.advice import meaning
-from heliograph_registry.debug.domain.formatting import age, short, size, took
+from heliograph_registry.debug.domain.formatting import age, duration, short
 from heliograph_registry.mirror.domain.request_log import LoggedRequest
 from heliograph_registry.mirror.domain.source import FromPeer, Local
 from heliograph_registry.mirror.domain.target import (
@@ -15,11 +15,16 @@ from heliograph_registry.mirror.domain.target import (
     Name,
     Ping,
 )
+from heliograph_shared.formatting import size
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """`tone` is `peer`, `local`, `ordinary` for what is left to upstream, or `bad`; titles say more."""
+class RequestRow:
+    """The cells of a row; `*_title` is shown when the pointer rests on the cell.
+
+    `requester` is the node whose registry sent the request, empty for any other client. `source_tone` is
+    `peer`, `local`, `ordinary` for a miss that a healthy cluster has, or `bad`.
+    """
 
     at: str
     ago: str
@@ -28,19 +33,19 @@ class Row:
     name: str
     detail: str
     detail_title: str
-    asker: str
-    place: str
-    place_title: str
-    tone: str
+    requester: str
+    source: str
+    source_title: str
+    source_tone: str
     size: str
-    took: str
+    duration: str
     trace_id: str
 
 
-def row(entry: LoggedRequest, now: float) -> Row:
-    kind, name, detail = _what(entry)
-    place, title, tone = _answer(entry)
-    return Row(
+def request_row(entry: LoggedRequest, now: float) -> RequestRow:
+    kind, name, detail = _target(entry)
+    source, title, tone = _source(entry)
+    return RequestRow(
         at=datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="milliseconds"),
         ago=age(max(0.0, now - entry.at)),
         method=entry.method,
@@ -48,41 +53,41 @@ def row(entry: LoggedRequest, now: float) -> Row:
         name=name,
         detail=short(detail) if ":" in detail else detail,
         detail_title=detail,
-        asker=entry.peer,
-        place=place,
-        place_title=title,
-        tone=tone,
+        requester=entry.peer,
+        source=source,
+        source_title=title,
+        source_tone=tone,
         size=size(entry.sent_bytes) if entry.sent_bytes else "",
-        took=took(entry.seconds) if entry.seconds else "",
+        duration=duration(entry.seconds) if entry.seconds else "",
         trace_id=entry.trace_id,
     )
 
 
-def _what(entry: LoggedRequest) -> tuple[str, str, str]:
+def _target(entry: LoggedRequest) -> tuple[str, str, str]:
     match entry.target:
         case Ping():
             return "ping", "/v2/", ""
         case ManifestByTag(name=name, tag=tag):
-            return "tag", _named(name), tag
+            return "tag", _qualified(name), tag
         case ManifestByDigest(name=name, digest=digest):
-            return "manifest", _named(name), digest
+            return "manifest", _qualified(name), digest
         case Blob(name=name, digest=digest):
-            return "blob", _named(name), digest
+            return "blob", _qualified(name), digest
         case InvalidTarget():
             return "unknown", entry.path, ""
 
 
-def _named(name: Name) -> str:
+def _qualified(name: Name) -> str:
     return f"{name.registry}/{name.repository}" if name.registry else name.repository
 
 
-def _answer(entry: LoggedRequest) -> tuple[str, str, str]:
+def _source(entry: LoggedRequest) -> tuple[str, str, str]:
     match entry.source:
         case FromPeer(node=node):
             return node, "a peer", "peer"
         case Local():
             return "own store", "this node's content store", "local"
     if entry.reason is None:
-        return "broken off", "the client went away before an answer", "ordinary"
+        return "aborted", "the client went away before a response", "ordinary"
     tone = "ordinary" if entry.reason.ordinary else "bad"
     return f"{entry.status} {entry.reason.value}", meaning(entry.reason), tone

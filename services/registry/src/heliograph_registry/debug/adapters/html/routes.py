@@ -1,13 +1,13 @@
-"""The debug page at `/debug/web` of the admin port: server-rendered, readable without JavaScript."""
+"""The routes of the debug page, at `/debug/web` of the admin port. It can be read without JavaScript."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from heliograph_registry.debug.adapters.html.csrf import HEADERS, CsrfGuard, Refused
+from heliograph_registry.debug.adapters.html.csrf import SECURITY_HEADERS, CsrfGuard, FormRefused
 from heliograph_registry.debug.adapters.html.event_streams import EventStreams, TooManyStreams
-from heliograph_registry.debug.adapters.html.pages import ASSETS, Form, Pages
+from heliograph_registry.debug.adapters.html.pages import ASSETS, ImageForm, Pages
 from heliograph_registry.debug.errors import PullTestRefused
 from heliograph_registry.debug.overview import Overviews
 from heliograph_registry.debug.pull_test import PullTests
@@ -26,18 +26,18 @@ class _Handlers:
         why: Why,
         pull_tests: PullTests,
         pages: Pages,
-        streams: EventStreams,
+        event_streams: EventStreams,
         csrf: CsrfGuard,
     ) -> None:
         self._overviews, self._why, self._pull_tests = overviews, why, pull_tests
-        self._pages, self._streams = pages, streams
+        self._pages, self._event_streams = pages, event_streams
         self._csrf = csrf
 
     async def overview(self, _: Request) -> Response:
-        seen = await self._overviews.now()
+        overview = await self._overviews.now()
         tags = await self._overviews.tags("", _FEW_TAGS)
         last = self._pull_tests.latest
-        return _html(await self._pages.overview(seen, self._overviews.request_log, tags, last))
+        return _html(await self._pages.overview(overview, self._overviews.request_log, tags, last))
 
     async def images(self, request: Request) -> Response:
         containing = _text(request, "q")
@@ -47,18 +47,18 @@ class _Handlers:
     async def why(self, request: Request) -> Response:
         image = _text(request, "image")
         if not image:
-            return _html(await self._pages.why(None, Form()))
+            return _html(await self._pages.why(None, ImageForm()))
         try:
             reference = parse_reference(image)
         except InvalidReference as error:
-            return _html(await self._pages.why(None, Form(image, f"This is {error}.")), 400)
+            return _html(await self._pages.why(None, ImageForm(image, f"This is {error}.")), 400)
         explanation = await self._why.explain(reference)
-        return _html(await self._pages.why(explanation, Form(image)))
+        return _html(await self._pages.why(explanation, ImageForm(image)))
 
-    async def measure(self, _: Request) -> Response:
+    async def pull_test(self, _: Request) -> Response:
         latest = self._pull_tests.latest
         image = str(latest.reference) if latest else ""
-        return _html(await self._pages.measure(latest, Form(image)))
+        return _html(await self._pages.pull_test(latest, ImageForm(image)))
 
     async def start(self, request: Request) -> Response:
         image = (await self._csrf.form(request)).get("image", "").strip()[:_MOST_TEXT]
@@ -66,34 +66,34 @@ class _Handlers:
         try:
             self._pull_tests.start(parse_reference(image))
         except InvalidReference as error:
-            return _html(await self._pages.measure(latest, Form(image, f"This is {error}.")), 400)
+            return _html(await self._pages.pull_test(latest, ImageForm(image, f"This is {error}.")), 400)
         except PullTestRefused as error:
-            problem = f"One at a time: {error}. Stop it first, or wait for its end."
-            return _html(await self._pages.measure(latest, Form(image, problem)), 409)
-        return RedirectResponse(f"{_PREFIX}/measure", 303, dict(HEADERS))
+            problem = f"Only one pull test runs at a time, and {error}. Stop it, or wait until it ends."
+            return _html(await self._pages.pull_test(latest, ImageForm(image, problem)), 409)
+        return RedirectResponse(f"{_PREFIX}/pull-test", 303, dict(SECURITY_HEADERS))
 
     async def stop(self, request: Request) -> Response:
         await self._csrf.form(request)
-        self._pull_tests.stop("as asked")
-        return RedirectResponse(f"{_PREFIX}/measure", 303, dict(HEADERS))
+        self._pull_tests.stop("as requested")
+        return RedirectResponse(f"{_PREFIX}/pull-test", 303, dict(SECURITY_HEADERS))
 
     async def events(self, _: Request) -> Response:
-        return _stream(self._streams.overview)
+        return _stream(self._event_streams.overview)
 
-    async def measure_events(self, _: Request) -> Response:
-        return _stream(self._streams.measurement)
+    async def pull_test_events(self, _: Request) -> Response:
+        return _stream(self._event_streams.pull_test)
 
     async def asset(self, name: str) -> Response:
         if name not in ASSETS:
-            return Response("no such asset\n", 404, dict(HEADERS))
-        headers = {**HEADERS, "cache-control": "max-age=300"}
+            return Response("no such asset\n", 404, dict(SECURITY_HEADERS))
+        headers = {**SECURITY_HEADERS, "cache-control": "max-age=300"}
         return Response(self._pages.asset(name), headers=headers, media_type=ASSETS[name])
 
     def guarded(self, handle: Callable[[Request], Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
             try:
                 return await handle(request)
-            except Refused as error:
+            except FormRefused as error:
                 return _html(await self._pages.refused(str(error)), 403)
 
         return guarded
@@ -104,19 +104,19 @@ def debug_routes(
     why: Why,
     pull_tests: PullTests,
     pages: Pages,
-    streams: EventStreams,
+    event_streams: EventStreams,
     csrf: CsrfGuard,
 ) -> APIRouter:
-    handlers = _Handlers(overviews, why, pull_tests, pages, streams, csrf)
+    handlers = _Handlers(overviews, why, pull_tests, pages, event_streams, csrf)
     router = APIRouter(prefix=_PREFIX)
     router.add_api_route("", handlers.overview)
     router.add_api_route("/images", handlers.images)
     router.add_api_route("/why", handlers.why)
-    router.add_api_route("/measure", handlers.measure)
-    router.add_api_route("/measure", handlers.guarded(handlers.start), methods=["POST"])
-    router.add_api_route("/measure/stop", handlers.guarded(handlers.stop), methods=["POST"])
+    router.add_api_route("/pull-test", handlers.pull_test)
+    router.add_api_route("/pull-test", handlers.guarded(handlers.start), methods=["POST"])
+    router.add_api_route("/pull-test/stop", handlers.guarded(handlers.stop), methods=["POST"])
     router.add_api_route("/events", handlers.events)
-    router.add_api_route("/measure/events", handlers.measure_events)
+    router.add_api_route("/pull-test/events", handlers.pull_test_events)
     router.add_api_route("/assets/{name}", handlers.asset)
     return router
 
@@ -126,12 +126,12 @@ def _text(request: Request, name: str) -> str:
 
 
 def _html(html: str, status: int = 200) -> Response:
-    return HTMLResponse(html, status, dict(HEADERS))
+    return HTMLResponse(html, status, dict(SECURITY_HEADERS))
 
 
 def _stream(begin: Callable[[], AsyncIterator[bytes]]) -> Response:
     try:
         events = begin()
     except TooManyStreams as error:
-        return Response(f"{error}\n", 503, dict(HEADERS))
-    return StreamingResponse(events, headers=dict(HEADERS), media_type="text/event-stream")
+        return Response(f"{error}\n", 503, dict(SECURITY_HEADERS))
+    return StreamingResponse(events, headers=dict(SECURITY_HEADERS), media_type="text/event-stream")

@@ -1,4 +1,4 @@
-"""The picture of what this node exchanged: where its lines and words go. Pure; a template draws it."""
+"""Lays out the picture of this node's traffic with other nodes, for a template to draw. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ _MOST_LETTERS = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One node at its end of a curve, `thickness` wide, that leads to or from the box in the middle."""
+class PictureLine:
+    """A node's label at (x, y), and the curve between it and the box in the middle, `thickness` wide."""
 
     share: Share
     label: str
@@ -28,8 +28,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
-    """`taken` are those that served this node, `given` those that it served."""
+class TrafficPicture:
+    """`received` are the nodes that served this one, `sent` those that it served."""
 
     width: int
     height: int
@@ -37,13 +37,13 @@ class Drawing:
     box_y: float
     box_width: int
     box_height: float
-    taken: tuple[Line, ...]
-    given: tuple[Line, ...]
+    received: tuple[PictureLine, ...]
+    sent: tuple[PictureLine, ...]
 
 
-def drawn(taken: Traffic, given: Traffic) -> Drawing | None:
-    """None when there was no exchange."""
-    left, right = _shares(taken), _shares(given)
+def traffic_picture(received: Traffic, sent: Traffic) -> TrafficPicture | None:
+    """None when there was no traffic."""
+    left, right = _shares(received), _shares(sent)
     if not left and not right:
         return None
     rows = max(len(left), len(right))
@@ -54,35 +54,36 @@ def drawn(taken: Traffic, given: Traffic) -> Drawing | None:
     middle = _TOP + rows * _ROW / 2
     box_y = middle - box_height / 2
 
-    def side(shares: Sequence[Share], near: float, far: float) -> tuple[Line, ...]:
+    def side(shares: Sequence[Share], near: float, far: float) -> tuple[PictureLine, ...]:
         lines = []
         for number, share in enumerate(shares):
             y = middle + (number - (len(shares) - 1) / 2) * _ROW
             inner = middle + (number - (len(shares) - 1) / 2) * (box_height / max(1, len(shares)))
             bend = (near + far) / 2
             path = f"M{far:.1f} {y:.1f}C{bend:.1f} {y:.1f} {bend:.1f} {inner:.1f} {near:.1f} {inner:.1f}"
-            lines.append(Line(share, _label(share), far, y, path, _thickness(share.size_bytes, most)))
+            thickness = _thickness(share.size_bytes, most)
+            lines.append(PictureLine(share, _label(share), far, y, path, thickness))
         return tuple(lines)
 
-    return Drawing(
+    return TrafficPicture(
         width=WIDTH,
         height=height,
         box_x=box_x,
         box_y=box_y,
         box_width=_BOX_WIDTH,
         box_height=box_height,
-        taken=side(left, box_x, _LABEL_WIDTH),
-        given=side(right, box_x + _BOX_WIDTH, WIDTH - _LABEL_WIDTH),
+        received=side(left, box_x, _LABEL_WIDTH),
+        sent=side(right, box_x + _BOX_WIDTH, WIDTH - _LABEL_WIDTH),
     )
 
 
-def _shares(ledger: Traffic) -> tuple[Share, ...]:
-    named, others = ledger.shares(_MOST_NODES)
+def _shares(traffic: Traffic) -> tuple[Share, ...]:
+    named, others = traffic.shares(_MOST_NODES)
     return (*named, others) if others.times else named
 
 
 def _thickness(size_bytes: int, most: int) -> float:
-    """By the square root, so that what is small still shows."""
+    """Proportional to the square root, so that small amounts stay visible."""
     return max(_THINNEST, _THICKEST * math.sqrt(size_bytes / most)) if most else _THINNEST
 
 
@@ -91,7 +92,7 @@ def _label(share: Share) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """With its middle left out where it is too long: names of nodes differ at both ends."""
+    """At most `most` characters: the middle is left out, because names of nodes differ at both ends."""
     if len(name) <= most:
         return name
     head = (most - 1) // 2

@@ -1,12 +1,12 @@
-// Puts in place what the server sends of the parts that change; everything can be read without it.
+// Replaces fragments of the page with newer ones from the server. The page can be read without it.
 "use strict";
 
 const address = document.body.dataset.events;
 const pause = document.getElementById("pause");
 let events = null;
 
-function show(parts) {
-  for (const [id, html] of Object.entries(parts)) {
+function show(fragments) {
+  for (const [id, html] of Object.entries(fragments)) {
     const element = document.getElementById(id);
     if (element !== null) element.innerHTML = html;
   }
@@ -22,7 +22,7 @@ function end() {
 
 function follow() {
   events = new EventSource(address);
-  events.addEventListener("parts", (event) => show(JSON.parse(event.data)));
+  events.addEventListener("fragments", (event) => show(JSON.parse(event.data)));
   events.addEventListener("over", end);
 }
 

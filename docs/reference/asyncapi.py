@@ -1,6 +1,6 @@
-"""Bus contract v1 as an AsyncAPI 3.0 document, for tools: `python -m heliograph_shared.asyncapi`, as JSON.
+"""`docs/asyncapi.json`, on standard output: bus contract v1 as an AsyncAPI 3.0 document, for tools.
 
-Made from the models and subjects, seen from a node, whose indexer speaks most. https://www.asyncapi.com/docs
+Made from the models and subjects, from the view of a node's indexer. https://www.asyncapi.com/docs
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""A service that examines its node by itself: in its log, as a metric, and at `/debug/findings`."""
+"""Publishes what a service's doctor finds: as log lines, as a metric and at `/debug/findings`."""
 
 import asyncio
 import random
@@ -19,32 +19,30 @@ _FIRST_S, _EVERY_S = (5.0, 60.0), 600.0
 
 doctor_findings = Gauge(
     "heliograph_doctor_findings",
-    "What the doctor finds wrong with this node; absent until it has looked",
+    "Problems of this node in the doctor's latest report; absent before the first report",
     labelnames=["check", "severity"],
 )
 
 Examine = Callable[[], Awaitable[Report]]
 
 
-class Board:
-    """Shows the latest report; before the first one, an empty one of the year 1970.
-
-    `checks` are all that there are, so that what is not found is counted as 0.
-    """
+class FindingsPublisher:
+    """Publishes the latest report; before the first one, an empty one of the year 1970."""
 
     def __init__(self, checks: Iterable[str]) -> None:
+        """`checks` are all checks of the service; one without findings is counted as 0."""
         self._checks = tuple(checks)
         self.report = Report(examined_at_ms=0)
 
     def show(self, report: Report) -> None:
-        """Logs what was not found before, and what is found no more."""
+        """Logs the findings that are new and those that are gone, and counts all."""
         known, found = set(map(_subject, self.report.findings)), set(map(_subject, report.findings))
         for finding in report.findings:
             if _subject(finding) not in known:
                 level = log.error if finding.severity == "error" else log.warning
-                level("the doctor found something", **fields(finding))
+                level("the doctor found a problem", **fields(finding))
         for check, problem in sorted(known - found):
-            log.info("the doctor finds it no more", check=check, problem=problem)
+            log.info("a problem that the doctor found is gone", check=check, problem=problem)
         counts = report.counts()
         for check in self._checks:
             for severity in SEVERITIES:
@@ -58,13 +56,16 @@ class Board:
         return Route(PATH, findings)
 
     async def keep_examined(self, examine: Examine) -> None:
-        """Once the node has had time to start, again a minute later, then every ten minutes, for ever."""
+        """Examine the node after 5 s, after another minute, then every ten minutes, until cancelled.
+
+        Delays vary by 20%. An exception of `examine` is logged.
+        """
         for delay_s in chain(_FIRST_S, repeat(_EVERY_S)):
-            spread = random.uniform(0.8, 1.2)  # noqa: S311 - nodes that start together look at other times
+            spread = random.uniform(0.8, 1.2)  # noqa: S311 - nodes that start together examine at other times
             await asyncio.sleep(delay_s * spread)
             try:
                 self.show(await examine())
-            except Exception:  # whatever a doctor stumbles over, the service does its work all the same
+            except Exception:  # a bug in a doctor must not stop the service
                 log.exception("the doctor could not examine this node")
 
 

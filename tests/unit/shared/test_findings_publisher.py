@@ -6,27 +6,27 @@ import contextlib
 import pytest
 import structlog
 
-from heliograph_shared import board as boards
-from heliograph_shared.board import Board, doctor_findings
+from heliograph_shared import findings_publisher
 from heliograph_shared.findings import Finding, Report
+from heliograph_shared.findings_publisher import FindingsPublisher, doctor_findings
 from tests.support.waiting import eventually
 
 
 def test_a_finding_is_logged_when_it_comes_and_when_it_goes() -> None:
     finding = Finding("clock", "warning", "it is slow", "3 s", "wind it")
-    board = Board(["clock"])
+    publisher = FindingsPublisher(["clock"])
     with structlog.testing.capture_logs() as lines:
-        board.show(Report.of(1, [finding], []))
-        board.show(Report.of(2, [Finding("clock", "warning", "it is slow", "4 s", "wind it")], []))
-        board.show(Report.of(3, [], []))
+        publisher.show(Report.of(1, [finding], []))
+        publisher.show(Report.of(2, [Finding("clock", "warning", "it is slow", "4 s", "wind it")], []))
+        publisher.show(Report.of(3, [], []))
     assert [(line["log_level"], line["check"]) for line in lines] == [("warning", "clock"), ("info", "clock")]
     assert doctor_findings.labels("clock", "warning")._value.get() == 0
-    assert board.report.examined_at_ms == 3
+    assert publisher.report.examined_at_ms == 3
 
 
 async def test_a_doctor_that_stumbles_is_told_of_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boards, "_FIRST_S", (0.0, 0.0))
-    board, asked = Board(["clock"]), 0
+    monkeypatch.setattr(findings_publisher, "_FIRST_S", (0.0, 0.0))
+    publisher, asked = FindingsPublisher(["clock"]), 0
 
     async def examine() -> Report:
         nonlocal asked
@@ -36,8 +36,8 @@ async def test_a_doctor_that_stumbles_is_told_of_and_asked_again(monkeypatch: py
         return Report.of(7, [], [])
 
     with structlog.testing.capture_logs() as lines:
-        task = asyncio.create_task(board.keep_examined(examine))
-        await eventually(lambda: board.report.examined_at_ms == 7)
+        task = asyncio.create_task(publisher.keep_examined(examine))
+        await eventually(lambda: publisher.report.examined_at_ms == 7)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task

@@ -1,4 +1,4 @@
-"""The document for tools says what the code does."""
+"""`docs/asyncapi.json` describes the messages that the code sends."""
 
 import json
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 from pydantic import BaseModel
 
+from docs.reference.asyncapi import document
 from heliograph_shared import events, subjects
-from heliograph_shared.asyncapi import document
 from heliograph_shared.digest import digest_of
 from heliograph_shared.inventory import RunningInventory
 
