@@ -1,12 +1,12 @@
-"""What the doctors of the services find wrong with a node, as text for people and as JSON for the rest.
+"""Reports of the doctors: what is wrong with a node, as text for people and as JSON for programs.
 
-The JSON, on standard output with `--json` and at `/debug/findings` of indexers and configurators:
+The JSON is printed with `--json` and served at `/debug/findings` by indexers and configurators:
 
     {"examined_at_ms": 1764000000000, "omitted": 0,
      "findings": [{"check": "...", "severity": "error", "problem": "...", "seen": "...", "remedy": "..."}],
      "unchecked": [{"check": "...", "reason": "..."}]}
 
-All of it is bounded, whatever is found; `docs/doctor.md` explains every check.
+Texts and numbers of findings are bounded. `docs/doctor.md` explains every check.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ class InvalidReport(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: how it was seen, and the line that mends it. Longer texts are cut."""
+    """A problem, how it was seen, and how to fix it (`remedy`). Long texts are cut."""
 
     check: str
     severity: Severity
@@ -50,7 +50,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """A check that could not be made, which is not the same as one that was passed."""
+    """A check that could not be made; that does not mean that it passed."""
 
     check: str
     reason: str
@@ -61,7 +61,7 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Of one examination: errors first, `omitted` the number of findings beyond the bounds.
+    """The result of one examination: errors first; `omitted` counts the findings beyond the bounds.
 
     `examined_at_ms` is milliseconds since 1970.
     """
@@ -79,11 +79,11 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found that is an error."""
+        """True if there is no error; warnings are allowed."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many findings there are of each check and severity."""
+        """Numbers of findings by check and severity."""
         return Counter((finding.check, finding.severity) for finding in self.findings)
 
 
@@ -91,13 +91,13 @@ _reports = TypeAdapter(Report)
 
 
 class DoctorSettings(ServiceSettings):
-    """What every `doctor` command is told besides its service's settings."""
+    """Settings of a `doctor` command besides those of its service."""
 
-    output: Literal["text", "json"] = Field("text", description="how the report is printed; --json is short")
+    output: Literal["text", "json"] = Field("text", description="format of the report; --json: same as json")
 
 
 def spelled(arguments: Iterable[str]) -> list[str]:
-    """The command line with `--json` spelled out."""
+    """The command line with `--output=json` instead of `--json`."""
     return ["--output=json" if argument == "--json" else argument for argument in arguments]
 
 
@@ -114,7 +114,7 @@ def decode(body: bytes) -> Report:
 
 
 def merged(reports: Iterable[Report], examined_at_ms: int) -> Report:
-    """One report of them all."""
+    """Join reports into one."""
     parts = list(reports)
     whole = Report.of(
         examined_at_ms,
@@ -140,7 +140,7 @@ def _lines(report: Report) -> Iterator[str]:
     for finding in report.findings:
         yield f"{finding.severity:7}  {finding.check:{width}}  {finding.problem}"
         yield f"{'':7}  {'seen':{width}}  {finding.seen}"
-        yield f"{'':7}  {'mend':{width}}  {finding.remedy}"
+        yield f"{'':7}  {'fix':{width}}  {finding.remedy}"
         yield ""
     for unchecked in report.unchecked:
         yield f"not checked: {unchecked.check}: {unchecked.reason}"
@@ -163,7 +163,7 @@ def _few_of_each(found: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _plain(text: str) -> str:
-    """One printable line of bounded length: some of it comes from files and programs of others."""
+    """One printable line of bounded length, since parts come from files and programs of others."""
     line = " ".join(text.split())
     line = "".join(character if character.isprintable() else "�" for character in line)
     return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"

@@ -194,7 +194,7 @@ async def test_redirects_are_followed_and_circles_are_not(image: Image) -> None:
     async with FakeRegistry(redirects_to=image.registry.url).serve() as front:
         assert len((await verify(front)).parts) == 5
         front.redirects_to = front.url
-        with pytest.raises(PullFailed, match="circle"):
+        with pytest.raises(PullFailed, match="redirect loop"):
             await verify(front)
 
 
