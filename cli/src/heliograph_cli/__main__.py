@@ -151,9 +151,7 @@ def pull(
     mirror: Annotated[str, typer.Option(help="the mirror, such as http://127.0.0.1:5000")],
     output: Annotated[
         Path | None,
-        typer.Option(
-            file_okay=False, help="OCI layout to store the image in; default: only verify it"
-        ),
+        typer.Option(file_okay=False, help="OCI layout to store the image in; default: only verify it"),
     ] = None,
     basic_auth_file: BasicAuthFile = None,
     tls_ca_file: TlsCaFile = None,
