@@ -254,7 +254,7 @@ def doctor(
     Exits with 0 if there is no error, else with 1. Other settings of the services are read from HELIOGRAPH_
     variables, as usual.
     """
-    told = {
+    environment = {
         "HELIOGRAPH_NATS_URL": nats,
         "HELIOGRAPH_NATS_USER_FILE": nats_user_file,
         "HELIOGRAPH_CONTAINERD_SOCKET": containerd,
@@ -268,7 +268,7 @@ def doctor(
         router=router,
         ask_bus=nats is not None,
         probe=probe,
-        environment={name: str(value) for name, value in told.items() if value is not None},
+        environment={name: str(value) for name, value in environment.items() if value is not None},
         tls=ClientTls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name),
     )
     run(_doctor(options, as_json=as_json))

@@ -42,8 +42,8 @@ def _explained(error: Exception) -> int:
     if not all(isinstance(cause, Failure | StartupError) for cause in causes):
         raise error
     first = next((cause for cause in causes if isinstance(cause, ProcessEnded)), causes[0])
-    told = "\n".join(plain(line) for line in str(first).splitlines())
-    print(f"heliograph: {told}", file=sys.stderr)  # noqa: T201 - the answer to a person
+    text = "\n".join(plain(line) for line in str(first).splitlines())
+    print(f"heliograph: {text}", file=sys.stderr)  # noqa: T201 - the answer to a person
     return 1
 
 

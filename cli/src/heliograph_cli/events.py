@@ -31,8 +31,8 @@ from heliograph_shared.events import (
 from heliograph_shared.formatting import size
 
 _CONNECT_TIMEOUT_S = 5.0
-_SHOWN_TAGS, _SHOWN_TROUBLES = 3, 3
-_TROUBLES = 100
+_SHOWN_TAGS, _SHOWN_ERRORS = 3, 3
+_MAX_ERRORS = 100
 
 Message = ContentChanged | NodeHeartbeat | NodeLeft | SnapshotRequest | RouterStarted
 
@@ -42,7 +42,7 @@ async def events(urls: list[str], user_file: Path | None, tls: ClientTls, *, as_
 
     Raises `Unreachable` when there is no connection within 5 s.
     """
-    troubles: dict[str, None] = {}
+    errors: dict[str, None] = {}
     subscribed: asyncio.Future[Subscription] = asyncio.get_running_loop().create_future()
 
     async def subscribe(client: Client) -> None:
@@ -50,21 +50,21 @@ async def events(urls: list[str], user_file: Path | None, tls: ClientTls, *, as_
         if not subscribed.done():  # else the wait for it has just timed out
             subscribed.set_result(subscription)
 
-    def note(trouble: str) -> None:
-        if subscribed.done() and trouble not in troubles:
-            print(f"heliograph: {plain(trouble)}", file=sys.stderr)  # noqa: T201 - the answer to a person
-        if len(troubles) < _TROUBLES:
-            troubles[trouble] = None
+    def note(reason: str) -> None:
+        if subscribed.done() and reason not in errors:
+            print(f"heliograph: {plain(reason)}", file=sys.stderr)  # noqa: T201 - the answer to a person
+        if len(errors) < _MAX_ERRORS:
+            errors[reason] = None
 
     access = tls.access(urls, user_file)
     async with bus.connect(
-        urls, name="heliograph events", on_connect=subscribe, access=access, on_trouble=note
+        urls, name="heliograph events", on_connect=subscribe, access=access, on_error=note
     ):
         try:
             subscription = await asyncio.wait_for(subscribed, _CONNECT_TIMEOUT_S)
         except TimeoutError as error:
             where = ", ".join(url.rpartition("@")[2] for url in urls)
-            reason = "; ".join(list(troubles)[:_SHOWN_TROUBLES]) or f"not within {_CONNECT_TIMEOUT_S:g} s"
+            reason = "; ".join(list(errors)[:_SHOWN_ERRORS]) or f"not within {_CONNECT_TIMEOUT_S:g} s"
             raise Unreachable("NATS server", where, reason) from error
         async for message in subscription.messages:
             line = as_json_line(message) if as_json else as_text(message, datetime.now().astimezone())
@@ -74,7 +74,7 @@ async def events(urls: list[str], user_file: Path | None, tls: ClientTls, *, as_
 def as_text(message: Msg, at: datetime) -> str:
     """One line: time, node, kind of message, content; without control characters."""
     try:
-        text = _told(read(message))
+        text = _description(read(message))
     except MalformedMessage as error:
         text = f"malformed  {error}: {message.data[:80]!r}"
     subject = message.subject.removeprefix("heliograph.v1.")
@@ -114,7 +114,7 @@ def read(message: Msg) -> Message:
             raise MalformedMessage("message of the contract", f"no such subject: {message.subject}")
 
 
-def _told(message: Message) -> str:
+def _description(message: Message) -> str:
     match message:
         case ContentChanged():
             return _change(message)

@@ -83,20 +83,20 @@ class Client(nats.aio.client.Client):
     def __init__(self, access: Access) -> None:
         super().__init__()
         self._access = access
-        self._heard: dict[int, OnMessage] = {}
+        self._direct: dict[int, OnMessage] = {}
 
-    async def hear(self, subject: str, on_message: OnMessage) -> None:
+    async def subscribe_direct(self, subject: str, on_message: OnMessage) -> None:
         """Subscribe until the connection is closed; `on_message` is called directly for each message.
 
         nats-py's own queue and task would cost a router a tenth of its time. While `on_message` runs, nothing
         is read and the server buffers messages; with nats-py's queue that is no different.
         """
         number = self._sid + 1  # the id that `subscribe` is about to assign
-        self._heard[number] = on_message
+        self._direct[number] = on_message
         try:
             await self.subscribe(subject, cb=_unused)
         except BaseException:
-            del self._heard[number]
+            del self._direct[number]
             raise
 
     @property
@@ -134,7 +134,7 @@ class Client(nats.aio.client.Client):
         await self._process_op_err(error)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        on_message = self._heard.get(sid)
+        on_message = self._direct.get(sid)
         if on_message is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return

@@ -16,7 +16,7 @@ from heliograph_shared.runtime import background
 
 _BACKLOG = 2048
 _HANDSHAKE_TIMEOUT_S = 10
-_TLS_GOODBYE_S = 60
+_TLS_SHUTDOWN_TIMEOUT_S = 60
 """Time for a slow TLS client to take the remaining bytes and to send its close_notify."""
 
 
@@ -34,8 +34,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """The same as uvicorn's, but with time limits for TLS, which uvicorn cannot set."""
         await self.lifespan.startup()
-        times = {"ssl_handshake_timeout": _HANDSHAKE_TIMEOUT_S, "ssl_shutdown_timeout": _TLS_GOODBYE_S}
-        tls: dict[str, Any] = {"ssl": self._tls, **times} if self._tls else {}
+        timeouts = {
+            "ssl_handshake_timeout": _HANDSHAKE_TIMEOUT_S,
+            "ssl_shutdown_timeout": _TLS_SHUTDOWN_TIMEOUT_S,
+        }
+        tls: dict[str, Any] = {"ssl": self._tls, **timeouts} if self._tls else {}
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(self._protocol, sock=bound, backlog=_BACKLOG, **tls)

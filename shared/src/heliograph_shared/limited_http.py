@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 _EVICTED_SHARE = 20
 """At the limit, one in so many connections is closed: idle ones, longest idle first."""
 
-_GOODBYE_S = 5.0
+_LINGER_S = 5.0
 """After this time even a slow client has received its last answer."""
 
 _BYTES_ACKED = slice(120, 128)  # of struct tcp_info, include/uapi/linux/tcp.h
@@ -46,7 +46,7 @@ class Limits:
     """Seconds a client may accept no bytes while output is pending."""
 
     @property
-    def look_s(self) -> float:
+    def check_interval_s(self) -> float:
         """Seconds between two checks of all connections."""
         return min(self.head_s, self.idle_s, self.stall_s) / 4
 
@@ -141,8 +141,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Header lines and body of the answer to bytes that are not a request."""
         return ["content-type: text/plain; charset=utf-8"], message.encode()
 
-    def judge(self, now: float) -> None:
-        """Close the connection if it is over a time limit; called every `Limits.look_s`."""
+    def enforce_limits(self, now: float) -> None:
+        """Close the connection if it is over a time limit; called every `Limits.check_interval_s`."""
         if self._is_stalled(now):
             limited.labels("stalled").inc()
             self.transport.abort()
@@ -163,7 +163,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _is_stalled(self, now: float) -> bool:
         unsent_bytes = self.transport.get_write_buffer_size()
-        unsent = (unsent_bytes, self._taken_bytes() if unsent_bytes else 0)
+        unsent = (unsent_bytes, self._acknowledged_bytes() if unsent_bytes else 0)
         if unsent != self._unsent:
             self._unsent, self._unsent_at = unsent, now
         return bool(unsent_bytes) and now - self._unsent_at >= self._limits.stall_s
@@ -175,7 +175,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return False
         return now - since >= self._limits.head_s
 
-    def _taken_bytes(self) -> int:
+    def _acknowledged_bytes(self) -> int:
         """Bytes that the client has acknowledged so far, 0 if the kernel does not tell.
 
         The transport's buffer size does not show progress over TLS: it stays the same while pieces of equal
@@ -217,7 +217,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._ending = True
         if self.busy:
             self.cycle.keep_alive = False
-        elif self.scheme == "https" and self.loop.time() - self.idle_since >= _GOODBYE_S:
+        elif self.scheme == "https" and self.loop.time() - self.idle_since >= _LINGER_S:
             self.transport.abort()  # `close` would wait for the client's close_notify, which may never come
         else:
             self.transport.close()
@@ -227,7 +227,7 @@ async def watch(connections: set[Any], limits: Limits) -> None:
     """Check every connection of a server against its time limits, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(limits.look_s)
+        await asyncio.sleep(limits.check_interval_s)
         now = loop.time()
         for connection in list(connections):
-            connection.judge(now)
+            connection.enforce_limits(now)

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_LOOK_EVERY_S = 1.0
+_CHECK_INTERVAL_S = 1.0
 
 _Version = tuple[int, int, int, int]
 
@@ -38,22 +38,22 @@ class Reloading(Generic[T]):
         """
         self._what, self._paths, self._load = what, paths, load
         self._lock = threading.Lock()
-        self._version, self._looked_at = self._seen(), time.monotonic()
+        self._version, self._checked_at = self._versions(), time.monotonic()
         try:
             self._current = load()
         except (OSError, ValueError) as error:
-            raise StartupError(f"{what} cannot be used: {_told(error, paths)}") from error
+            raise StartupError(f"{what} cannot be used: {_reason(error, paths)}") from error
 
     def current(self) -> T:
         """The latest usable content."""
-        if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
+        if time.monotonic() - self._checked_at >= _CHECK_INTERVAL_S:
             with self._lock:
-                self._look()
+                self._check()
         return self._current
 
-    def _look(self) -> None:
-        self._looked_at = time.monotonic()
-        version = self._seen()
+    def _check(self) -> None:
+        self._checked_at = time.monotonic()
+        version = self._versions()
         if version == self._version:
             return
         self._version = version
@@ -64,13 +64,13 @@ class Reloading(Generic[T]):
             log.warning(
                 "changed file is unusable, keeping the previous content",
                 what=self._what,
-                reason=_told(error, self._paths),
+                reason=_reason(error, self._paths),
             )
         else:
             reloads[self._what, "ok"] += 1
             log.info("reloaded", what=self._what, files=[str(path) for path in self._paths])
 
-    def _seen(self) -> tuple[_Version | None, ...]:
+    def _versions(self) -> tuple[_Version | None, ...]:
         return tuple(_version_of(path) for path in self._paths)
 
 
@@ -82,7 +82,7 @@ def _version_of(path: Path) -> _Version | None:
     return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
 
 
-def _told(error: Exception, paths: Sequence[Path]) -> str:
+def _reason(error: Exception, paths: Sequence[Path]) -> str:
     """The reason, without the content of a file; `error` must not contain it."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fspath(error.filename)}: {error.strerror}"

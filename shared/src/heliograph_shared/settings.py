@@ -71,7 +71,7 @@ def _reachable(texts: tuple[str, ...]) -> tuple[str, ...]:
         except InvalidAddress as error:
             raise ValueError(str(error)) from error
         if address.host in {"", "0.0.0.0", "::"} or len(address.host) > 253 or not address.port:  # noqa: S104 - refused
-            raise ValueError(f"nobody can reach {text!r}: wanted a host and a port")
+            raise ValueError(f"others cannot reach {text!r}: wanted a host and a port")
         addresses.append(str(address))
     return tuple(addresses)
 

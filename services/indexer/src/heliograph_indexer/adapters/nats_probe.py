@@ -55,7 +55,7 @@ class NatsProbe:
                 name="heliograph-indexer doctor",
                 on_connect=note,
                 access=self._access,
-                on_trouble=lambda reason: trouble.setdefault(reason),
+                on_error=lambda reason: trouble.setdefault(reason),
             ) as client:
                 try:
                     async with asyncio.timeout(min(_TIMEOUT_S * len(self._servers), _MOST_S)):

@@ -66,7 +66,7 @@ class NatsBus:
                 (subjects.ALL_NODES, inbound.node),
                 (self._echo_subject, self._take_echo),
             ):
-                await client.hear(subject, callback)
+                await client.subscribe_direct(subject, callback)
             await greet()
 
         async def greet() -> None:
