@@ -15,11 +15,11 @@ from heliograph_shared import events, subjects
 
 _NODE = "{node}"
 _CHANNELS: dict[str, tuple[str | None, list[type[BaseModel]], str]] = {
-    "content": (subjects.ALL_CONTENT, [events.ContentChanged], "What a node's store gained and lost."),
-    "node": (subjects.ALL_NODES, [events.NodeHeartbeat, events.NodeLeft], "That a node lives, or left."),
-    "snapshot": (subjects.ALL_SNAPSHOTS, [events.SnapshotRequest], "Asks a node for all it holds."),
+    "content": (subjects.ALL_CONTENT, [events.ContentChanged], "Changes of a node's content."),
+    "node": (subjects.ALL_NODES, [events.NodeHeartbeat, events.NodeLeft], "A node is alive, or has left."),
+    "snapshot": (subjects.ALL_SNAPSHOTS, [events.SnapshotRequest], "Asks a node for all its content."),
     "snapshotReply": (None, [events.NodeSnapshot], "The request's reply subject."),
-    "hello": (subjects.HELLO, [events.RouterStarted], "A router asks all nodes to speak up."),
+    "hello": (subjects.HELLO, [events.RouterStarted], "A router starts and asks all nodes for a heartbeat."),
 }
 _OPERATIONS: dict[str, tuple[str, str]] = {
     "publishContent": ("send", "content"),
@@ -75,7 +75,7 @@ def _channel(subject: str | None, models: list[type[BaseModel]], description: st
         "messages": {model.__name__: {"$ref": f"#/components/messages/{model.__name__}"} for model in models},
     }
     if address and _NODE in address:
-        described = "the node's name, percent-encoded where NATS reads a meaning: . % * > and white space"
+        described = "the node's name, with . % * > and white space percent-encoded"
         channel["parameters"] = {"node": {"description": described}}
     return channel
 

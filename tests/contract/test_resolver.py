@@ -25,6 +25,7 @@ from tests.support.resolver import KnownContent, serve_resolver
 
 HELD, TAGGED, UNKNOWN = digest_of(b"held"), digest_of(b"tagged"), digest_of(b"unknown")
 TAG = "reg.test/app:1"
+ROUTER = pytest.param("router", marks=pytest.mark.processes)
 
 Holds = Callable[[str, str, Digest, str | None], Awaitable[None]]
 
@@ -38,7 +39,7 @@ class World:
     router_queries: RouterQueries
 
 
-@pytest.fixture(params=["memory", "fake", pytest.param("router", marks=pytest.mark.processes)])
+@pytest.fixture(params=["memory", "fake", ROUTER])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "memory":
         yield memory_world(MemoryRouter())
@@ -202,7 +203,7 @@ class Waiting:
     holds: Holds
 
 
-@pytest.fixture(params=["memory", pytest.param("router", marks=pytest.mark.processes)])
+@pytest.fixture(params=["memory", ROUTER])
 async def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Waiting]:
     names = ("asker", "other")
     async with AsyncExitStack() as stack:

@@ -42,7 +42,8 @@ async def test_what_a_router_knows_of_the_node_is_told(nats_server: NatsServer) 
         assert await told("twin-1") == {"address-shared": "error"}
         assert await told("absent") == {"node-not-listed": "error"}
         (shared,) = (await examine_router(target, "twin-2")).findings
-        assert shared.seen == "twin-1 and twin-2 both say 10.0.0.2:5000"
+        assert all(word in shared.seen for word in ("twin-1", "twin-2", "10.0.0.2:5000"))
+        assert "10.0.0.3:5000" not in shared.seen
     assert await told("whole") == {"router-unreachable": "error"}
 
 
@@ -78,7 +79,7 @@ async def test_both_doctors_and_the_router_are_in_one_report(tmp_path: Path) -> 
     assert read.code == 1
     assert len(read.rows("error")) == 3
     assert read.out.rstrip().endswith("3 errors, 0 warnings")
-    assert "not checked: router-unreachable: none was named" in read.out
+    assert "not checked: router-unreachable: " in read.out
 
 
 async def test_what_a_service_refuses_is_a_usage_error() -> None:

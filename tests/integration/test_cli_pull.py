@@ -90,7 +90,8 @@ async def test_an_image_that_is_not_there_is_a_line_and_an_exit_code(served: Ser
 async def test_a_mirror_that_does_not_listen_is_a_line_and_an_exit_code() -> None:
     done = await heliograph("pull", NAME, "--mirror", f"http://127.0.0.1:{free_port()}")
     assert done.code == 1
-    assert done.err.startswith("heliograph: no registry answers at http://127.0.0.1:")
+    assert done.err.startswith("heliograph: ")
+    assert "http://127.0.0.1:" in done.err
 
 
 async def test_what_is_no_reference_is_refused_before_anything_is_asked() -> None:

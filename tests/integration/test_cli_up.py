@@ -128,7 +128,9 @@ async def test_a_running_cluster_answers_the_other_commands(tmp_path: Path) -> N
         named = await heliograph("resolve", f"any.test/name@{digest}", "--router", router)
         assert len(named.rows("node-")) == 3
         unknown = await heliograph("resolve", "reg.test/unknown:1", "--router", router)
-        assert (unknown.code, unknown.err) == (1, "heliograph: reg.test/unknown:1: no node holds it\n")
+        assert unknown.code == 1
+        assert unknown.err.startswith("heliograph: reg.test/unknown:1: ")
+        assert len(unknown.err.splitlines()) == 1
 
         pulled = await heliograph("pull", REFERENCE, "--mirror", up.address("node-3"))
         assert {source for _, source in sources(pulled)} == {"local"}
@@ -149,7 +151,9 @@ async def test_a_child_that_dies_is_named_and_ends_it_all(tmp_path: Path) -> Non
         os.kill(up.children["node-2 heliograph_registry"], signal.SIGKILL)
         code, err = await up.ended()
         assert code == 1
-        assert err.startswith("heliograph: node-2 registry ended with signal 9")
+        first_line = err.splitlines()[0]
+        assert first_line.startswith("heliograph: node-2 registry ")
+        assert "signal 9" in first_line
         assert up.left() == []
     assert is_empty(tmp_path)
 

@@ -1,4 +1,4 @@
-"""`heliograph`: the command for people."""
+"""`heliograph`: the command line for people; one function per command."""
 
 import socket
 from importlib.metadata import version
@@ -43,33 +43,35 @@ BasicAuthFile = Annotated[
     typer.Option(
         envvar="HELIOGRAPH_BASIC_AUTH_FILE",
         dir_okay=False,
-        help="user:password, one a line; the first is sent to the mirror",
+        help="file of user:password lines; the first is sent to the mirror",
     ),
 ]
 
 NatsUserFile = Annotated[
     Path | None,
-    typer.Option(envvar="HELIOGRAPH_NATS_USER_FILE", dir_okay=False, help="one line user:password"),
+    typer.Option(envvar="HELIOGRAPH_NATS_USER_FILE", dir_okay=False, help="file with one line user:password"),
 ]
 TlsCaFile = Annotated[
     Path | None,
     typer.Option(
-        envvar="HELIOGRAPH_TLS_CA_FILE", dir_okay=False, help="whom to believe, PEM; for a router: use TLS"
+        envvar="HELIOGRAPH_TLS_CA_FILE",
+        dir_okay=False,
+        help="CA bundle used to verify servers, PEM; for a router: use TLS",
     ),
 ]
 TlsCertFile = Annotated[
     Path | None,
     typer.Option(
-        envvar="HELIOGRAPH_TLS_CERT_FILE", dir_okay=False, help="our certificate, PEM, where one is wanted"
+        envvar="HELIOGRAPH_TLS_CERT_FILE", dir_okay=False, help="client certificate, PEM, for mutual TLS"
     ),
 ]
 TlsKeyFile = Annotated[
-    Path | None, typer.Option(envvar="HELIOGRAPH_TLS_KEY_FILE", dir_okay=False, help="its key")
+    Path | None, typer.Option(envvar="HELIOGRAPH_TLS_KEY_FILE", dir_okay=False, help="its private key, PEM")
 ]
 TlsServerName = Annotated[
     str,
     typer.Option(
-        envvar="HELIOGRAPH_TLS_SERVER_NAME", help="what the server's certificate names, if not its address"
+        envvar="HELIOGRAPH_TLS_SERVER_NAME", help="name in the server's certificate, if not its address"
     ),
 ]
 
@@ -86,28 +88,30 @@ def heliograph(
 @app.command()
 def up(
     *,
-    nodes: Annotated[int, typer.Option(min=2, max=32, help="how many nodes of OCI layouts")] = 3,
+    nodes: Annotated[
+        int, typer.Option(min=2, max=32, help="number of nodes that store images in OCI layouts")
+    ] = 3,
     image: Annotated[
         Path | None,
         typer.Option(
-            exists=True, file_okay=False, help="an OCI layout whose images are pulled, not a sample"
+            exists=True, file_okay=False, help="OCI layout of the images to pull, instead of a sample"
         ),
     ] = None,
     containerd: Annotated[
         list[Path] | None,
-        typer.Option(exists=True, help="socket of a containerd that becomes one more node; can be repeated"),
+        typer.Option(exists=True, help="socket of a containerd to add as a node; can be repeated"),
     ] = None,
     containerd_content: Annotated[
         list[Path] | None,
-        typer.Option(help=f"its content store, one for each socket else {CONTAINERD_CONTENT}"),
+        typer.Option(help=f"its content store, one per socket; default: {CONTAINERD_CONTENT}"),
     ] = None,
     directory: Annotated[
         Path | None,
         typer.Option(
-            "--dir", file_okay=False, help="keep stores and logs here, not in a temporary directory"
+            "--dir", file_okay=False, help="directory that keeps stores and logs, instead of a temporary one"
         ),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="exit when the image has been pulled")] = False,
+    once: Annotated[bool, typer.Option("--once", help="exit after the image has been pulled")] = False,
     basic_auth_file: BasicAuthFile = None,
     without: Annotated[
         list[str] | None,
@@ -144,10 +148,10 @@ def up(
 def pull(
     reference: Annotated[str, typer.Argument(help="an image, such as nginx:1.27")],
     *,
-    mirror: Annotated[str, typer.Option(help="where to ask, such as http://127.0.0.1:5000")],
+    mirror: Annotated[str, typer.Option(help="the mirror, such as http://127.0.0.1:5000")],
     output: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="an OCI layout to keep it in; without one it is only verified"),
+        typer.Option(file_okay=False, help="OCI layout to store the image in; default: only verify it"),
     ] = None,
     basic_auth_file: BasicAuthFile = None,
     tls_ca_file: TlsCaFile = None,
@@ -197,15 +201,15 @@ def nodes(
 def events(
     *,
     nats: Annotated[
-        str, typer.Option(envvar="HELIOGRAPH_NATS_URL", help="the bus, a comma list of URLs")
+        str, typer.Option(envvar="HELIOGRAPH_NATS_URL", help="URLs of the bus, separated by commas")
     ] = "nats://127.0.0.1:4222",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object for each message")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per message")] = False,
     nats_user_file: NatsUserFile = None,
     tls_ca_file: TlsCaFile = None,
     tls_cert_file: TlsCertFile = None,
     tls_key_file: TlsKeyFile = None,
 ) -> None:
-    """Show what the nodes announce, as it happens."""
+    """Show messages on the bus as they arrive."""
     urls = [url for part in nats.split(",") if (url := part.strip())]
     tls = ClientTls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file))
     run(bus_events.events(urls, nats_user_file, tls, as_json=as_json), endless=True)
@@ -216,10 +220,11 @@ def doctor(
     *,
     router: Annotated[
         str | None,
-        typer.Option(envvar="HELIOGRAPH_ROUTER_TARGET", help="a router; without one none is asked"),
+        typer.Option(envvar="HELIOGRAPH_ROUTER_TARGET", help="a router; without it no router is checked"),
     ] = None,
     nats: Annotated[
-        str | None, typer.Option(envvar="HELIOGRAPH_NATS_URL", help="the bus; without it none is asked")
+        str | None,
+        typer.Option(envvar="HELIOGRAPH_NATS_URL", help="the bus; without it the bus is not checked"),
     ] = None,
     containerd: Annotated[
         Path | None, typer.Option(envvar="HELIOGRAPH_CONTAINERD_SOCKET", help="containerd's socket")
@@ -237,19 +242,19 @@ def doctor(
         ),
     ],
     nats_user_file: NatsUserFile = None,
-    probe: Annotated[str, typer.Option(help="an image that containerd pulls at the end, and removes")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    probe: Annotated[str, typer.Option(help="image that containerd pulls as a test, and removes")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     tls_ca_file: TlsCaFile = None,
     tls_cert_file: TlsCertFile = None,
     tls_key_file: TlsKeyFile = None,
     tls_server_name: TlsServerName = "",
 ) -> None:
-    """Say what is wrong with this machine, how it was seen, and what mends it.
+    """Check this machine: print each problem, how it was seen, and how to fix it.
 
-    Exits with 0 when nothing is wrong, 1 when something is. Other settings of the services come from
-    HELIOGRAPH_ variables, as everywhere.
+    Exits with 0 if there is no error, else with 1. Other settings of the services are read from HELIOGRAPH_
+    variables, as usual.
     """
-    told = {
+    environment = {
         "HELIOGRAPH_NATS_URL": nats,
         "HELIOGRAPH_NATS_USER_FILE": nats_user_file,
         "HELIOGRAPH_CONTAINERD_SOCKET": containerd,
@@ -263,7 +268,7 @@ def doctor(
         router=router,
         ask_bus=nats is not None,
         probe=probe,
-        environment={name: str(value) for name, value in told.items() if value is not None},
+        environment={name: str(value) for name, value in environment.items() if value is not None},
         tls=ClientTls(TlsFiles(tls_cert_file, tls_key_file, tls_ca_file), tls_server_name),
     )
     run(_doctor(options, as_json=as_json))

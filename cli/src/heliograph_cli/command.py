@@ -1,4 +1,4 @@
-"""Runs the coroutine of a command: failures become one readable line, signals an orderly end."""
+"""Runs the coroutine of a command: prints a failure as one line, and stops in an orderly way on a signal."""
 
 import asyncio
 import os
@@ -17,8 +17,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def run(command: Coroutine[None, None, None], *, endless: bool = False) -> None:
     """Exits with 1 on a failure, and with 128 + the signal's number on a signal.
 
-    A command that is `endless` is ended by a signal as it should be, with 0. A second signal cuts short
-    what the first one began.
+    An `endless` command exits with 0 on a signal, for that is how it ends. A second signal interrupts the
+    clean-up.
     """
     configure_logging("error")
     signals: list[int] = []
@@ -32,16 +32,18 @@ def run(command: Coroutine[None, None, None], *, endless: bool = False) -> None:
 
 
 def _explained(error: Exception) -> int:
-    """The exit code, after the cause that explains the others was told. Raises what is no failure."""
+    """Print the cause and return the exit code. Raises `error` if it is not a failure of the command."""
     causes = list(_causes(error))
     if any(isinstance(cause, BrokenPipeError) for cause in causes):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else Python reports the broken pipe at exit
         return 0
     if not all(isinstance(cause, Failure | StartupError) for cause in causes):
         raise error
     first = next((cause for cause in causes if isinstance(cause, ProcessEnded)), causes[0])
-    told = "\n".join(plain(line) for line in str(first).splitlines())
-    print(f"heliograph: {told}", file=sys.stderr)  # noqa: T201 - the answer to a person
+    text = "\n".join(plain(line) for line in str(first).splitlines())
+    print(f"heliograph: {text}", file=sys.stderr)  # noqa: T201 - the answer to a person
     return 1
 
 

@@ -1,4 +1,4 @@
-"""What a person shows to the parts of Heliograph, and whom they believe, read from files."""
+"""Credentials and CAs for talking to the services, read from files."""
 
 import ssl
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from heliograph_shared.tls import TlsFiles, client_contexts
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """`server_name` is what a server's certificate must name instead of the address.
+    """`server_name` is the name in the server's certificate, if that is not the address.
 
-    All of it raises `StartupError` when the files cannot be used.
+    All methods raise `StartupError` when the files cannot be used.
     """
 
     files: TlsFiles = field(default_factory=TlsFiles)
@@ -28,7 +28,7 @@ class ClientTls:
         return client_contexts(self.files).current()
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """For gRPC, which has no URL that would ask for TLS: a file does."""
+        """For gRPC, whose targets cannot ask for TLS: None, without TLS, if no file is named."""
         if not self.files.paths:
             return None
         return channel_credentials(channel_materials(self.files).current())
@@ -38,7 +38,10 @@ class ClientTls:
 
 
 def authorization_of(basic_auth_file: Path | None) -> str:
-    """The header's value by the file's first account, empty without a file. Raises `UnusableFile`."""
+    """Value of the `Authorization` header for the file's first account, empty without a file.
+
+    Raises `UnusableFile`.
+    """
     if basic_auth_file is None:
         return ""
     try:

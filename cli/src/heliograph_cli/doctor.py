@@ -1,4 +1,4 @@
-"""`heliograph doctor`: both doctors of this machine, each in its own process, and the router's view of it."""
+"""`heliograph doctor`: runs the doctors of indexer and configurator as processes, and asks the router."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ _PORT_FORWARD = "kubectl -n heliograph port-forward service/heliograph-router 50
 
 
 class CommandCheck(StrEnum):
-    """Those that no service makes of itself; `docs/doctor.md` has a section for each."""
+    """Checks that no service makes; `docs/doctor.md` has a section for each."""
 
     ROUTER = "router-unreachable"
     READY = "router-not-ready"
@@ -41,7 +41,7 @@ class CommandCheck(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DoctorOptions:
-    """`environment` is what the services are told besides this process's own; `router` None: not asked."""
+    """`environment` is added to this process's own for the doctors; `router` None: no router is checked."""
 
     node: str
     router: str | None
@@ -52,12 +52,12 @@ class DoctorOptions:
 
 
 async def doctor(options: DoctorOptions, *, as_json: bool) -> bool:
-    """Print what is wrong with this machine; whether nothing was.
+    """Print what is wrong with this machine. True if there is no error.
 
-    Raises `NotUnderstood`, and `StartupError` where files for TLS cannot be used.
+    Raises `NotUnderstood`, and `StartupError` when files for TLS cannot be used.
     """
     if options.router is not None:
-        options.tls.credentials()  # before anything is begun that would have to be ended
+        options.tls.credentials()  # fail before any process is started
     probing = [f"--probe={options.probe}"] if options.probe else []
     parts = [
         _part(options, "indexer", [*probing, *([] if options.ask_bus else ["--no-ask-bus"])]),
@@ -84,7 +84,7 @@ async def _part(options: DoctorOptions, service: str, arguments: Sequence[str]) 
         return _incomplete(service, f"no answer within {timeout_s:.0f} s")
     finally:
         if process.returncode is None:
-            process.terminate()  # it still takes out what it has pulled
+            process.terminate()  # it removes the image of the probe first
             await process.wait()
     if process.returncode == _NOT_UNDERSTOOD:
         raise NotUnderstood(err.decode(errors="replace").strip())
@@ -96,9 +96,9 @@ async def _part(options: DoctorOptions, service: str, arguments: Sequence[str]) 
 
 
 async def examine_router(target: str | None, node: str, tls: ClientTls | None = None) -> Report:
-    """What is wrong with the router at `target`, and with what it knows of `node`; None: not asked."""
+    """Check the router at `target` and its view of `node`; without a target report that as unchecked."""
     if target is None:
-        return Report.of(_now_ms(), (), [Unchecked(CommandCheck.ROUTER, "none was named")])
+        return Report.of(_now_ms(), (), [Unchecked(CommandCheck.ROUTER, "no router is given")])
     try:
         async with open_router(target, tls) as router:
             ready, nodes = await router.serving(), await router.nodes()
@@ -108,33 +108,33 @@ async def examine_router(target: str | None, node: str, tls: ClientTls | None = 
 
 
 def _examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
-    """What the router's list of nodes says of the node `name`."""
+    """Check the router's list of nodes for problems with the node `name`."""
     own = next((node for node in nodes if node.node == name), None)
     if own is None:
         yield Finding(
             CommandCheck.LISTED,
             "error",
-            f"the router does not know the node {name}, so nobody fetches from it",
-            f"it lists {len(nodes)} nodes, and {name} is none of them",
-            "start the node's indexer with the bus that the router is on (HELIOGRAPH_NATS_URL), and see both "
-            "logs: a clock 5 minutes ahead is refused; HELIOGRAPH_NODE_NAME names another node to look for",
+            f"the router does not know the node {name}, so no peer fetches from it",
+            f"it lists {len(nodes)} nodes without {name}",
+            "start the node's indexer on the bus of the router (HELIOGRAPH_NATS_URL), and read both logs: "
+            "a clock 5 minutes ahead is refused; set HELIOGRAPH_NODE_NAME to check another node",
         )
         return
     if not own.addresses:
         yield Finding(
             CommandCheck.ADDRESSED,
             "error",
-            f"the router knows no address of the node {name}, so nobody fetches from it",
+            f"the router knows no address of the node {name}, so no peer fetches from it",
             f"it lists {name} with {own.digests} blobs and no address",
-            "see why the node's registry is not ready: curl http://NODE:9090/readyz",
+            "find out why the node's registry is not ready: curl http://NODE:9090/readyz",
         )
     for other in nodes:
         if other.node != name and (same := set(other.addresses) & set(own.addresses)):
             yield Finding(
                 CommandCheck.SHARED,
                 "error",
-                f"another node is said to be at the address of {name}: one gets the other's requests",
-                f"{other.node} and {name} both say {', '.join(sorted(same))}",
+                f"another node has the same address as {name}, so one gets the other's requests",
+                f"{other.node} and {name} both announce {', '.join(sorted(same))}",
                 "set HELIOGRAPH_ADVERTISE on each node to its own host:port",
             )
 
@@ -143,9 +143,9 @@ def _unreachable(target: str, reason: str) -> Finding:
     return Finding(
         CommandCheck.ROUTER,
         "error",
-        "the router does not answer, so a registry there finds no peers",
+        "the router does not answer, so registries that use it find no peers",
         f"{target}: {reason}",
-        f"start it, or name another with --router; from outside of the cluster: {_PORT_FORWARD}",
+        f"start it, or name another with --router; from outside the cluster: {_PORT_FORWARD}",
     )
 
 
@@ -153,9 +153,9 @@ def _not_ready(target: str) -> Finding:
     return Finding(
         CommandCheck.READY,
         "warning",
-        "the router is still rebuilding its index, so a registry there goes upstream for now",
+        "the router is still rebuilding its index, so registries that use it go upstream for now",
         f"{target}: its health is NOT_SERVING",
-        "wait a minute; if it stays so, see its log: it needs the bus",
+        "wait a minute; if it is still not ready, read its log: it needs the bus",
     )
 
 

@@ -1,14 +1,14 @@
-"""What can go wrong for the person at the terminal; the text of each is for reading.
+"""Failures of a command; the text of each is printed for the user.
 
 Failure
-├── Unreachable      nothing usable answers at an address
+├── Unreachable      no usable answer from an address
 ├── PullFailed       the mirror did not serve the image, or served something else
-├── NotAnswered      the router knows no answer
+├── NotAnswered      the router does not know what was asked for
 ├── UnusableFile     a file of credentials cannot be used
-├── UnusableLayout   a directory is not the OCI image layout that it should be
+├── UnusableLayout   a directory is not an OCI image layout, or a file operation on it fails
 ├── NotUnderstood    a service refuses its settings
-├── NotReady         a part of the local cluster does not start
-└── ProcessEnded     a part of the local cluster died
+├── NotReady         a process of the local cluster does not become ready
+└── ProcessEnded     a process of the local cluster exited
 """
 
 from pathlib import Path
@@ -59,7 +59,7 @@ class NotReady(Failure):
 
 
 class ProcessEnded(Failure):
-    """`returncode` is negative where a signal ended it."""
+    """`returncode` is negative if a signal ended it."""
 
     def __init__(self, name: str, returncode: int, tail: str) -> None:
         how = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"

@@ -1,6 +1,6 @@
-"""`heliograph events`: the bus as it goes by, readable or as lines of JSON.
+"""`heliograph events`: prints the messages on the bus, as text or as lines of JSON.
 
-What does not fit the contract is shown as what it is; it never ends the stream.
+A message that violates the contract is marked as malformed; it does not end the stream.
 """
 
 import asyncio
@@ -31,50 +31,50 @@ from heliograph_shared.events import (
 from heliograph_shared.formatting import size
 
 _CONNECT_TIMEOUT_S = 5.0
-_SHOWN_TAGS, _SHOWN_TROUBLES = 3, 3
-_TROUBLES = 100
+_SHOWN_TAGS, _SHOWN_ERRORS = 3, 3
+_MAX_ERRORS = 100
 
 Message = ContentChanged | NodeHeartbeat | NodeLeft | SnapshotRequest | RouterStarted
 
 
 async def events(urls: list[str], user_file: Path | None, tls: ClientTls, *, as_json: bool) -> None:
-    """Print every message until cancelled, and on standard error what keeps messages away.
+    """Print every message until cancelled, and errors of the connection on standard error.
 
-    Raises `Unreachable` when no server lets it in at first.
+    Raises `Unreachable` when there is no connection within 5 s.
     """
-    troubles: dict[str, None] = {}
+    errors: dict[str, None] = {}
     subscribed: asyncio.Future[Subscription] = asyncio.get_running_loop().create_future()
 
     async def subscribe(client: Client) -> None:
         subscription = await client.subscribe(subjects.EVERYTHING)
-        if not subscribed.done():  # else it was given up just now
+        if not subscribed.done():  # else the wait for it has just timed out
             subscribed.set_result(subscription)
 
-    def note(trouble: str) -> None:
-        if subscribed.done() and trouble not in troubles:
-            print(f"heliograph: {plain(trouble)}", file=sys.stderr)  # noqa: T201 - the answer to a person
-        if len(troubles) < _TROUBLES:
-            troubles[trouble] = None
+    def note(reason: str) -> None:
+        if subscribed.done() and reason not in errors:
+            print(f"heliograph: {plain(reason)}", file=sys.stderr)  # noqa: T201 - the answer to a person
+        if len(errors) < _MAX_ERRORS:
+            errors[reason] = None
 
     access = tls.access(urls, user_file)
     async with bus.connect(
-        urls, name="heliograph events", on_connect=subscribe, access=access, on_trouble=note
+        urls, name="heliograph events", on_connect=subscribe, access=access, on_error=note
     ):
         try:
             subscription = await asyncio.wait_for(subscribed, _CONNECT_TIMEOUT_S)
         except TimeoutError as error:
             where = ", ".join(url.rpartition("@")[2] for url in urls)
-            reason = "; ".join(list(troubles)[:_SHOWN_TROUBLES]) or f"not within {_CONNECT_TIMEOUT_S:g} s"
+            reason = "; ".join(list(errors)[:_SHOWN_ERRORS]) or f"not within {_CONNECT_TIMEOUT_S:g} s"
             raise Unreachable("NATS server", where, reason) from error
         async for message in subscription.messages:
             line = as_json_line(message) if as_json else as_text(message, datetime.now().astimezone())
-            print(line, flush=True)  # noqa: T201 - this is what was asked for
+            print(line, flush=True)  # noqa: T201 - the output of the command
 
 
 def as_text(message: Msg, at: datetime) -> str:
-    """Who, what and how much, in one line; names are cleaned for the terminal."""
+    """One line: time, node, kind of message, content; without control characters."""
     try:
-        text = _told(read(message))
+        text = _description(read(message))
     except MalformedMessage as error:
         text = f"malformed  {error}: {message.data[:80]!r}"
     subject = message.subject.removeprefix("heliograph.v1.")
@@ -84,7 +84,7 @@ def as_text(message: Msg, at: datetime) -> str:
 
 
 def as_json_line(message: Msg) -> str:
-    """`subject`, `headers`, `data`; and `malformed` with the reason where the contract is broken."""
+    """`subject`, `headers`, `data`; and `malformed`, with the reason, if it violates the contract."""
     line: dict[str, object] = {"subject": message.subject, "headers": dict(message.headers or {})}
     try:
         line["data"] = json.loads(message.data)
@@ -114,7 +114,7 @@ def read(message: Msg) -> Message:
             raise MalformedMessage("message of the contract", f"no such subject: {message.subject}")
 
 
-def _told(message: Message) -> str:
+def _description(message: Message) -> str:
     match message:
         case ContentChanged():
             return _change(message)

@@ -1,7 +1,7 @@
 """An OCI image layout on disk (image-spec v1.1, image-layout.md), written as containerd writes its store.
 
-A blob is drafted in `ingest/` and renamed into `blobs/` when it is whole, so whoever watches `blobs/` never
-meets a part of one. Every failure of the file system is raised as `UnusableLayout`.
+A blob is written to `ingest/` and renamed into `blobs/` when it is complete, so that a watcher of `blobs/`
+never sees a part of one. Every `OSError` is raised as `UnusableLayout`.
 """
 
 import json
@@ -28,7 +28,7 @@ class Layout:
         self.path = path
 
     def create(self) -> None:
-        """Make the directory a layout; one that is there keeps what it holds."""
+        """Make the directory a layout; existing content is kept."""
         with usable(self.path):
             for folder in ("blobs/sha256", "ingest"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
@@ -37,9 +37,9 @@ class Layout:
                 self._write_index([])
 
     def images(self) -> dict[str, Descriptor]:
-        """What the full references `registry/repository:tag` point at.
+        """The images of `index.json` by their full reference `registry/repository:tag`.
 
-        A name that is only a tag, as most tools write, gets the directory's name for a repository.
+        Most tools write only a tag there; then the repository is the directory's name.
         """
         found = {}
         for entry in self._read_index():
@@ -48,12 +48,12 @@ class Layout:
         return found
 
     def digests(self) -> list[Digest]:
-        """Of all the blobs there are."""
+        """Digests of all blobs."""
         return [digest for digest, _ in self._blobs()]
 
     @contextmanager
     def ingest(self) -> Iterator["Ingest"]:
-        """A draft, which is dropped unless it is committed."""
+        """A new blob, which is deleted unless it is committed."""
         with usable(self.path):
             draft = tempfile.NamedTemporaryFile(dir=self.path / "ingest", delete=False)  # noqa: SIM115
         with draft:
@@ -63,7 +63,7 @@ class Layout:
                 Path(draft.name).unlink(missing_ok=True)
 
     def put(self, body: bytes, media_type: str) -> Descriptor:
-        """Keep a small blob."""
+        """Store a small blob."""
         digest = digest_of(body)
         with self.ingest() as draft:
             draft.write(body)
@@ -71,7 +71,7 @@ class Layout:
         return Descriptor(media_type=media_type, digest=digest, size_bytes=len(body))
 
     def tag(self, reference: str, target: Descriptor) -> None:
-        """Point `registry/repository:tag` at `target`, instead of whatever it pointed at."""
+        """Point `registry/repository:tag` at `target`; an earlier target is replaced."""
         annotations = {_NAME: reference, _TAG: reference.rpartition(":")[2]}
         entry = target.model_copy(update={"annotations": annotations, "platform": None})
         others = [known for known in self._read_index() if (known.annotations or {}).get(_NAME) != reference]
@@ -79,7 +79,7 @@ class Layout:
             self._write_index([*others, entry])
 
     def adopt(self, other: "Layout") -> dict[str, Descriptor]:
-        """Take over all blobs of `other`, by hard link where that can be, and then its images."""
+        """Copy all blobs of `other`, by hard link where possible, and then its images."""
         images = other.images()
         for digest, source in other._blobs():  # noqa: SLF001 - of the same class
             with usable(self.path):
@@ -134,7 +134,7 @@ class Layout:
 
 
 class Ingest:
-    """A blob on its way into a layout."""
+    """A blob that is being written to a layout."""
 
     def __init__(self, layout: Layout, draft: IO[bytes]) -> None:
         self._layout, self._draft = layout, draft
@@ -144,7 +144,7 @@ class Ingest:
             self._draft.write(piece)
 
     def commit(self, digest: Digest) -> None:
-        """The caller has made sure that the bytes are those of `digest`."""
+        """Store the blob. The caller has verified that the bytes have this digest."""
         with usable(self._layout.path):
             self._draft.flush()
             os.fchmod(self._draft.fileno(), _MODE)
@@ -155,7 +155,7 @@ class Ingest:
 
 @contextmanager
 def usable(path: Path) -> Iterator[None]:
-    """Raise what the file system refuses as `UnusableLayout`."""
+    """Raise any `OSError` of the body as `UnusableLayout`."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""An OCI mirror as containerd uses one: the pull side of distribution-spec v1.1, told the registry by `ns`.
+"""Client of an OCI mirror: pulls as containerd does (distribution-spec v1.1), with the registry in `ns`.
 
-Redirects are followed, bodies are taken as they are sent (no content encoding), and proxies of the
-environment are left alone: a mirror is a neighbour.
+It follows redirects and asks for bodies without content encoding. It ignores proxies of the environment,
+because a mirror is on the local network.
 """
 
 import json
@@ -26,12 +26,12 @@ Write = Callable[[bytes], None]
 
 class MirrorClient:
     def __init__(self, client: httpx.AsyncClient, url: str, server_name: str = "") -> None:
-        """`server_name` is what its certificate must name instead of its address."""
+        """`server_name` is the name in the mirror's certificate, if that is not its address."""
         self._client, self._url = client, url
         self._extensions = {"sni_hostname": server_name} if server_name else None
 
     async def digest_of(self, reference: Reference) -> Digest | None:
-        """What the tag names, by HEAD; None where the mirror does not tell. Raises `PullFailed`."""
+        """The tag's digest, by HEAD; None if the mirror does not tell it. Raises `PullFailed`."""
         try:
             async with self._ask(reference, f"manifests/{reference.tag}", method="HEAD") as answer:
                 if answer.status_code == httpx.codes.METHOD_NOT_ALLOWED:
@@ -44,7 +44,7 @@ class MirrorClient:
             raise PullFailed(str(reference), _reason(error)) from error
 
     async def manifest(self, reference: Reference, name: str) -> tuple[bytes, str]:
-        """The unverified body by tag or digest, and its source. Raises `PullFailed`."""
+        """The body for a tag or digest, not verified, and its source. Raises `PullFailed`."""
         body = bytearray()
         try:
             async with self._ask(reference, f"manifests/{name}") as answer:
@@ -58,9 +58,9 @@ class MirrorClient:
             raise PullFailed(name, _reason(error)) from error
 
     async def blob(self, reference: Reference, blob: ImagePart, write: Write) -> str:
-        """Hand over exactly `blob.size_bytes` unverified bytes in order; gives their source.
+        """Pass exactly `blob.size_bytes` bytes to `write`, in order, not verified; returns their source.
 
-        A body that ends early is resumed where it ended, twice at most. Raises `PullFailed`.
+        A body that ends early is resumed where it ended, at most twice. Raises `PullFailed`.
         """
         received, sources = 0, dict[str, None]()
         reason = ""
@@ -70,7 +70,7 @@ class MirrorClient:
                     await self._accept(answer)
                     to_skip = received - _first_byte(answer, blob.digest)
                     if to_skip < 0:
-                        raise PullFailed(blob.digest, "the mirror left bytes out when it resumed")
+                        raise PullFailed(blob.digest, "the mirror skipped bytes when it resumed")
                     sources[self._source(answer)] = None
                     async for piece in answer.aiter_raw():
                         skipped = min(to_skip, len(piece))
@@ -106,7 +106,7 @@ class MirrorClient:
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable("registry", self._url, _reason(error)) from error
         except httpx.TooManyRedirects as error:
-            raise PullFailed(path, "redirected in a circle") from error
+            raise PullFailed(path, "redirect loop") from error
 
     async def _accept(self, answer: httpx.Response) -> None:
         if answer.status_code in {httpx.codes.OK, httpx.codes.PARTIAL_CONTENT}:
@@ -125,8 +125,8 @@ async def open_mirror(
 ) -> AsyncIterator[MirrorClient]:
     """Own the connections; the current trace context is sent with every request.
 
-    `authorization` is the value of that header, which does not follow a redirect to another host. Raises
-    `Unreachable`, and `StartupError` where files of `tls` cannot be used.
+    `authorization` is the value of that header; it is not sent to another host after a redirect. Raises
+    `Unreachable`, and `StartupError` when files of `tls` cannot be used.
     """
     try:
         base = httpx.URL(url)
@@ -147,18 +147,18 @@ async def open_mirror(
 
 
 def _first_byte(answer: httpx.Response, digest: Digest) -> int:
-    """Where the body begins in the blob: a mirror may ignore that a range was asked for."""
+    """Offset of the body's first byte in the blob: a mirror may ignore the requested range."""
     if answer.status_code == httpx.codes.OK:
         return 0
     unit, _, span = answer.headers.get("content-range", "").partition(" ")
     first = span.partition("-")[0]
     if unit != "bytes" or not (first.isascii() and first.isdigit()):
-        raise PullFailed(digest, "the mirror sent a part without saying which")
+        raise PullFailed(digest, "the mirror sent a partial body without a valid Content-Range")
     return int(first)
 
 
 async def _spoken_reason(answer: httpx.Response) -> str:
-    """The first message of the spec's error body, else what the status means."""
+    """The first error in the JSON body that the spec defines, else the phrase of the status."""
     body = bytearray()
     with suppress(httpx.TransportError):
         async for piece in answer.aiter_raw():

@@ -1,4 +1,4 @@
-"""`heliograph nodes`: the nodes a router knows."""
+"""`heliograph nodes`: lists the nodes that a router knows."""
 
 from rich.console import Console
 

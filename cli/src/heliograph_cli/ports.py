@@ -1,8 +1,8 @@
-"""TCP ports of 127.0.0.1 for a local cluster: the same on each run where nobody else has them.
+"""Chooses free TCP ports of 127.0.0.1 for a local cluster; the same on each run unless they are taken.
 
-They lie below the kernel's range for outgoing connections. Between the choice and the moment a child listens
-another cluster on this machine could choose the same port, so each is claimed by the name of an abstract
-Unix socket (unix(7)), which is free again when this process is gone.
+They are below the kernel's range for outgoing connections. Another cluster on this machine could choose a
+port before a child of this one listens on it. So each port is also claimed by an abstract Unix socket
+(unix(7)), whose name is free again when this process ends.
 """
 
 import socket
@@ -16,7 +16,7 @@ _LOWEST, _HIGHEST = 15_000, 19_999
 
 
 class Ports:
-    """Each call of `take` gives another port; all are given back at the end."""
+    """Each call of `take` returns another port; all are released at the end."""
 
     def __init__(self) -> None:
         self._claims: list[socket.socket] = []

@@ -1,6 +1,7 @@
-"""Pulls an image the way containerd does: the tag's digest, index, manifest, then config and layers at once.
+"""Pulls an image as containerd does: the tag's digest, index, manifest, then config and layers in parallel.
 
-Every byte is verified against digest and size before it is kept; memory holds no more than a manifest.
+Every blob is verified against digest and size before it is stored. Blobs are streamed; only manifests are
+held in memory.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ _MAX_INDEX_DEPTH = 4
 
 
 class Draft(Protocol):
-    """A blob that is being written; it is dropped unless it is committed."""
+    """A blob that is being written; it is deleted unless it is committed."""
 
     def write(self, piece: bytes) -> None: ...
 
@@ -46,7 +47,7 @@ class Draft(Protocol):
 
 
 class Store(Protocol):
-    """Where what was pulled is kept."""
+    """Stores pulled images."""
 
     def ingest(self) -> AbstractContextManager[Draft]: ...
 
@@ -54,7 +55,7 @@ class Store(Protocol):
 
 
 class Watcher(Protocol):
-    """Is told how a pull goes on."""
+    """Is notified of the progress of a pull."""
 
     def began(self, blob: ImagePart) -> None: ...
 
@@ -62,7 +63,7 @@ class Watcher(Protocol):
 
 
 class Nowhere:
-    """A store that keeps nothing: what is pulled has only been verified."""
+    """A store that keeps nothing, for a pull that only verifies."""
 
     @contextmanager
     def ingest(self) -> Iterator["Nowhere"]:
@@ -77,7 +78,7 @@ class Nowhere:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One part of an image. `source` is as the mirror said: `local`, `peer/<node>`, or its own address."""
+    """A pulled part. `source` is what the mirror states, `local` or `peer/<node>`, else its address."""
 
     kind: Kind
     digest: Digest
@@ -88,7 +89,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """In the order of the image. `seconds` are of the whole pull, in which parts overlap."""
+    """Parts in the order of the image. `seconds` is the duration of the pull; parts overlap."""
 
     reference: Reference
     parts: tuple[Fetched, ...]
@@ -108,7 +109,10 @@ async def pull(
     authorization: str = "",
     tls: ClientTls | None = None,
 ) -> Pulled:
-    """The image for this machine's architecture. Raises `PullFailed`, `Unreachable`, `UnusableLayout`."""
+    """Pull the image for this machine's architecture.
+
+    Raises `PullFailed`, `Unreachable`, `UnusableLayout`.
+    """
     with tracer.start_as_current_span("pull", attributes={"heliograph.reference": str(reference)}):
         async with open_mirror(mirror_url, authorization=authorization, tls=tls) as mirror:
             return await _Puller(mirror, store, watcher).pull(reference)
@@ -140,7 +144,7 @@ class _Puller:
     async def _manifest(
         self, reference: Reference, digest: Digest | None, size_bytes: int | None
     ) -> tuple[Descriptor, ImageIndex | ImageManifest, Fetched]:
-        """Without a digest the tag's, which nothing proves."""
+        """The manifest of `digest`, verified; with None that of the tag, which cannot be verified."""
         began = time.perf_counter()
         body, source = await self._mirror.manifest(reference, digest or reference.tag or "")
         seconds = time.perf_counter() - began
@@ -161,7 +165,7 @@ class _Puller:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._blob(reference, blob)) for blob in manifest.blobs]
-        except ExceptionGroup as failures:  # the first ended the others
+        except ExceptionGroup as failures:  # the first one cancelled the others
             raise failures.exceptions[0] from failures
         return [task.result() for task in tasks]
 

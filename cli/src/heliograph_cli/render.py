@@ -1,4 +1,4 @@
-"""What a person sees: text that cannot play tricks on a terminal, tables, bars."""
+"""Output for a terminal: text without control characters, tables and progress bars."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ _SHORT_HEX = 12
 
 
 def plain(text: str) -> str:
-    """What came from outside, without control characters."""
+    """Text from outside with control characters replaced."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
@@ -33,7 +33,7 @@ def short(digest: str) -> str:
 
 
 def grid(*columns: str, right: Iterable[str] = ()) -> Table:
-    """An empty table; of the columns those in `right` hold numbers."""
+    """An empty table; columns in `right` are aligned to the right."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -41,7 +41,7 @@ def grid(*columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def pulled_table(pulled: Pulled) -> Table:
-    """One row for each part, and what they are together at its foot."""
+    """A row for each part and a footer with the totals."""
     table = grid("what", "digest", "bytes", "from", "seconds", "MB/s", right=("bytes", "seconds", "MB/s"))
     for part in pulled.parts:
         table.add_row(
@@ -86,7 +86,7 @@ class Bars:
 
 @contextmanager
 def bars(console: Console) -> Iterator[Bars]:
-    """Nothing is drawn where nobody watches, and nothing is left behind."""
+    """Draws on terminals only, and removes the bars at the end."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

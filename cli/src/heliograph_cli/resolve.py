@@ -1,4 +1,4 @@
-"""`heliograph resolve`: which nodes hold what a reference names."""
+"""`heliograph resolve`: shows which nodes hold an image or a blob."""
 
 from rich.console import Console
 
@@ -15,8 +15,8 @@ _MAX_PEERS = 100
 _REASONS = {
     pb.NOT_FOUND: "no node holds it",
     pb.NOT_SYNCED: "the router is still rebuilding its index, ask again in a moment",
-    pb.GO_UPSTREAM: "no node holds it yet, and the router sends its asker upstream",
-    pb.INVALID_KEY: "the router does not take this for a digest or a reference",
+    pb.GO_UPSTREAM: "no node holds it yet, and the router says to fetch it upstream",
+    pb.INVALID_KEY: "the router does not accept this as a digest or a reference",
 }
 
 
@@ -30,7 +30,7 @@ def key_of(text: str) -> str:
 
 
 async def resolve(key: str, target: str, tls: ClientTls, console: Console) -> None:
-    """Raises `NotAnswered` when the router knows nothing of it, `Unreachable`."""
+    """Raises `NotAnswered` when the router does not know it, and `Unreachable`."""
     async with open_router(target, tls) as router:
         (found,) = await router.resolve([key], max_peers=_MAX_PEERS)
     if found.status != pb.FOUND:
@@ -43,4 +43,4 @@ async def resolve(key: str, target: str, tls: ClientTls, console: Console) -> No
     if found.peers:
         console.print(table)
     else:
-        console.print("no node that can be reached holds it")
+        console.print("no reachable node holds it")

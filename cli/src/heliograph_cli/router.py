@@ -1,4 +1,4 @@
-"""The router's API (`heliograph.resolver.v1`) for a person's questions: each is bounded, none is retried."""
+"""Client of the router's API (`heliograph.resolver.v1`): every call has a time limit, none is retried."""
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
@@ -31,7 +31,7 @@ class RouterClient:
     async def resolve(
         self, keys: Sequence[str], *, node: str = "", max_peers: int = 0
     ) -> list[pb.Resolution]:
-        """One for each key, a digest or `registry/repository:tag`; without the peer `node`."""
+        """One resolution per key, a digest or `registry/repository:tag`; `node` is not among the peers."""
         request = pb.ResolveRequest(keys=[_key(key) for key in keys], node=node, max_peers=max_peers)
         answer = await self._answered(self._stub.Resolve(request, **_call()))
         return list(answer.resolutions)
@@ -44,7 +44,7 @@ class RouterClient:
         return await self._answered(self._stub.Stats(pb.StatsRequest(), **_call()))
 
     async def serving(self) -> bool:
-        """Whether it says by the standard health service that it is ready."""
+        """True if the router is ready, by the standard gRPC health service."""
         answer = await self._answered(self._health.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S))
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
@@ -58,7 +58,7 @@ class RouterClient:
 
 @asynccontextmanager
 async def open_router(target: str, tls: ClientTls | None = None) -> AsyncIterator[RouterClient]:
-    """Encrypted if `tls` names a file. Raises `StartupError` when that cannot be used."""
+    """Uses TLS if `tls` names a file. Raises `StartupError` when the files cannot be used."""
     credentials = tls.credentials() if tls else None
     if tls is None or credentials is None:
         channel = grpc.aio.insecure_channel(target, options=_OPTIONS)

@@ -1,6 +1,6 @@
-"""An image to show: real OCI content that any runtime can unpack, of bytes that do not compress.
+"""A sample image: valid OCI content that any runtime can unpack, made of bytes that do not compress.
 
-The same on every run, so that a layout that is kept does not grow.
+It is the same on every run, so that a layout that is kept does not grow.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ REFERENCE = "demo.heliograph.local/sample/app:1.0"
 
 _KIB, _MIB = 1 << 10, 1 << 20
 LAYER_SIZES = (1 * _KIB, 256 * _KIB, 4 * _MIB, 28 * _MIB, 32 * _MIB)
-"""Bytes of the one file in each layer."""
+"""Size in bytes of the one file in each layer."""
 
 
 def write_sample_image(layout: Layout) -> dict[str, Descriptor]:
-    """Write it below `layout`; what its reference points at is an index of one platform."""
+    """Write it to `layout`; its reference points at an index with one platform."""
     layers = [_layer(layout, number, size) for number, size in enumerate(LAYER_SIZES)]
     platform = {"os": "linux", "architecture": architecture_of(machine())}
     config = {
@@ -39,7 +39,7 @@ def write_sample_image(layout: Layout) -> dict[str, Descriptor]:
 
 
 def _layer(layout: Layout, number: int, size_bytes: int) -> Descriptor:
-    """An uncompressed tar of one file: its digest is its diff id too."""
+    """An uncompressed tar of one file, so that its digest is also its diff id."""
     digest, total = hashlib.sha256(), 0
     with layout.ingest() as draft:
         for piece in _tar(f"layer-{number}", size_bytes):
@@ -55,7 +55,7 @@ def _tar(name: str, size_bytes: int) -> Iterator[bytes]:
     member = tarfile.TarInfo(name)
     member.size = size_bytes
     yield member.tobuf()
-    source = random.Random(name)  # noqa: S311 - the same bytes each time are what is wanted
+    source = random.Random(name)  # noqa: S311 - the same bytes each time
     for begin in range(0, size_bytes, _MIB):
         yield source.randbytes(min(_MIB, size_bytes - begin))
     yield bytes(-size_bytes % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)

@@ -120,7 +120,7 @@ def _say_how_to_start(name: str, program: Program, console: Console) -> None:
         f"  {first}",
         *(f"    {line}" for line in others),
         "",
-        f"for a debugger, put -m pdb or -m debugpy --listen 5678 before {' '.join(program.command[1:])}",
+        f"to debug it, put -m pdb (or -m debugpy --listen 5678) before {' '.join(program.command[1:])}",
         "",
     )
 

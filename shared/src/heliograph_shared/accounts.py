@@ -1,4 +1,4 @@
-"""Accounts from files of `user:password` lines, and the header of HTTP's basic authentication (RFC 7617)."""
+"""Reads files of `user:password` lines; makes the header of HTTP basic authentication (RFC 7617)."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ MAX_FILE_BYTES = 64 << 10
 
 
 class InvalidAccounts(ValueError):
-    """The text says which line is wrong, and nothing of what stands there."""
+    """The message names the line that is wrong, without its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Account:
 
 
 def parse_accounts(text: str) -> tuple[Account, ...]:
-    """One from each line that is not empty, at least one in all. Raises `InvalidAccounts`."""
+    """One account per non-empty line. Raises `InvalidAccounts`, also when there is none."""
     accounts = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -35,7 +35,7 @@ def parse_accounts(text: str) -> tuple[Account, ...]:
         if not (user and colon and password):
             raise InvalidAccounts(f"line {number} is not user:password")
         if not line.isprintable():
-            raise InvalidAccounts(f"line {number} holds a character that cannot be sent")
+            raise InvalidAccounts(f"line {number} contains a character that cannot be sent")
         accounts.append(Account(user, password))
     if not accounts:
         raise InvalidAccounts("there is no line user:password")
@@ -51,7 +51,7 @@ def read_accounts(path: Path) -> tuple[Account, ...]:
     try:
         return parse_accounts(body.decode())
     except UnicodeDecodeError:
-        raise InvalidAccounts("not UTF-8") from None  # the error would carry the text
+        raise InvalidAccounts("not UTF-8") from None  # the original error contains the text
 
 
 def reloaded_accounts(what: str, path: Path) -> Reloading[Sequence[Account]]:

@@ -1,4 +1,4 @@
-"""`host:port` as it is written in settings and on the wire; IPv6 in brackets, an empty host meaning all."""
+"""`host:port` in settings and on the wire; IPv6 in brackets, an empty host means all addresses."""
 
 from dataclasses import dataclass
 from typing import Annotated, Self

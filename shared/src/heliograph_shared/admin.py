@@ -14,16 +14,16 @@ from heliograph_shared.limited_http import limited
 from heliograph_shared.reloading import reloads
 
 Readiness = Callable[[], str | None]
-"""None when ready, else why not, for a person."""
+"""Returns None when ready, else the reason, as text for people."""
 
 
 class _Reloads(Collector):
-    """Files that were replaced: certificates, passwords."""
+    """Counts the reloads of files: certificates, passwords."""
 
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(
             "heliograph_reloads",
-            "Files that changed and were read again; failed: not usable, what was read before stays",
+            "Reloads of changed files; failed: the new content is unusable, the previous one stays in use",
             labels=["what", "outcome"],
         )
         for (what, outcome), count in sorted(reloads.items()):

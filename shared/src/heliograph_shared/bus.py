@@ -1,7 +1,7 @@
-"""A connection to NATS that never gives up, and never dies silently.
+"""Keeps a connection to NATS: reconnects for ever and notices a dead server within seconds.
 
-nats-py by default stops after 60 attempts and notices a dead server after minutes; and an exception in its
-error callback ends its read loop while `is_connected` stays true, so nothing here raises from a callback.
+By default nats-py stops after 60 attempts and takes minutes to notice a dead server. An exception in its
+error callback ends its read loop while `is_connected` stays true, so no callback here raises.
 """
 
 import math
@@ -25,31 +25,31 @@ _REPEAT_S = 60
 
 OnConnect = Callable[[Client], Awaitable[None]]
 OnChange = Callable[[], Awaitable[None]]
-OnTrouble = Callable[[str], None]
+OnError = Callable[[str], None]
 
 
 async def _nothing() -> None:
     return
 
 
-class _Trouble:
-    """Logs what goes wrong; an attempt a second that fails like the last one is not worth a line each."""
+class _ErrorLog:
+    """Logs errors of the connection; one that repeats is logged once a minute."""
 
-    def __init__(self, servers: list[str], told: OnTrouble | None) -> None:
-        self._servers, self._told = servers, told
+    def __init__(self, servers: list[str], on_error: OnError | None) -> None:
+        self._servers, self._on_error = servers, on_error
         self._reason, self._at = "", -math.inf
 
     async def note(self, error: Exception) -> None:
         reason, now = str(error) or type(error).__name__, time.monotonic()
-        if self._told is not None:
-            self._told(reason)
+        if self._on_error is not None:
+            self._on_error(reason)
             return
         if reason != self._reason or now - self._at > _REPEAT_S:
             self._reason, self._at = reason, now
-            log.warning("bus trouble", servers=self._servers, reason=reason)
+            log.warning("bus error", servers=self._servers, reason=reason)
 
 
-class _Silence:
+class _NoLog:
     def info(self, event: str, **_: object) -> None: ...
 
     def warning(self, event: str, **_: object) -> None: ...
@@ -65,37 +65,36 @@ async def connect(
     on_disconnect: OnChange = _nothing,
     access: Access = NO_ACCESS,
     inbox_prefix: str = "_INBOX",
-    on_trouble: OnTrouble | None = None,
+    on_error: OnError | None = None,
 ) -> AsyncIterator[Client]:
-    """Give a client at once and connect it beside the body, for as long as it takes.
+    """Yield a client at once and connect it in the background, however long that takes.
 
-    `on_connect` is called once, at the first connection: the place to subscribe, for nats-py renews
-    subscriptions itself. None of the callbacks may raise. While `client.is_connected` is false nothing
-    should be published. With `on_trouble` that is told what goes wrong, and nothing is logged. At the end
-    what is pending is sent and the connection closed. Raises `StartupError` where `servers` are not
-    addresses.
+    `on_connect` is called once, at the first connection; subscribe there, since nats-py renews subscriptions
+    itself. No callback may raise. Do not publish while `client.is_connected` is false. With `on_error`
+    errors are passed to it instead of being logged. At the end pending messages are sent and the connection
+    is closed. Raises `StartupError` if `servers` are not addresses.
     """
     shown = [_without_secrets(server) for server in servers]
-    said = log if on_trouble is None else _Silence()
+    logged = log if on_error is None else _NoLog()
     client = Client(access)
 
     async def disconnected() -> None:
         if not client.is_closed:
-            said.warning("bus connection lost, reconnecting", servers=shown)
+            logged.warning("bus connection lost, reconnecting", servers=shown)
         await on_disconnect()
 
     async def reconnected() -> None:
-        said.info("bus connection restored", servers=shown)
+        logged.info("bus connection restored", servers=shown)
         await on_reconnect()
 
     async def connect_first() -> None:
-        if not servers:  # nats-py would look for one for ever, without a pause
+        if not servers:  # nats-py would search for one in a busy loop
             raise StartupError("no address of a NATS server is given")
         try:
             await connect_until_it_works()
         except (NatsError, ValueError) as error:
             raise StartupError(f"not the address of a NATS server: {shown} ({error})") from error
-        said.info("bus connected", servers=shown)
+        logged.info("bus connected", servers=shown)
         await on_connect(client)
 
     async def connect_until_it_works() -> None:
@@ -103,7 +102,7 @@ async def connect(
             servers=list(servers),
             name=name,
             inbox_prefix=inbox_prefix,
-            error_cb=_Trouble(shown, on_trouble).note,
+            error_cb=_ErrorLog(shown, on_error).note,
             disconnected_cb=disconnected,
             reconnected_cb=reconnected,
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -121,12 +120,12 @@ async def connect(
     finally:
         if client.is_connected:
             await client.drain()
-        elif client.options:  # one that was never told to connect cannot be closed
+        elif client.options:  # a client that never began to connect cannot be closed
             await client.close()
 
 
 def _reconnect_wait_s() -> float:
-    """Different in every process, so that a cluster does not come back in one instant."""
+    """Different in every process, so that a cluster does not reconnect all at once."""
     return random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
 
 

@@ -1,4 +1,4 @@
-"""nats-py's client, made to take what anyone may publish, and to keep its password to itself."""
+"""nats-py's client, made to survive malformed messages and to send its password over TLS only where asked."""
 
 import ssl
 import time
@@ -25,7 +25,7 @@ _DENIED = "permissions violation"
 
 
 class Message(NamedTuple):
-    """What was heard. Headers are read when somebody looks: that costs as much as to apply most messages."""
+    """A received message. Headers are parsed on access, which costs as much as applying most messages."""
 
     subject: str
     data: bytes
@@ -33,7 +33,7 @@ class Message(NamedTuple):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Of several with one name the last."""
+        """The last one of several with the same name."""
         lines = self.raw_headers.decode("utf-8", "replace").split("\r\n")[1:]
         parts = (line.partition(":") for line in lines)
         return {name.strip(): value.strip() for name, colon, value in parts if colon}
@@ -44,14 +44,14 @@ OnMessage = Callable[[Message], None]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What the bus is shown, read anew for each connection, and what it is asked to show."""
+    """Credentials for the bus, read again for each connection, and TLS to verify it."""
 
     account: Reloading[Sequence[Account]] | None = None
     tls: Reloading[ssl.SSLContext] | None = None
 
     @classmethod
     def by_files(cls, servers: Sequence[str], user_file: Path | None, tls: TlsFiles) -> "Access":
-        """TLS where a URL of `servers` or a file asks for it. Raises `StartupError`."""
+        """With TLS if a URL of `servers` is `tls://` or `tls` names a file. Raises `StartupError`."""
         encrypted = bool(tls.paths) or any(server.startswith("tls://") for server in servers)
         return cls(
             reloaded_accounts("nats-user", user_file) if user_file else None,
@@ -67,7 +67,7 @@ class _Transport(TcpTransport):
         super().__init__()  # type: ignore[no-untyped-call]
 
     async def connect_tls(self, *args: Any, **kwargs: Any) -> None:
-        """After a failure nothing is left: nats-py would wait without end for the close of what is closed."""
+        """Abort the transport on failure; nats-py would wait for ever for a closed transport to close."""
         try:
             await super().connect_tls(*args, **kwargs)
         except BaseException:
@@ -78,25 +78,25 @@ class _Transport(TcpTransport):
 
 
 class Client(nats.aio.client.Client):
-    """Takes what anyone may publish: subjects or headers that are not UTF-8 would end nats-py's read loop."""
+    """Survives subjects and headers that are not UTF-8, which would end nats-py's read loop."""
 
     def __init__(self, access: Access) -> None:
         super().__init__()
         self._access = access
-        self._heard: dict[int, OnMessage] = {}
+        self._direct: dict[int, OnMessage] = {}
 
-    async def hear(self, subject: str, on_message: OnMessage) -> None:
-        """Subscribe for as long as the connection lasts, and call at once for each message.
+    async def subscribe_direct(self, subject: str, on_message: OnMessage) -> None:
+        """Subscribe until the connection is closed; `on_message` is called directly for each message.
 
-        nats-py's way, by a queue and a task, costs a router a tenth of its time. It is held up by a callback
-        just as well: as long as that runs, nothing more is read, and the server keeps what comes.
+        nats-py's own queue and task would cost a router a tenth of its time. While `on_message` runs, nothing
+        is read and the server buffers messages; with nats-py's queue that is no different.
         """
-        number = self._sid + 1  # that the subscription is about to get
-        self._heard[number] = on_message
+        number = self._sid + 1  # the id that `subscribe` is about to assign
+        self._direct[number] = on_message
         try:
             await self.subscribe(subject, cb=_unused)
         except BaseException:
-            del self._heard[number]
+            del self._direct[number]
             raise
 
     @property
@@ -112,7 +112,7 @@ class Client(nats.aio.client.Client):
         await self._transport.connect(s.uri, _READ_BYTES, CONNECT_TIMEOUT_S)
 
     def _connect_command(self) -> bytes:
-        """Carries the password: nats-py would send it in clear where the server offers no TLS."""
+        """Contains the password. Refuse if TLS is wanted and not offered: nats-py would send it in clear."""
         server = self._current_server
         if server and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
             raise NatsError(_NO_TLS)
@@ -122,7 +122,10 @@ class Client(nats.aio.client.Client):
         return super()._connect_command()
 
     async def _process_err(self, err_msg: str) -> None:
-        """What makes a server hang up, such as a password that was changed; nats-py would close for good."""
+        """Reconnect after an error for which the server hangs up, such as a changed password.
+
+        nats-py would close the client for good.
+        """
         if _DENIED in err_msg.lower():
             await super()._process_err(err_msg)
             return
@@ -131,13 +134,13 @@ class Client(nats.aio.client.Client):
         await self._process_op_err(error)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        on_message = self._heard.get(sid)
+        on_message = self._direct.get(sid)
         if on_message is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
-        raw_headers = headers or b""  # None where there are none, whatever nats-py says of the type
+        raw_headers = headers or b""  # None without headers, although nats-py types it as bytes
         try:
             on_message(Message(subject.decode(errors="replace"), data, raw_headers))
         except Exception as error:  # noqa: BLE001 - as nats-py does with those of its callbacks
@@ -159,7 +162,7 @@ class Client(nats.aio.client.Client):
 
 
 async def _unused(_: Msg) -> None:
-    """nats-py wants a callback."""
+    """nats-py requires a callback."""
 
 
 def _readable(subject: bytes) -> bytes:

@@ -23,7 +23,7 @@ class InvalidDigest(ValueError):
 
 
 def parse_digest(text: str) -> Digest:
-    """Take only the registered algorithms in lower-case hexadecimal. Raises `InvalidDigest`."""
+    """Accept sha256 and sha512 in lower-case hexadecimal. Raises `InvalidDigest`."""
     if _matches(text) is None:
         raise InvalidDigest(text)
     return Digest(text)

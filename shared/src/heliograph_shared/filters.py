@@ -1,4 +1,4 @@
-"""Which registries are mirrored, and which images are kept out, as the operator set it."""
+"""Decides by the operator's settings which registries and images are mirrored."""
 
 import re
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ class ImageFilter:
         return self.exclusion(registry, repository, tag) is None
 
     def exclusion(self, registry: str, repository: str, tag: str | None = None) -> Exclusion | None:
-        """What keeps an image out, None when nothing does."""
+        """The setting that excludes an image, None if it is mirrored."""
         if self._mirrored and registry not in self._mirrored:
             return Exclusion("HELIOGRAPH_MIRRORED_REGISTRIES", registry)
         name = f"{registry}/{repository}:{tag}" if tag else f"{registry}/{repository}"

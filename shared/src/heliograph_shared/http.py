@@ -1,4 +1,4 @@
-"""uvicorn as a part of a service: on a socket we bound, within limits, without its own signals and logs."""
+"""Runs uvicorn inside a service: on a bound socket, with limits, without its signal handlers and logs."""
 
 import asyncio
 import logging
@@ -16,8 +16,8 @@ from heliograph_shared.runtime import background
 
 _BACKLOG = 2048
 _HANDSHAKE_TIMEOUT_S = 10
-_TLS_GOODBYE_S = 60
-"""For what is still to be sent over TLS to a client that is slow, and for its goodbye."""
+_TLS_SHUTDOWN_TIMEOUT_S = 60
+"""Time for a slow TLS client to take the remaining bytes and to send its close_notify."""
 
 
 class _Server(uvicorn.Server):
@@ -28,14 +28,17 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the process's business: `runtime.run` handles them."""
+        """Install no handlers: `runtime.run` handles signals."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, which cannot be told how long a TLS handshake may take."""
+        """The same as uvicorn's, but with time limits for TLS, which uvicorn cannot set."""
         await self.lifespan.startup()
-        times = {"ssl_handshake_timeout": _HANDSHAKE_TIMEOUT_S, "ssl_shutdown_timeout": _TLS_GOODBYE_S}
-        tls: dict[str, Any] = {"ssl": self._tls, **times} if self._tls else {}
+        timeouts = {
+            "ssl_handshake_timeout": _HANDSHAKE_TIMEOUT_S,
+            "ssl_shutdown_timeout": _TLS_SHUTDOWN_TIMEOUT_S,
+        }
+        tls: dict[str, Any] = {"ssl": self._tls, **timeouts} if self._tls else {}
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(self._protocol, sock=bound, backlog=_BACKLOG, **tls)
@@ -62,10 +65,10 @@ async def serve_http(
     keep_alive_s: int = 5,
     shutdown_s: int = 5,
 ) -> AsyncIterator[None]:
-    """Serve the ASGI `app` on `bound` while the body runs, then let requests finish for `shutdown_s`."""
+    """Serve the ASGI `app` on `bound` while the body runs; then requests have `shutdown_s` to finish."""
     config = uvicorn.Config(
         app,
-        http=partial(protocol, limits=limits),  # type: ignore[arg-type]  # called as a class is
+        http=partial(protocol, limits=limits),  # type: ignore[arg-type]  # called like a class
         ws="none",
         lifespan="off",
         log_config=None,
@@ -75,7 +78,7 @@ async def serve_http(
         timeout_keep_alive=keep_alive_s,
         timeout_graceful_shutdown=shutdown_s,
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients send is not our warning
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are about what clients send
     server = _Server(config, tls)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]))
@@ -85,4 +88,4 @@ async def serve_http(
                 yield
         finally:
             server.should_exit = True
-            await asyncio.wait([serving])  # or the group would cancel it when the body has failed
+            await asyncio.wait([serving])  # else the group cancels it when the body fails

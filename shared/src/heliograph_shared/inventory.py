@@ -1,7 +1,7 @@
-"""A checksum of all that a node announces, kept up in constant time per change.
+"""A checksum of everything that a node announces, updated in constant time per change.
 
-Counts and XORs, so order does not matter and every change undoes itself: a digest contributes the first
-8 bytes of its hash, a tag the first 8 bytes of SHA-256(reference NUL digest), both big-endian.
+It consists of counts and XORs, so order does not matter, and removing undoes adding. A digest contributes the
+first 8 bytes of its hash, a tag the first 8 bytes of SHA-256(reference NUL digest), both big-endian.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ Checksum = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 
 
 class Inventory(BaseModel):
-    """Equal inventories prove, but for a chance of 2^-64, that two sides hold the same."""
+    """If two inventories are equal, so is the content, but for a chance of 2^-64."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -29,7 +29,7 @@ class Inventory(BaseModel):
 
 
 class RunningInventory:
-    """The caller adds what was absent and removes what was present; a repeat would cancel out."""
+    """Add only what is absent and remove only what is present: a repetition would cancel out."""
 
     __slots__ = ("_digest_xor", "_digests", "_tag_xor", "_tags")
 
@@ -44,7 +44,7 @@ class RunningInventory:
         self._digests += len(digests)
         checksum = self._digest_xor
         for digest in digests:
-            checksum ^= int(digest[7:23], 16)  # as `_of_digest`, for a router does this all day
+            checksum ^= int(digest[7:23], 16)  # `_of_digest` inlined: a router's hot path
         self._digest_xor = checksum
 
     def remove_digest(self, digest: Digest) -> None:

@@ -1,9 +1,9 @@
-"""uvicorn's protocol with bounds on what a client may take up: connections, heads, and time.
+"""uvicorn's protocol with limits per client: number of connections, size of request heads, and time.
 
-uvicorn keeps a head of any size, and waits for it for ever; so it does for a client that reads no more.
-Most of the bounds are watched by a look at all connections every few seconds, which costs requests nothing.
+uvicorn accepts a head of any size, and waits for ever for its end or for a client that stops reading. Most
+limits are checked for all connections every few seconds, which costs requests nothing.
 
-Private names of uvicorn that this relies on: `connections`, `cycle`, `headers`, `timeout_keep_alive_task`.
+It relies on private names of uvicorn: `connections`, `cycle`, `headers`, `timeout_keep_alive_task`.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _EVICTED_SHARE = 20
-"""When there is no room, one in so many connections is ended: the idle ones, longest idle first."""
+"""At the limit, one in so many connections is closed: idle ones, longest idle first."""
 
-_GOODBYE_S = 5.0
-"""After so long even a slow client has got its last answer."""
+_LINGER_S = 5.0
+"""After this time even a slow client has received its last answer."""
 
 _BYTES_ACKED = slice(120, 128)  # of struct tcp_info, include/uapi/linux/tcp.h
 
 limited = Counter(
     "heliograph_http_limited_total",
-    "Connections ended at a limit: too many, a head too large, head or body too slow, nothing asked or taken",
+    "Connections closed at a limit: too many, head too large, head or body too slow, idle, or stalled",
     ["limit"],
     registry=None,  # see `admin`
 )
@@ -33,26 +33,26 @@ limited = Counter(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`head_bytes` may be exceeded by what arrives at once, 256 KiB at most, until the head is complete."""
+    """One read, at most 256 KiB, may exceed `head_bytes` before the head is refused."""
 
     connections: int = 64
     head_bytes: int = 32 << 10
     headers: int = 100
     head_s: float = 10.0
-    """From the first byte of a head to its last, and as long again for a body that is waited for."""
+    """Seconds from the first to the last byte of a head, and as many for a body that an answer needs."""
     idle_s: float = 75.0
-    """Until the first byte of a first request; between requests uvicorn's keep-alive holds."""
+    """Seconds until the first byte of the first request; between requests uvicorn's keep-alive applies."""
     stall_s: float = 120.0
-    """In which a client takes nothing of what is ready for it."""
+    """Seconds a client may accept no bytes while output is pending."""
 
     @property
-    def look_s(self) -> float:
-        """How often all connections are looked at."""
+    def check_interval_s(self) -> float:
+        """Seconds between two checks of all connections."""
         return min(self.head_s, self.idle_s, self.stall_s) / 4
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """A subclass answers in `answer`, not in `on_headers_complete`."""
+    """A subclass overrides `answer`, not `on_headers_complete`."""
 
     def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,7 +66,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is under way."""
+        """True while a request is being answered."""
         cycle: Any = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
 
@@ -93,7 +93,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._head_bytes > self._limits.head_bytes:
             self._too_large()
         elif not (self.busy or self._head_bytes or self.timeout_keep_alive_task or self._ending):
-            # a body that came after its answer, which uvicorn takes for a next request
+            # the end of a body that came after its answer; uvicorn took it for the next request
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -110,7 +110,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.answer()
 
     def answer(self) -> None:
-        """The head of a request is complete."""
+        """Answer the request, whose head is complete."""
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -127,7 +127,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.refuse(400, "Bad Request", msg)
 
     def refuse(self, status: int, phrase: str, message: str) -> None:
-        """What was asked before is answered first, and nothing is read any more."""
+        """Answer with an error and close; if a request is being answered, only close after that."""
         self._ending = True
         if self.busy:
             self.cycle.keep_alive = False
@@ -138,11 +138,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def refusal(self, message: str) -> tuple[list[str], bytes]:
-        """Header lines and body for what no request could be read from."""
+        """Header lines and body of the answer to bytes that are not a request."""
         return ["content-type: text/plain; charset=utf-8"], message.encode()
 
-    def judge(self, now: float) -> None:
-        """End it if it is beyond its time; called every `Limits.look_s`."""
+    def enforce_limits(self, now: float) -> None:
+        """Close the connection if it is over a time limit; called every `Limits.check_interval_s`."""
         if self._is_stalled(now):
             limited.labels("stalled").inc()
             self.transport.abort()
@@ -163,23 +163,23 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _is_stalled(self, now: float) -> bool:
         unsent_bytes = self.transport.get_write_buffer_size()
-        unsent = (unsent_bytes, self._taken_bytes() if unsent_bytes else 0)
+        unsent = (unsent_bytes, self._acknowledged_bytes() if unsent_bytes else 0)
         if unsent != self._unsent:
             self._unsent, self._unsent_at = unsent, now
         return bool(unsent_bytes) and now - self._unsent_at >= self._limits.stall_s
 
     def _body_is_late(self, now: float) -> bool:
-        """Whether an answer has not even begun because the request is not complete, for too long."""
+        """True if the answer has not begun because the body is incomplete, for too long."""
         since = self._body_since
         if since is None or not self.busy or self.cycle.response_started:
             return False
         return now - since >= self._limits.head_s
 
-    def _taken_bytes(self) -> int:
-        """What the client has acknowledged so far, 0 where the kernel does not say.
+    def _acknowledged_bytes(self) -> int:
+        """Bytes that the client has acknowledged so far, 0 if the kernel does not tell.
 
-        Over TLS the transport's own count stays the same for as long as pieces of one size wait behind each
-        other, however fast the client takes them.
+        The transport's buffer size does not show progress over TLS: it stays the same while pieces of equal
+        size are queued, however fast the client takes them.
         """
         connected = self.transport.get_extra_info("socket")
         if connected is None:  # lost a moment ago
@@ -191,7 +191,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
 
     def _size_bytes(self) -> int:
-        """Of the head that is complete: what came with it may be a body, or the next one."""
+        """Size of the complete head alone: a body or the next head may have come with it."""
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _too_large(self) -> None:
@@ -213,21 +213,21 @@ class LimitedProtocol(HttpToolsProtocol):
             other._end()  # noqa: SLF001 - of the same class
 
     def _end(self) -> None:
-        """Without a word: a status here would be taken for the answer to what is asked next."""
+        """Close without an answer: a client would take that for the answer to its next request."""
         self._ending = True
         if self.busy:
             self.cycle.keep_alive = False
-        elif self.scheme == "https" and self.loop.time() - self.idle_since >= _GOODBYE_S:
-            self.transport.abort()  # a close would wait for the client's goodbye, which may never come
+        elif self.scheme == "https" and self.loop.time() - self.idle_since >= _LINGER_S:
+            self.transport.abort()  # `close` would wait for the client's close_notify, which may never come
         else:
             self.transport.close()
 
 
 async def watch(connections: set[Any], limits: Limits) -> None:
-    """Without end: judge every connection of a server."""
+    """Check every connection of a server against its time limits, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(limits.look_s)
+        await asyncio.sleep(limits.check_interval_s)
         now = loop.time()
         for connection in list(connections):
-            connection.judge(now)
+            connection.enforce_limits(now)

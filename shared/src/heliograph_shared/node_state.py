@@ -1,4 +1,4 @@
-"""The file by which an indexer tells its own node's registry what it needs to know; written atomically."""
+"""The file by which an indexer passes tags and addresses to its node's registry; written atomically."""
 
 import os
 import tempfile
@@ -20,7 +20,7 @@ class NodeState(BaseModel):
 
 
 class UnreadableNodeState(Exception):
-    """The file is absent, unreadable or not what an indexer writes."""
+    """The file is absent, unreadable or not in the format that an indexer writes."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -38,7 +38,7 @@ def read_node_state(path: Path) -> NodeState:
 
 
 def write_node_state(path: Path, state: NodeState) -> None:
-    """Replace the file as one step, readable by the registry's user. Raises `OSError`."""
+    """Replace the file atomically, readable for all users. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,4 +1,4 @@
-"""Tag references, `registry/repository:tag`, in the one spelling used on the wire.
+"""Parses image references; on the wire a tag is always spelled `registry/repository:tag`.
 
 The grammar is that of the distribution reference (distribution-spec v1.1 "Pulling manifests" for repository
 and tag); a name without a registry means Docker Hub, as in every container runtime.
@@ -40,7 +40,7 @@ class Reference:
 
     @property
     def tag_reference(self) -> str | None:
-        """`registry/repository:tag`, the key of a tag on bus and in resolver; None without a tag."""
+        """`registry/repository:tag`, the key of a tag on the bus and in the resolver; None without a tag."""
         return f"{self.registry}/{self.repository}:{self.tag}" if self.tag else None
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def is_registry(text: str) -> bool:
 
 
 def names_a_registry(component: str) -> bool:
-    """Whether a first path component is a registry's host rather than a part of a repository's name."""
+    """True if the first path component is the host of a registry, not a part of the repository."""
     return "." in component or ":" in component or component == "localhost"
 
 
@@ -91,7 +91,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def parse_tag_reference(text: str) -> Reference:
-    """Parse the wire's spelling, where registry and tag are always there. Raises `InvalidReference`."""
+    """Parse the spelling of the wire, which always has registry and tag. Raises `InvalidReference`."""
     reference = parse_reference(text)
     if reference.digest is not None or str(reference) != text:
         raise InvalidReference(text)

@@ -1,7 +1,7 @@
-"""What is read from files that somebody else replaces while we run: certificates, keys, passwords.
+"""Reloads files that are replaced while the service runs: certificates, keys, passwords.
 
-A Kubernetes Secret is mounted as links that move all at once; other tools write one file after the other. In
-both cases what cannot be used is logged and counted, what was read before stays, and the next change is read.
+A Kubernetes Secret replaces all its files at once; other tools write one file after the other. Content that
+cannot be used is logged and counted, the previous content stays in use, and the next change is read.
 """
 
 import os
@@ -20,40 +20,40 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_LOOK_EVERY_S = 1.0
+_CHECK_INTERVAL_S = 1.0
 
 _Version = tuple[int, int, int, int]
 
 reloads: Counter[tuple[str, str]] = Counter()
-"""How often files were read again in this process, by (what, "ok" or "failed"); see `admin`."""
+"""Number of reloads in this process, by (what, "ok" or "failed"); `admin` exports it."""
 
 
 class Reloading(Generic[T]):
-    """Looks at the files when it is asked, at most once a second; may be asked from several threads."""
+    """Checks the files on access, at most once a second. Thread-safe."""
 
     def __init__(self, what: str, paths: Sequence[Path], load: Callable[[], T]) -> None:
-        """`load` reads `paths`, and raises `OSError` or `ValueError` when it cannot use them.
+        """`load` reads `paths`, and raises `OSError` or `ValueError` when their content is unusable.
 
-        `what` is for logs and metrics, one of a few words. Raises `StartupError` when they are no good now.
+        `what` is a label in logs and metrics. Raises `StartupError` when the first `load` fails.
         """
         self._what, self._paths, self._load = what, paths, load
         self._lock = threading.Lock()
-        self._version, self._looked_at = self._seen(), time.monotonic()
+        self._version, self._checked_at = self._versions(), time.monotonic()
         try:
             self._current = load()
         except (OSError, ValueError) as error:
-            raise StartupError(f"{what} cannot be used: {_told(error, paths)}") from error
+            raise StartupError(f"{what} cannot be used: {_reason(error, paths)}") from error
 
     def current(self) -> T:
-        """The latest that could be used."""
-        if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
+        """The latest usable content."""
+        if time.monotonic() - self._checked_at >= _CHECK_INTERVAL_S:
             with self._lock:
-                self._look()
+                self._check()
         return self._current
 
-    def _look(self) -> None:
-        self._looked_at = time.monotonic()
-        version = self._seen()
+    def _check(self) -> None:
+        self._checked_at = time.monotonic()
+        version = self._versions()
         if version == self._version:
             return
         self._version = version
@@ -62,15 +62,15 @@ class Reloading(Generic[T]):
         except (OSError, ValueError) as error:
             reloads[self._what, "failed"] += 1
             log.warning(
-                "changed file is not usable, keeping what was read before",
+                "changed file is unusable, keeping the previous content",
                 what=self._what,
-                reason=_told(error, self._paths),
+                reason=_reason(error, self._paths),
             )
         else:
             reloads[self._what, "ok"] += 1
-            log.info("read again", what=self._what, files=[str(path) for path in self._paths])
+            log.info("reloaded", what=self._what, files=[str(path) for path in self._paths])
 
-    def _seen(self) -> tuple[_Version | None, ...]:
+    def _versions(self) -> tuple[_Version | None, ...]:
         return tuple(_version_of(path) for path in self._paths)
 
 
@@ -82,8 +82,8 @@ def _version_of(path: Path) -> _Version | None:
     return (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
 
 
-def _told(error: Exception, paths: Sequence[Path]) -> str:
-    """Never the content of a file: `error` must not carry it."""
+def _reason(error: Exception, paths: Sequence[Path]) -> str:
+    """The reason, without the content of a file; `error` must not contain it."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fspath(error.filename)}: {error.strerror}"
     return f"{', '.join(map(str, paths))}: {error}"

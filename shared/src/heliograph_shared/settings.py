@@ -1,4 +1,4 @@
-"""Settings: environment variables `HELIOGRAPH_*`, each also a flag of the console script, which wins."""
+"""Settings: environment variables `HELIOGRAPH_*`; each is also a flag of the console script, which wins."""
 
 import re
 import socket
@@ -16,12 +16,12 @@ from heliograph_shared.address import Address, InvalidAddress
 PREFIX = "HELIOGRAPH_"
 
 _password = re.compile(r"(//)[^/\s@]*@")
-# Escape, class, quantifier, or any one character (Python's `re`).
+# An escape, a class, a quantifier or any other character of a regular expression.
 _pieces = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{\d*,\d*\}|.", re.DOTALL)
 
 
 class ServiceSettings(BaseSettings):
-    """What every service is told."""
+    """Settings of every service."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -34,7 +34,7 @@ class ServiceSettings(BaseSettings):
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="the least severe log lines that are written"
+        "info", description="minimum severity of log lines"
     )
 
 
@@ -52,7 +52,7 @@ def _at_commas(text: str) -> list[str]:
 
 
 def _between_expressions(text: str) -> list[str]:
-    """Split at commas that are not within a class, a quantifier or a group, nor escaped."""
+    """Split at commas, except escaped ones and those within a class, a quantifier or a group."""
     parts, depth = [""], 0
     for piece in _pieces.findall(text):
         depth = max(0, depth + (piece == "(") - (piece == ")"))
@@ -71,16 +71,16 @@ def _reachable(texts: tuple[str, ...]) -> tuple[str, ...]:
         except InvalidAddress as error:
             raise ValueError(str(error)) from error
         if address.host in {"", "0.0.0.0", "::"} or len(address.host) > 253 or not address.port:  # noqa: S104 - refused
-            raise ValueError(f"nobody can reach {text!r}: wanted a host and a port")
+            raise ValueError(f"others cannot reach {text!r}: wanted a host and a port")
         addresses.append(str(address))
     return tuple(addresses)
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed(_at_commas))]
 Addresses = Annotated[CommaList, AfterValidator(_reachable)]
-"""Several `host:port`, none of which may mean "all" of this machine's."""
+"""Several `host:port` that others can connect to: neither a wildcard address nor port 0."""
 PatternList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed(_between_expressions))]
-"""Regular expressions; a comma that is a part of one does not end it."""
+"""Regular expressions, which may contain commas."""
 
 
 def _none_if_empty(value: object) -> object:
@@ -103,34 +103,40 @@ NodeName = Annotated[
 
 def _with_certificate(key: Path | None, info: ValidationInfo) -> Path | None:
     if (key is None) is not (info.data.get("tls_cert_file") is None):
-        raise ValueError("a certificate and its key go together")
+        raise ValueError("a certificate and its key must be set together")
     return key
 
 
 def _with_authority(verify: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - as pydantic calls it
     if verify and info.data.get("tls_ca_file") is None:
-        raise ValueError("needs TLS_CA_FILE, whose certificates callers show")
+        raise ValueError("needs HELIOGRAPH_TLS_CA_FILE, to verify the certificates of callers")
     return verify
 
 
-TlsCertFile = Annotated[OptionalFile, Field(default=None, description="our certificate, PEM; empty: none")]
+TlsCertFile = Annotated[
+    OptionalFile, Field(default=None, description="certificate of this service, PEM; empty: none")
+]
 TlsKeyFile = Annotated[
     OptionalFile,
     AfterValidator(_with_certificate),
-    Field(default=None, validate_default=True, description="its key, PEM, not encrypted"),
+    Field(
+        default=None, validate_default=True, description="private key of the certificate, PEM, not encrypted"
+    ),
 ]
 TlsCaFile = Annotated[
     OptionalFile,
-    Field(default=None, description="certificates of those whom we believe, PEM; empty: the system's"),
+    Field(default=None, description="CA bundle used to verify peers, PEM; empty: the system's"),
 ]
 TlsVerifyClients = Annotated[
     bool,
     AfterValidator(_with_authority),
-    Field(description="whether callers must show a certificate of those whom we believe (mutual TLS)"),
+    Field(description="require a client certificate signed by a CA of the bundle (mutual TLS)"),
 ]
 NatsUserFile = Annotated[
     OptionalFile,
-    Field(default=None, description="file of one line user:password for NATS; empty: what the URL says"),
+    Field(
+        default=None, description="file with one line user:password for NATS; empty: credentials of the URL"
+    ),
 ]
 
 
@@ -143,7 +149,7 @@ def _are_nats_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def has_usable_port(url: str) -> bool:
-    """Whether the port that a URL or `host:port` names, if it names one, can be connected to."""
+    """True if the port of a URL or `host:port` is absent, or valid and not 0."""
     try:
         return urlsplit(url if "://" in url else f"//{url}").port != 0
     except ValueError:
@@ -171,13 +177,16 @@ NatsUrls = Annotated[
 ]
 MirroredRegistries = Annotated[
     CommaList,
-    Field(default=(), description="registries that are mirrored, host[:port] or URL; empty: all"),
+    Field(
+        default=(), description="registries to mirror, host[:port] or URL, separated by commas; empty: all"
+    ),
 ]
 RegistryFilters = Annotated[
     PatternList,
     Field(
         default=(),
-        description="regular expressions; what they find in registry/repository:tag is left out",
+        description="images whose registry/repository:tag matches any of these regular expressions "
+        "are not mirrored",
     ),
 ]
 
@@ -187,7 +196,7 @@ S = TypeVar("S", bound=BaseSettings)
 def load(model: type[S], prog: str, argv: Sequence[str] | None = None) -> S:
     """Settings from flags, then the environment, then defaults.
 
-    Prints what is wrong, one line each, and exits with 2 when they do not fit.
+    If some are invalid, prints a line for each and exits with 2.
     """
     arguments = _spelled_out(model, sys.argv[1:] if argv is None else argv)
     try:
@@ -202,13 +211,13 @@ def _reject(prog: str, error: ValidationError) -> NoReturn:
         flag = name.replace("_", "-")
         wrong = problem["msg"].removeprefix("Value error, ")
         line = f"{prog}: {PREFIX}{name.upper()} (--{flag}): {wrong}, got {problem['input']!r}"
-        # Before logging exists, a start-up error belongs on standard error.
+        # Logging is not set up yet, so print to standard error.
         print(_password.sub(r"\1***@", line), file=sys.stderr)  # noqa: T201
     sys.exit(2)
 
 
 def _spelled_out(model: type[BaseSettings], argv: Sequence[str]) -> list[str]:
-    """`--flag=true` and `--flag false` as `--flag` and `--no-flag`, for switches."""
+    """Replace `--flag=true` by `--flag` and `--flag false` by `--no-flag`, for switches."""
     switches = {
         f"--{name.replace('_', '-')}"
         for name, field in model.model_fields.items()

@@ -1,7 +1,7 @@
-"""Tracing by the standard `OTEL_*` settings; without an endpoint nothing is loaded and nothing is sent.
+"""Tracing by the standard `OTEL_*` settings; without an endpoint no exporter is loaded and nothing is sent.
 
-Spans come from `opentelemetry.trace.get_tracer` as everywhere; this module only sets up where they go,
-and carries the W3C context into and out of headers.
+Spans are made with `opentelemetry.trace.get_tracer` as usual. This module sets up their export, and reads and
+writes the W3C trace context in headers.
 """
 
 import os
@@ -25,27 +25,27 @@ _MOST_DESCRIPTION = 200
 
 
 def enabled() -> bool:
-    """Whether spans are exported (OpenTelemetry specification, environment variables)."""
+    """True if the environment asks for export (OpenTelemetry specification, environment variables)."""
     endpoint = _endpoint()
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return bool(endpoint) and not disabled and os.environ.get("OTEL_TRACES_EXPORTER") != "none"
 
 
 def exporting() -> bool:
-    """Whether `tracing` is under way, and on."""
+    """True inside of `tracing`, if it is enabled."""
     return _exporting.is_set()
 
 
 def follows_parents() -> bool:
-    """Whether a caller that is not traced settles that its request is not, either."""
+    """True if a request is never traced when its caller decided not to trace."""
     return os.environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").startswith("parentbased_")
 
 
 @contextmanager
 def tracing(service: str, node: str = "", *, instance: str = "") -> Iterator[None]:
-    """Export the process's spans while the body runs; what is left is flushed after it, for 5 s.
+    """Export the process's spans while the body runs, then flush the rest for at most 5 s.
 
-    `instance` tells the processes of a service apart; one that belongs to a `node` is named for it.
+    `instance` distinguishes the processes of a service; it defaults to `node`.
     """
     if not enabled():
         yield
@@ -84,7 +84,7 @@ def tracing(service: str, node: str = "", *, instance: str = "") -> Iterator[Non
         yield
     finally:
         _exporting.clear()
-        give_up = Timer(_FLUSH_S, exporter.shutdown)  # by itself it would try for half a minute
+        give_up = Timer(_FLUSH_S, exporter.shutdown)  # on its own it would retry for 30 s
         give_up.start()
         provider.shutdown()
         give_up.cancel()
@@ -97,9 +97,9 @@ def span(
     kind: trace.SpanKind = trace.SpanKind.INTERNAL,
     attributes: Mapping[str, str | int] | None = None,
 ) -> AbstractContextManager[trace.Span]:
-    """The current span of the body, which says itself what `failed`; nothing while no spans are exported.
+    """A current span for the body, which reports errors by `failed`; no span while none are exported.
 
-    Even a span that does nothing costs some 15 us, as much as a tenth of a small answer.
+    Even a span that is not exported costs 15 us, a tenth of a small answer.
     """
     if not exporting():
         return nullcontext(trace.INVALID_SPAN)
@@ -109,7 +109,7 @@ def span(
 
 
 def inject(context: Context | None = None) -> dict[str, str]:
-    """`traceparent` and `tracestate` of the current span; empty outside of one."""
+    """`traceparent` and `tracestate` of the current span; empty without one."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, context)
     return carrier
@@ -121,9 +121,9 @@ def extract(headers: Mapping[str, str]) -> Context:
 
 
 def failed(span: trace.Span, error: BaseException, kind: str = "") -> None:
-    """Note why the work of `span` ended early; `kind` is a short name, the error's class if empty.
+    """Record why the work of `span` failed; `kind` is a short name, by default the error's class.
 
-    Being cancelled is not taken for an error: somebody else was quicker, or nobody waits any more.
+    Cancellation is not an error: somebody else was faster, or nobody waits any more.
     """
     span.set_attribute("error.type", kind or type(error).__name__)
     if isinstance(error, Exception):
@@ -139,7 +139,7 @@ def _endpoint() -> str:
 
 
 def _protocol() -> str:
-    """As set; else what the endpoint's port is registered for, gRPC when it does not tell."""
+    """The protocol that is set, else the one of the endpoint's port, else gRPC."""
     chosen = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
         "OTEL_EXPORTER_OTLP_PROTOCOL"
     )

@@ -9,7 +9,7 @@ from heliograph_shared.findings import Report
 
 
 class MemoryFacts:
-    """The port `NodeFacts`: what the node's indexer tells."""
+    """The ports `NodeFacts` and `IndexerState`: what the node's indexer tells."""
 
     def __init__(self) -> None:
         self.tags: dict[str, Digest] = {}
@@ -30,7 +30,7 @@ class MemoryDiscovery:
 
 
 class MemoryDoctorReports:
-    """The port `DoctorReports`: `found` is the last report, None while the service does not answer."""
+    """The port `DoctorReports`: what another service has found; None while it does not answer."""
 
     def __init__(self, service: str, found: Report | None = None) -> None:
         self.service, self.found = service, found

@@ -134,7 +134,7 @@ class MemoryPeerStream:
         self._breaks_after = registry.breaks_after.pop(0) if registry.breaks_after else span.count
         self._received = 0
         self._first = b""
-        self._closed = False
+        self.closed = False
 
     async def begin(self) -> None:
         """Have the first bytes in hand. Raises `PeerFailed`."""
@@ -181,6 +181,6 @@ class MemoryPeerStream:
         return piece
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self._tell_closed()

@@ -32,17 +32,18 @@ spans = st.one_of(
 )
 
 
-@given(st.lists(failures, min_size=1, max_size=4), spans)
+@given(st.lists(failures, min_size=1, max_size=3), spans)
 async def test_a_client_receives_its_span_or_a_beginning_of_it(
     peers: Sequence[list[int]], wanted: ByteRange | None
 ) -> None:
+    """Three peers at most: a router names no more for one request, and no more are tried."""
     cluster = FakeCluster()
     for number, breaks_after in enumerate(peers):
         cluster.node(f"n{number}", DATA).breaks_after = list(breaks_after)
     expected = DATA if wanted is None else DATA[wanted.first : (wanted.last or 0) + 1]
     outlet = MemoryOutlet()
     failure: Exception | None = None
-    async with cluster.mirror(attempts=4) as here:
+    async with cluster.mirror() as here:
         try:
             answer = await here.blobs.get(blob(DIGEST), wanted, from_peer=False)
             assert answer.body is not None

@@ -7,7 +7,7 @@ import pytest
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
-from heliograph_registry.mirror.domain.source import LOCAL, NOBODY, FromPeer
+from heliograph_registry.mirror.domain.source import LOCAL, FromPeer
 from heliograph_registry.mirror.errors import Busy, ClientGone, NotServed, RangeNotSatisfiable, StreamBroken
 from heliograph_shared.digest import Digest, digest_of
 from tests.support.fakes.cluster import FIRST_BYTE_S, FakeCluster, blob, delivered
@@ -340,57 +340,3 @@ async def test_what_arrived_in_the_store_was_right(cluster: FakeCluster) -> None
         await asyncio.sleep(1.1)
         cluster.content.remove(DIGEST)
         assert await delivered(await get(here.blobs)) == DATA
-
-
-# --- parts of a blob that has begun ------------------------------------------------------------------
-
-
-async def empty_part(answer: BlobAnswer, wanted: ByteRange) -> None:
-    """The answer promises the part, and its body ends without a byte."""
-    assert (answer.source, answer.partial) == (NOBODY, True)
-    assert answer.span == wanted.of(len(DATA))
-    with pytest.raises(StreamBroken) as raised:
-        await delivered(answer)
-    assert raised.value.sent_bytes == 0
-
-
-async def test_after_a_206_a_part_ends_empty_once_and_is_then_refused(cluster: FakeCluster) -> None:
-    """A pull by containerd 2.1 fails on a 404 after a 206, and goes on after a body that ends early."""
-    holder = cluster.node("a", DATA)
-    first, second = ByteRange(0, HALF - 1), ByteRange(HALF, None)
-    async with cluster.mirror() as here:
-        assert await delivered(await get(here.blobs, first)) == DATA[:HALF]
-        holder.down = True
-        await empty_part(await get(here.blobs, second), second)
-        assert await refused(here.blobs, second) is Reason.PEERS_FAILED
-        assert idle(here.blobs)
-    assert cluster.leaks() == []
-
-
-async def test_a_busy_registry_does_not_refuse_a_part_either(cluster: FakeCluster) -> None:
-    cluster.node("a", DATA)
-    second = ByteRange(HALF, None)
-    async with cluster.mirror(transfers=1) as here:
-        first = await get(here.blobs, ByteRange(0, HALF - 1))
-        answer = await get(here.blobs, second)
-        assert here.blobs.to_clients() == 1
-        ending = asyncio.create_task(empty_part(answer, second))
-        await asyncio.sleep(1)
-        assert not ending.done()  # not before the earlier part
-        assert await delivered(first) == DATA[:HALF]
-        await ending
-        held = await get(here.blobs, digest=cluster.content.put(OTHER))
-        with pytest.raises(Busy):
-            await get(here.blobs, second)
-        held.close()
-        assert idle(here.blobs)
-    assert cluster.leaks() == []
-
-
-async def test_what_had_no_206_is_refused_at_once(cluster: FakeCluster) -> None:
-    async with cluster.mirror() as here:
-        assert await refused(here.blobs, ByteRange(HALF, None)) is Reason.NOT_FOUND
-        cluster.node("a", DATA)
-        await delivered(await get(here.blobs))  # whole: 200
-        cluster.peers.remove("a:5000")
-        assert await refused(here.blobs, ByteRange(HALF, None)) is Reason.PEERS_FAILED

@@ -128,9 +128,9 @@ async def test_a_doctor_that_does_not_answer_is_told_and_counts_for_nothing(clus
     page.request_log.record(entry())
     overview = await page.overviews.now()
     assert overview.verdict.level is Level.YES
-    (doctor,) = overview.cluster.doctors
-    assert doctor.report is None
-    assert doctor.error
+    (examined,) = overview.cluster.doctors
+    assert examined.report is None
+    assert examined.error
 
 
 async def test_misses_that_are_no_fault_do_not_make_it_ill(cluster: FakeCluster) -> None:

@@ -80,6 +80,16 @@ async def test_a_slow_peer_is_hedged_and_its_late_answer_is_closed(cluster: Fake
     assert cluster.leaks() == []
 
 
+async def test_of_two_answers_at_the_same_time_one_is_closed(cluster: FakeCluster) -> None:
+    first, second = cluster.node("a", DATA), cluster.node("b", DATA)
+    first.answers_after_s, second.answers_after_s = 0.0625, 0.0125  # the second is asked after 50 ms
+    peering = cluster.peering()
+    _, stream = await peering.open(blob(DIGEST), None, await resolved(peering))
+    assert (len(first.asked), len(second.asked)) == (1, 1)
+    stream.close()
+    assert cluster.leaks() == []
+
+
 async def test_the_hedged_attempt_wins_where_the_first_hangs(cluster: FakeCluster) -> None:
     hanging = cluster.node("a", DATA)
     hanging.hangs = True
@@ -272,11 +282,13 @@ async def test_the_router_is_asked_anew_when_all_have_been_tried(cluster: FakeCl
 
 
 async def test_one_that_failed_once_is_asked_again_after_all_others(cluster: FakeCluster) -> None:
-    failed, down = cluster.node("a", DATA), cluster.node("b", DATA)
-    down.down = True
+    failed, busy = cluster.node("a", DATA), cluster.node("b", DATA)
+    busy.busy = True
     peering = cluster.peering()
     peer, stream = await peering.resume(blob(DIGEST), SPAN, await resolved(peering), 5, (failed.peer,))
     assert (peer, await body(stream)) == (failed.peer, DATA[5:])
+    assert set(cluster.resolver.queries[-1].failed) == {"a", "b"}
+    assert len(busy.asked) == 1
 
 
 async def test_one_that_failed_twice_is_not_asked_again(cluster: FakeCluster) -> None:

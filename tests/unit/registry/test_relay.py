@@ -1,7 +1,6 @@
 """Resume arithmetic: a client gets a beginning of its span, and all of it if anyone can."""
 
 import asyncio
-import socket
 
 import pytest
 from hypothesis import given
@@ -10,9 +9,11 @@ from hypothesis import strategies as st
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
-from heliograph_registry.mirror.errors import NotServed, PeerFailed, StreamBroken
-from heliograph_registry.mirror.ports import LocalBlob, PeerStream
+from heliograph_registry.mirror.errors import NotServed, StreamBroken
+from heliograph_registry.mirror.ports import PeerStream
 from heliograph_registry.mirror.relay import Relay
+from tests.support.fakes.outlet import MemoryOutlet
+from tests.support.fakes.peers import MemoryPeerStream, MemoryRegistry
 
 DATA = bytes(range(256)) * 4
 MOST_RESUMES = 16
@@ -24,66 +25,16 @@ portions = st.lists(st.integers(0, 400), max_size=40)
 """How many bytes one peer after the other sends before it fails; after them nobody is left."""
 
 
-class Dying:
+def dying(span: Span, portion: int) -> MemoryPeerStream:
     """A stream that gives `portion` bytes of its span and then fails, in pieces of at most 50 bytes."""
-
-    def __init__(self, span: Span, portion: int) -> None:
-        self.span, self.left_bytes, self._portion = span, span.count, portion
-        self.stall_s, self.closed = 1.0, False
-
-    @property
-    def socket(self) -> socket.socket:
-        raise NotImplementedError
-
-    def take_first(self) -> bytes:
-        return b""
-
-    def skip(self, count: int) -> None:
-        raise NotImplementedError
-
-    def failed(self, reason: str) -> PeerFailed:
-        return PeerFailed("peer", reason)
-
-    async def read(self, most: int = 1 << 20) -> bytes:
-        if not self.left_bytes:
-            return b""
-        if not self._portion:
-            raise self.failed("died")
-        count = min(50, self._portion, self.left_bytes)
-        offset = self.span.last + 1 - self.left_bytes
-        self.left_bytes -= count
-        self._portion -= count
-        return DATA[offset : offset + count]
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Copying:
-    """An outlet that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.received = bytearray(b"head")
-
-    @property
-    def sent_bytes(self) -> int:
-        return len(self.received)
-
-    async def write(self, piece: bytes) -> None:
-        self.received += piece
-
-    async def send_file(self, blob: LocalBlob, span: Span) -> None:
-        raise NotImplementedError
-
-    async def relay(self, stream: PeerStream) -> None:
-        while piece := await stream.read():
-            await self.write(piece)
+    registry = MemoryRegistry("peer", "peer:5000", piece_bytes=50, breaks_after=[portion])
+    return MemoryPeerStream(registry.peer, registry, DATA, span, 1.0, closed=lambda: None)
 
 
 @given(spans, st.integers(1, 400), portions)
 def test_a_client_gets_its_span_or_a_beginning_of_it(span: Span, first: int, more: list[int]) -> None:
     asked: list[int] = []
-    streams = [Dying(span, first)]
+    streams = [dying(span, first)]
     ended: list[dict[str, int]] = []
 
     async def resume(offset: int, failed: tuple[Peer, ...]) -> tuple[Peer, PeerStream]:
@@ -93,11 +44,12 @@ def test_a_client_gets_its_span_or_a_beginning_of_it(span: Span, first: int, mor
             raise NotServed(Reason.PEERS_FAILED)
         rest = ByteRange(offset, span.last).of(len(DATA))
         assert rest is not None
-        streams.append(Dying(rest, more[len(asked) - 1]))
+        streams.append(dying(rest, more[len(asked) - 1]))
         return Peer(f"peer-{len(asked)}", ()), streams[-1]
 
     async def deliver() -> bytes:
-        outlet = Copying()
+        outlet = MemoryOutlet()
+        await outlet.write(b"head")
         relay = Relay(Peer("peer-0", ()), streams[0], resume, failed=lambda _: None, ended=ended.append)
         broken = None
         try:
@@ -130,7 +82,7 @@ def test_nobody_is_told_of_a_relay_that_never_began() -> None:
     async def never(offset: int, failed: tuple[Peer, ...]) -> tuple[Peer, PeerStream]:
         pytest.fail("nothing was asked for")
 
-    stream = Dying(Span(0, 9, len(DATA)), 10)
+    stream = dying(Span(0, 9, len(DATA)), 10)
     Relay(Peer("peer", ()), stream, never, failed=lambda _: None, ended=ended.append).close()
     assert stream.closed
     assert ended == []

@@ -146,6 +146,20 @@ async def test_at_most_eight_are_asked(cluster: FakeCluster) -> None:
     assert sum(len(node.asked) for node in nodes) == 8
 
 
+async def test_those_remembered_are_among_the_eight(cluster: FakeCluster) -> None:
+    known = [cluster.node(name, DATA) for name in "abc"]
+    nodes = [cluster.node(f"n{number}") for number in range(20)]
+    resolver = routerless(cluster, *(node.node for node in nodes))
+    await resolve(resolver, DIGEST)
+    lose_routers(cluster)
+    for node in known:
+        node.content.clear()
+    with pytest.raises(ResolverUnavailable):
+        await resolve(resolver, DIGEST)
+    assert [len(node.asked) for node in known] == [1, 1, 1]
+    assert sum(len(node.asked) for node in nodes) == 5
+
+
 async def test_nodes_that_hang_cost_a_tenth_of_a_second(cluster: FakeCluster) -> None:
     names = [f"n{number}" for number in range(8)]
     for name in names:

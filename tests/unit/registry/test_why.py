@@ -208,8 +208,8 @@ async def test_peers_are_named_in_the_order_in_which_they_would_be_asked(cluster
     async with opened(cluster) as (why, here):
         here.peering.failed(PeerFailed("a", "connection reset"))
         explanation = await why.explain(parse_reference(TAG))
-    candidates = explanation.parts[-1].candidates
-    assert [(each.node, each.tried, each.asked_last_s > 0) for each in candidates] == [
+    order = explanation.parts[-1].candidates
+    assert [(each.node, each.tried, each.asked_last_s > 0) for each in order] == [
         ("b", True, False),
         ("c", True, False),
         ("a", False, True),

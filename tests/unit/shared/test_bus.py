@@ -212,7 +212,7 @@ async def test_who_listens_to_trouble_is_told_and_nothing_is_logged() -> None:
     told: list[str] = []
     nobody = f"nats://user:s3cret@127.0.0.1:{free_port()}"
     with capture_logs() as lines:
-        async with connect([nobody], name="test", on_connect=Calls().on_connect, on_trouble=told.append):
+        async with connect([nobody], name="test", on_connect=Calls().on_connect, on_error=told.append):
             await eventually(lambda: told)
     assert "Connect call failed" in told[0]
     assert lines == []

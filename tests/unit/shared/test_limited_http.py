@@ -275,7 +275,7 @@ async def test_a_handshake_that_does_not_come_is_given_up(
 async def test_clients_that_never_say_goodbye_make_room_over_tls(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("heliograph_shared.limited_http._GOODBYE_S", 0.0)
+    monkeypatch.setattr("heliograph_shared.limited_http._LINGER_S", 0.0)
     identity = Authority().issue(tmp_path)
     files = TlsFiles(identity.certificate, identity.key, identity.ca)
     trusting = client_contexts(files).current()

@@ -1,4 +1,4 @@
-"""TLS for gRPC, by files that may be replaced while we run (see `tls`)."""
+"""TLS for gRPC from files that may be replaced while the service runs (see `tls`)."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from heliograph_shared.tls import TlsFiles
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the files held; gRPC takes bytes."""
+    """Content of the files, for gRPC takes bytes."""
 
     certificate: bytes | None
     key: bytes | None
@@ -27,7 +27,7 @@ def channel_credentials(material: Material) -> grpc.ChannelCredentials:
 
 
 def server_credentials(files: TlsFiles, *, verify_clients: bool) -> grpc.ServerCredentials:
-    """Each handshake uses the latest; with `verify_clients` callers must have a certificate of `files.ca`.
+    """Each handshake uses the latest files; with `verify_clients` callers need a certificate of `files.ca`.
 
     Raises `StartupError`.
     """
@@ -42,7 +42,7 @@ def server_credentials(files: TlsFiles, *, verify_clients: bool) -> grpc.ServerC
 
 
 def _read(files: TlsFiles) -> Material:
-    """Raises `OSError`, also where gRPC would take what does not fit together."""
+    """Raises `OSError`, also for files that do not belong together, which gRPC would accept."""
     certificate, key, ca = (
         None if path is None else path.read_bytes() for path in (files.certificate, files.key, files.ca)
     )

@@ -55,7 +55,7 @@ class NatsProbe:
                 name="heliograph-indexer doctor",
                 on_connect=on_connect,
                 access=self._access,
-                on_trouble=lambda reason: errors.setdefault(reason),
+                on_error=lambda reason: errors.setdefault(reason),
             ) as client:
                 try:
                     async with asyncio.timeout(min(_TIMEOUT_S * len(self._servers), _MAX_TIMEOUT_S)):

@@ -72,7 +72,7 @@ class NatsSubscriber:
                 (subjects.ALL_NODES, inbound.node),
                 (self._echo_subject, self._take_echo),
             ):
-                await client.hear(subject, callback)
+                await client.subscribe_direct(subject, callback)
             await greet()
 
         async def greet() -> None:
