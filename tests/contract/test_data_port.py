@@ -23,7 +23,8 @@ from tests.support.resolver import KnownContent, serve_resolver
 
 BLOB = bytes(range(256)) * 80_000
 MANIFEST = json.dumps({"schemaVersion": 2, "config": {}, "layers": []}).encode()
-BLOB_PATH = f"/v2/app/blobs/{digest_of(BLOB)}?ns=reg.test"
+BLOB_DIGEST, MANIFEST_DIGEST = digest_of(BLOB), digest_of(MANIFEST)
+BLOB_PATH = f"/v2/app/blobs/{BLOB_DIGEST}?ns=reg.test"
 TAG_PATH = "/v2/app/manifests/1?ns=reg.test"
 ABSENT_PATH = f"/v2/app/blobs/{digest_of(b'absent')}?ns=reg.test"
 
@@ -39,8 +40,8 @@ class Ports:
 @pytest.fixture(params=["memory", "loopback"])
 async def ports(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ports]:
     if request.param == "memory":
-        content = {digest_of(body): body for body in (BLOB, MANIFEST)}
-        yield Ports(MemoryDataPort(content, {"1": digest_of(MANIFEST)}), MemoryDataPort(down=True))
+        content = {BLOB_DIGEST: BLOB, MANIFEST_DIGEST: MANIFEST}
+        yield Ports(MemoryDataPort(content, {"1": MANIFEST_DIGEST}), MemoryDataPort(down=True))
         return
     async with AsyncExitStack() as stack:
         router_port = free_port()
@@ -64,7 +65,7 @@ async def test_a_blob_is_read_to_its_end(ports: Ports) -> None:
         connection = ports.serving.open()
         response = connection.request("GET", BLOB_PATH, {})
         assert (response.status, response.source, response.reason) == (200, LOCAL, None)
-        assert response.digest == digest_of(BLOB)
+        assert response.digest == BLOB_DIGEST
         complete_at_first = response.complete
         assert body_of(response) == BLOB
         assert (complete_at_first, response.complete) == (False, True)
@@ -89,7 +90,7 @@ async def test_a_connection_is_used_for_one_request_after_the_other(ports: Ports
     def pull() -> None:
         connection = ports.serving.open()
         head = connection.request("HEAD", TAG_PATH, {})
-        assert (head.status, head.digest) == (200, digest_of(MANIFEST))
+        assert (head.status, head.digest) == (200, MANIFEST_DIGEST)
         absent = connection.request("GET", ABSENT_PATH, {})
         assert (absent.status, absent.reason) == (404, Reason.NOT_FOUND)
         manifest = connection.request("GET", TAG_PATH, {})

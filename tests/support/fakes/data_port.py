@@ -15,7 +15,7 @@ class MemoryPullResponse:
     """`length` is what it announces where that is not the size of its body."""
 
     status: int = 404
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     source: Source = LOCAL
     reason: Reason | None = None
     digest: str = ""
@@ -43,7 +43,7 @@ class MemoryDataPort:
     `changes` gives another response for what a path ends with.
     """
 
-    content: dict[Digest, bytes] = field(default_factory=dict)
+    content: dict[Digest, bytes] = field(default_factory=dict, repr=False)
     tags: dict[str, Digest] = field(default_factory=dict)
     source: Source = LOCAL
     down: bool = False
