@@ -23,7 +23,7 @@ class MemoryRegistry:
 
     node: str
     address: str
-    content: dict[Digest, bytes] = field(default_factory=dict)
+    content: dict[Digest, bytes] = field(default_factory=dict, repr=False)
     tags: dict[str, Digest] = field(default_factory=dict)
     answers_after_s: float = 0.0
     down: bool = False

@@ -2,8 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 
 import pytest
 import structlog
@@ -11,10 +10,10 @@ import structlog
 from heliograph_registry.debug.domain.pull_result import PullResult, PullState
 from heliograph_registry.debug.errors import PullInterrupted, PullTestRefused
 from heliograph_registry.debug.pull_test import PullTests
-from heliograph_registry.mirror.domain.reason import Reason
-from heliograph_registry.mirror.domain.source import FromPeer, Source
+from heliograph_registry.mirror.domain.source import FromPeer
 from heliograph_shared.digest import Digest, digest_of
 from heliograph_shared.reference import Reference, parse_reference
+from tests.support.fakes.data_port import MemoryDataPort, MemoryPullResponse
 from tests.support.waiting import eventually
 
 CONFIG, LAYER = b"config", b"layer" * 1000
@@ -28,63 +27,13 @@ REFERENCE = parse_reference("reg.test/app:1")
 NODE_1 = FromPeer("node-1")
 
 
-@dataclass
-class FakeResponse:
-    status: int = 404
-    body: bytes = b""
-    source: Source = NODE_1
-    reason: Reason | None = Reason.NOT_FOUND
-    digest: str = ""
-    length: int | None = None
-    position: int = 0
-
-    @property
-    def complete(self) -> bool:
-        return self.position == (len(self.body) if self.length is None else self.length)
-
-    def read(self, buffer: memoryview) -> int:
-        piece = self.body[self.position : self.position + len(buffer)]
-        buffer[: len(piece)] = piece
-        self.position += len(piece)
-        return len(piece)
-
-
-@dataclass(eq=False)
-class FakeDataPort:
-    """Serves `content` by digest; `changes` replaces the response by the last part of the path."""
-
-    content: dict[str, bytes]
-    changes: dict[str, Callable[[Mapping[str, str]], FakeResponse]] = field(default_factory=dict)
-    requested: list[str] = field(default_factory=list)
-
-    def open(self) -> "FakeDataPort":
-        return self
-
-    def request(self, method: str, path: str, headers: Mapping[str, str]) -> FakeResponse:
-        self.requested.append(f"{method} {path}")
-        name = path.partition("?")[0].rpartition("/")[2]
-        if name in self.changes:
-            return self.changes[name](headers)
-        if method == "HEAD":
-            return (
-                FakeResponse(200, digest=digest_of(MANIFEST))
-                if MANIFEST in self.content.values()
-                else FakeResponse()
-            )
-        body = self.content.get(name)
-        return FakeResponse() if body is None else FakeResponse(200, body, digest=name)
-
-    def abort(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def holding(*contents: bytes) -> FakeDataPort:
-    return FakeDataPort({digest_of(data): data for data in contents})
+def holding(*contents: bytes) -> MemoryDataPort:
+    tags = {"1": digest_of(MANIFEST)} if MANIFEST in contents else {}
+    return MemoryDataPort({digest_of(data): data for data in contents}, tags, NODE_1)
 
 
 async def pull_tested(
-    port: FakeDataPort, verified: list[Digest] | None = None, reference: Reference = REFERENCE
+    port: MemoryDataPort, verified: list[Digest] | None = None, reference: Reference = REFERENCE
 ) -> PullResult:
     def keep(digests: Iterable[Digest]) -> None:
         if verified is not None:
@@ -139,10 +88,10 @@ async def test_a_layer_that_no_node_has_would_alone_go_upstream() -> None:
 
 
 async def test_a_body_that_ends_early_is_resumed() -> None:
-    def halves(headers: Mapping[str, str]) -> FakeResponse:
+    def halves(headers: Mapping[str, str]) -> MemoryPullResponse:
         if headers.get("range") == "bytes=1000-":
-            return FakeResponse(206, LAYER[1000:])
-        return FakeResponse(200, LAYER[:1000], length=len(LAYER))
+            return MemoryPullResponse(206, LAYER[1000:])
+        return MemoryPullResponse(200, LAYER[:1000], length=len(LAYER))
 
     port = holding(MANIFEST, CONFIG)
     port.changes[digest_of(LAYER)] = halves
@@ -151,7 +100,7 @@ async def test_a_body_that_ends_early_is_resumed() -> None:
 
 async def test_wrong_bytes_fail_the_pull_test() -> None:
     port, verified = holding(MANIFEST, CONFIG), list[Digest]()
-    port.changes[digest_of(LAYER)] = lambda _: FakeResponse(200, b"x" * len(LAYER))
+    port.changes[digest_of(LAYER)] = lambda _: MemoryPullResponse(200, b"x" * len(LAYER))
     result = await pull_tested(port, verified)
     assert result.state is PullState.FAILED
     assert "another digest" in result.note
@@ -161,7 +110,7 @@ async def test_wrong_bytes_fail_the_pull_test() -> None:
 
 
 async def test_a_data_port_that_does_not_answer_fails_the_pull_test() -> None:
-    def broken(_: Mapping[str, str]) -> FakeResponse:
+    def broken(_: Mapping[str, str]) -> MemoryPullResponse:
         raise PullInterrupted("Connection refused")
 
     port = holding(MANIFEST, CONFIG, LAYER)
@@ -175,12 +124,12 @@ async def test_an_unexpected_error_does_not_block_the_event_loop() -> None:
     served = threading.Event()
     in_time: list[bool] = []
 
-    def fails(_: Mapping[str, str]) -> FakeResponse:
+    def fails(_: Mapping[str, str]) -> MemoryPullResponse:
         raise RuntimeError("can't start new thread")
 
-    def waits(_: Mapping[str, str]) -> FakeResponse:
+    def waits(_: Mapping[str, str]) -> MemoryPullResponse:
         in_time.append(served.wait(10))
-        return FakeResponse(200, CONFIG)
+        return MemoryPullResponse(200, CONFIG)
 
     port = holding(MANIFEST)
     port.changes |= {digest_of(CONFIG): waits, digest_of(LAYER): fails}
@@ -194,7 +143,7 @@ async def test_an_unexpected_error_does_not_block_the_event_loop() -> None:
 
 
 async def test_one_pull_test_runs_at_a_time_and_it_can_be_stopped() -> None:
-    class Endless(FakeResponse):
+    class Endless(MemoryPullResponse):
         def read(self, buffer: memoryview) -> int:
             return len(buffer)
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from heliograph_registry.debug.domain.explanation import Explanation, MirrorStatus, Step, Tone
+from heliograph_registry.debug.domain.explanation import AnswerCode, Explanation, MirrorStatus, Step, StepCode
 from heliograph_registry.debug.why import Why
 from heliograph_registry.mirror.errors import PeerFailed
 from heliograph_shared.digest import digest_of
@@ -85,8 +85,12 @@ async def explained(
         return await why.explain(parse_reference(reference))
 
 
-def step(explanation: Explanation, title: str) -> Step:
-    return next(step for step in explanation.steps if step.title == title)
+def step(explanation: Explanation, code: StepCode) -> Step:
+    return next(step for step in explanation.steps if step.code is code)
+
+
+def codes(explanation: Explanation) -> set[StepCode]:
+    return {step.code for step in explanation.steps}
 
 
 def kinds(explanation: Explanation) -> list[str]:
@@ -103,12 +107,12 @@ def hold(cluster: FakeCluster, *nodes: str) -> None:
 async def test_an_image_that_a_peer_has_is_served_by_it(cluster: FakeCluster) -> None:
     hold(cluster, "a")
     explanation = await explained(cluster)
-    assert explanation.tone is Tone.GOOD
+    assert explanation.code is AnswerCode.CLUSTER
     assert kinds(explanation) == ["manifest", "config", "layer"]
     for part in explanation.parts:
         assert (part.here, part.known, part.holders) == (False, True, ("a",))
         assert [candidate.node for candidate in part.candidates] == ["a"]
-    assert step(explanation, "Tag").tone is Tone.GOOD
+    assert codes(explanation) >= {StepCode.ADMITTED, StepCode.TAG_ELSEWHERE, StepCode.MANIFEST_READ}
 
 
 async def test_no_blob_is_moved(cluster: FakeCluster) -> None:
@@ -130,8 +134,8 @@ async def test_own_content_is_told_apart(cluster: FakeCluster) -> None:
 async def test_an_image_by_its_digest_has_no_tag_to_look_up(cluster: FakeCluster) -> None:
     hold(cluster, "a")
     explanation = await explained(cluster, f"reg.test/app@{digest_of(IMAGE)}")
-    assert explanation.tone is Tone.GOOD
-    assert "Tag" not in [step.title for step in explanation.steps]
+    assert explanation.code is AnswerCode.CLUSTER
+    assert not any(code.startswith("tag-") for code in codes(explanation))
 
 
 async def test_of_an_index_the_image_for_this_architecture_is_looked_up(cluster: FakeCluster) -> None:
@@ -153,30 +157,30 @@ async def test_indexes_in_indexes_end_somewhere(cluster: FakeCluster) -> None:
     cluster.announce(registry, body, TAG)
     explanation = await explained(cluster)
     assert kinds(explanation) == ["index"] * 4
-    assert step(explanation, "Manifest").tone is Tone.BAD
+    assert explanation.code is AnswerCode.NO_MANIFEST
 
 
 async def test_a_tag_that_nobody_has_is_not_found(cluster: FakeCluster) -> None:
     explanation = await explained(cluster)
-    assert explanation.tone is not Tone.GOOD
+    assert explanation.code is AnswerCode.NO_TAG
     assert explanation.parts == ()
-    assert step(explanation, "Tag").tone is Tone.NOTE
+    assert StepCode.TAG_NOWHERE in codes(explanation)
 
 
 async def test_a_manifest_that_cannot_be_had_is_told_with_the_reason(cluster: FakeCluster) -> None:
     hold(cluster, "a")
     cluster.peers.remove("a:5000")
     explanation = await explained(cluster)
-    manifest = step(explanation, "Manifest")
-    assert manifest.tone is Tone.BAD
-    assert "peers-failed" in manifest.text
+    assert explanation.code is AnswerCode.NO_MANIFEST
+    assert "peers-failed" in step(explanation, StepCode.MANIFEST_UNAVAILABLE).text
     assert kinds(explanation) == ["manifest"]
 
 
 async def test_a_layer_that_nobody_has_is_told(cluster: FakeCluster) -> None:
     cluster.announce(cluster.node("a", CONFIG), IMAGE, TAG)
     explanation = await explained(cluster)
-    assert step(explanation, "Layers").tone is Tone.BAD
+    assert explanation.code is AnswerCode.PARTLY
+    assert StepCode.LAYERS_MISSING in codes(explanation)
     (layer,) = (part for part in explanation.parts if part.part.kind.value == "layer")
     assert (layer.holders, layer.candidates, layer.known) == ((), (), True)
 
@@ -188,9 +192,9 @@ async def test_without_a_router_own_content_is_still_looked_up(cluster: FakeClus
     cluster.facts.tags[TAG] = digest_of(IMAGE)
     cluster.router.down = "UNAVAILABLE: connection refused"
     explanation = await explained(cluster)
-    router = step(explanation, "Router")
-    assert router.tone is Tone.BAD
-    assert "connection refused" in router.text
+    assert explanation.code is AnswerCode.PARTLY_UNKNOWN
+    assert StepCode.TAG_UNCONFIRMED in codes(explanation)
+    assert "connection refused" in step(explanation, StepCode.ROUTER_UNAVAILABLE).text
     assert [(part.here, part.known, part.holders) for part in explanation.parts] == [
         (True, False, ()),
         (True, False, ()),
@@ -200,7 +204,7 @@ async def test_without_a_router_own_content_is_still_looked_up(cluster: FakeClus
 
 async def test_a_router_that_answers_is_told(cluster: FakeCluster) -> None:
     hold(cluster, "a")
-    assert step(await explained(cluster), "Router").tone is Tone.GOOD
+    assert StepCode.ROUTER_ANSWERS in codes(await explained(cluster))
 
 
 async def test_peers_are_named_in_the_order_in_which_they_would_be_asked(cluster: FakeCluster) -> None:
@@ -214,13 +218,21 @@ async def test_peers_are_named_in_the_order_in_which_they_would_be_asked(cluster
         ("c", True, False),
         ("a", False, True),
     ]
-    assert step(explanation, "Peers").tone is Tone.NOTE
+    assert StepCode.PEERS_ASKED_LAST in codes(explanation)
 
 
 @pytest.mark.parametrize(
-    ("excluded", "tone"), [("reg.test/app", Tone.BAD), (":1$", Tone.BAD), ("elsewhere", Tone.GOOD)]
+    ("excluded", "answer", "code"),
+    [
+        ("reg.test/app", AnswerCode.EXCLUDED, StepCode.IMAGE_EXCLUDED),
+        (":1$", AnswerCode.EXCLUDED, StepCode.TAG_EXCLUDED),
+        ("elsewhere", AnswerCode.CLUSTER, StepCode.ADMITTED),
+    ],
 )
-async def test_what_the_settings_exclude_is_told(cluster: FakeCluster, excluded: str, tone: Tone) -> None:
+async def test_what_the_settings_exclude_is_told(
+    cluster: FakeCluster, excluded: str, answer: AnswerCode, code: StepCode
+) -> None:
     hold(cluster, "a")
     explanation = await explained(cluster, images=ImageFilter(excluded=[excluded]))
-    assert explanation.tone is tone
+    assert explanation.code is answer
+    assert code in codes(explanation)
