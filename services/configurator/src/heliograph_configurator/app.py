@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from starlette.applications import Starlette
 
 from heliograph_configurator.adapters.certificate_files import unusable_reason
 from heliograph_configurator.adapters.disk import Disk
@@ -24,7 +23,7 @@ from heliograph_configurator.examination import CertsExamination
 from heliograph_configurator.service import Configurator
 from heliograph_configurator.settings import Settings
 from heliograph_configurator.watch import Watch
-from heliograph_shared.admin import admin_routes
+from heliograph_shared.admin import admin_app
 from heliograph_shared.findings_publisher import FindingsPublisher
 from heliograph_shared.http import serve_http
 from heliograph_shared.readyz import Readyz
@@ -59,7 +58,8 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
     )
     folders = partial(_watched_folders, settings.registry_config_path, secrets)
     publisher = FindingsPublisher(ConfiguratorCheck)
-    admin = Starlette(routes=[*admin_routes(watched.unready_reason, metrics.collected), publisher.route()])
+    admin = admin_app(watched.unready_reason, metrics.collected)
+    admin.routes.append(publisher.route())
     async with (
         serve_http(admin, bind(settings.admin_listen)),
         background(
