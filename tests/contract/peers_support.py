@@ -15,7 +15,7 @@ from heliograph_registry.mirror.ports import Peers
 from heliograph_shared.digest import Digest
 from tests.integration.registry_support import Registry, serve_registry
 from tests.support.bad_peer import BadPeer, Exchange
-from tests.support.fakes.peers import MemoryPeers, MemoryRegistry
+from tests.support.fakes.peers import MemoryPeer, MemoryPeers
 from tests.support.ports import free_port
 
 STALL_S = 0.3
@@ -53,11 +53,11 @@ class OnePeer:
 class FaultyPeer(OnePeer):
     """A peer that fails as `registry` says."""
 
-    registry: MemoryRegistry
+    registry: MemoryPeer
 
 
 class _MemoryContent:
-    def __init__(self, registry: MemoryRegistry) -> None:
+    def __init__(self, registry: MemoryPeer) -> None:
         self._registry = registry
 
     def put(self, data: bytes) -> Digest:
@@ -82,7 +82,7 @@ class _RegistryContent:
 async def faulty_peer(kind: str) -> AsyncIterator[FaultyPeer]:
     """`memory` or `http`."""
     async with AsyncExitStack() as stack:
-        registry = MemoryRegistry("a", f"127.0.0.1:{free_port()}")
+        registry = MemoryPeer("a", f"127.0.0.1:{free_port()}")
         peers: Peers = MemoryPeers([registry], stall_s=STALL_S)
         if kind == "http":
             served = await stack.enter_async_context(BadPeer(lambda asked: _answer(registry, asked)).serve())
@@ -101,7 +101,7 @@ async def real_registry(directory: Path) -> AsyncIterator[OnePeer]:
         yield OnePeer(peers, Peer("a", (registry.address,)), _RegistryContent(registry))
 
 
-async def _answer(registry: MemoryRegistry, asked: Exchange) -> None:
+async def _answer(registry: MemoryPeer, asked: Exchange) -> None:
     """One request, answered over HTTP with the content and the faults of a registry in memory."""
     method, path, _ = asked.head.split(" ", 2)
     path, _, registry_name = path.partition("?ns=")

@@ -17,7 +17,7 @@ from heliograph_registry.mirror.ports import Outlet, PeerStream
 from tests.support.fakes.cluster import blob
 from tests.support.fakes.content import MemoryBlob
 from tests.support.fakes.outlet import MemoryOutlet
-from tests.support.fakes.peers import MemoryPeers, MemoryRegistry
+from tests.support.fakes.peers import MemoryPeer, MemoryPeers
 
 DATA = bytes(range(256)) * 4000
 SCOPE: dict[str, Any] = {
@@ -67,7 +67,7 @@ def copying(leaves_after: int | None = None) -> Client:
 
 
 async def stream(*, breaks_after: int | None = None) -> PeerStream:
-    registry = MemoryRegistry("a", "a:5000", breaks_after=[] if breaks_after is None else [breaks_after])
+    registry = MemoryPeer("a", "a:5000", breaks_after=[] if breaks_after is None else [breaks_after])
     target = blob(registry.put(DATA))
     return await MemoryPeers([registry]).fetch(registry.peer, target, ByteRange(1000, None))
 

@@ -196,7 +196,7 @@ async def test_a_router_that_is_not_in_sync_does_not_say_that_nobody_holds_it(un
 
 
 @dataclass
-class Waiting:
+class WaitingNodes:
     """Two nodes that routers know, so that both may wait; `asks` is the resolver of each by its name."""
 
     asks: dict[str, Resolver]
@@ -204,12 +204,14 @@ class Waiting:
 
 
 @pytest.fixture(params=["memory", ROUTER])
-async def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Waiting]:
+async def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[WaitingNodes]:
     names = ("asker", "other")
     async with AsyncExitStack() as stack:
         if request.param == "memory":
             table = MemoryRouter()
-            yield Waiting({name: MemoryResolver(table, name) for name in names}, memory_world(table).holds)
+            yield WaitingNodes(
+                {name: MemoryResolver(table, name) for name in names}, memory_world(table).holds
+            )
             return
         nats_url = (await stack.enter_async_context(NatsServer(tmp_path))).url
         router = await stack.enter_async_context(serving_router(nats_url))
@@ -218,16 +220,16 @@ async def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         for name in names:
             await holds(name, "127.0.0.1:1000", digest_of(name.encode()), None)
         asks = {name: (await grpc_world(stack, router.port, holds, name)).resolver for name in names}
-        yield Waiting(asks, holds)
+        yield WaitingNodes(asks, holds)
 
 
-async def test_who_is_the_first_to_want_it_goes_upstream_at_once(waiting: Waiting) -> None:
+async def test_who_is_the_first_to_want_it_goes_upstream_at_once(waiting: WaitingNodes) -> None:
     async with asyncio.timeout(5):
         (found,) = await waiting.asks["asker"].resolve([UNKNOWN], timeout_s=5, wait_s=60)
     assert (found.outcome, found.peers) == (Outcome.GO_UPSTREAM, ())
 
 
-async def test_others_wait_for_the_copy_of_the_first(waiting: Waiting) -> None:
+async def test_others_wait_for_the_copy_of_the_first(waiting: WaitingNodes) -> None:
     await waiting.asks["other"].resolve([UNKNOWN], timeout_s=5, wait_s=60)
     call = asyncio.create_task(waiting.asks["asker"].resolve([UNKNOWN], timeout_s=5, wait_s=60))
     done, _ = await asyncio.wait([call], timeout=0.2)
@@ -237,13 +239,13 @@ async def test_others_wait_for_the_copy_of_the_first(waiting: Waiting) -> None:
     assert (found.outcome, [peer.node for peer in found.peers]) == (Outcome.FOUND, ["other"])
 
 
-async def test_a_wait_that_runs_out_ends_upstream(waiting: Waiting) -> None:
+async def test_a_wait_that_runs_out_ends_upstream(waiting: WaitingNodes) -> None:
     await waiting.asks["other"].resolve([UNKNOWN], timeout_s=5, wait_s=60)
     (found,) = await waiting.asks["asker"].resolve([UNKNOWN], timeout_s=5, wait_s=0.1)
     assert found.outcome is Outcome.GO_UPSTREAM
 
 
-async def test_what_somebody_holds_is_not_waited_for(waiting: Waiting) -> None:
+async def test_what_somebody_holds_is_not_waited_for(waiting: WaitingNodes) -> None:
     await waiting.holds("a", "127.0.0.1:1000", HELD, None)
     async with asyncio.timeout(5):
         (found,) = await waiting.asks["asker"].resolve([HELD], timeout_s=5, wait_s=60)

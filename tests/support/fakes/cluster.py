@@ -16,7 +16,7 @@ from heliograph_shared.filters import ImageFilter
 from tests.support.fakes.content import MemoryContent
 from tests.support.fakes.node import MemoryFacts
 from tests.support.fakes.outlet import MemoryOutlet
-from tests.support.fakes.peers import MemoryPeers, MemoryRegistry
+from tests.support.fakes.peers import MemoryPeer, MemoryPeers
 from tests.support.fakes.router import MemoryResolver, MemoryRouter, MemoryRouterQueries
 from tests.support.fakes.spool import MemorySpool
 
@@ -42,16 +42,16 @@ class FakeCluster:
         self.facts.addresses = frozenset({f"{HERE}:5000"})
         self.router.add_node(HERE, f"{HERE}:5000")
 
-    def node(self, name: str, *blobs: bytes) -> MemoryRegistry:
+    def node(self, name: str, *blobs: bytes) -> MemoryPeer:
         """Another node whose registry holds the blobs, as the router knows."""
-        registry = self.peers.add(MemoryRegistry(name, f"{name}:5000"))
+        registry = self.peers.add(MemoryPeer(name, f"{name}:5000"))
         self.router.add_node(name, registry.address)
         for data in blobs:
             self.announce(registry, data)
         return registry
 
     def announce(
-        self, registry: MemoryRegistry, data: bytes, tag: str | None = None, *, size_known: bool = True
+        self, registry: MemoryPeer, data: bytes, tag: str | None = None, *, size_known: bool = True
     ) -> Digest:
         """The node gets the blob, and its indexer tells the routers."""
         digest = registry.put(data)

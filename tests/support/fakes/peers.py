@@ -18,7 +18,7 @@ Target = Blob | ManifestByDigest | ManifestByTag
 
 
 @dataclass
-class MemoryRegistry:
+class MemoryPeer:
     """One node's registry: what it holds, and how it fails. Each may be changed at any time."""
 
     node: str
@@ -53,12 +53,12 @@ class MemoryRegistry:
 class MemoryPeers:
     """`open_streams` is how many bodies have been fetched and not closed."""
 
-    def __init__(self, registries: Iterable[MemoryRegistry] = (), *, stall_s: float = 5.0) -> None:
+    def __init__(self, registries: Iterable[MemoryPeer] = (), *, stall_s: float = 5.0) -> None:
         self._registries = {registry.address: registry for registry in registries}
         self._stall_s = stall_s
         self.open_streams = 0
 
-    def add(self, registry: MemoryRegistry) -> MemoryRegistry:
+    def add(self, registry: MemoryPeer) -> MemoryPeer:
         self._registries[registry.address] = registry
         return registry
 
@@ -91,14 +91,14 @@ class MemoryPeers:
 
     async def _held(
         self, peer: Peer, target: Target, digest: Digest, wanted: ByteRange | None
-    ) -> tuple[MemoryRegistry, bytes]:
+    ) -> tuple[MemoryPeer, bytes]:
         registry = await self._answering(peer, target, wanted)
         data = registry.content.get(digest)
         if data is None:
             raise PeerFailed(peer.node, "answered 404", healthy=True, status=404)
         return registry, data
 
-    async def _answering(self, peer: Peer, target: Target, wanted: ByteRange | None) -> MemoryRegistry:
+    async def _answering(self, peer: Peer, target: Target, wanted: ByteRange | None) -> MemoryPeer:
         """The first of the peer's addresses where somebody listens, once it answers."""
         found = (self._registries.get(address) for address in peer.addresses)
         registry = next((each for each in found if each is not None and not each.down), None)
@@ -122,7 +122,7 @@ class MemoryPeerStream:
     def __init__(
         self,
         peer: Peer,
-        registry: MemoryRegistry,
+        registry: MemoryPeer,
         data: bytes,
         span: Span,
         stall_s: float,

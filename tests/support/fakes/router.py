@@ -74,7 +74,7 @@ class MemoryRouter:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ResolverQuery:
     """What a resolver was asked."""
 
     keys: tuple[Digest | str, ...]
@@ -87,7 +87,7 @@ class MemoryResolver:
 
     def __init__(self, router: MemoryRouter, node: str, *, max_peers: int = 3) -> None:
         self._router, self._node, self._max_peers = router, node, max_peers
-        self.queries: list[Query] = []
+        self.queries: list[ResolverQuery] = []
 
     async def resolve(
         self,
@@ -98,7 +98,7 @@ class MemoryResolver:
         wait_s: float = 0,
     ) -> list[Resolution]:
         failed = tuple(failed)
-        self.queries.append(Query(tuple(keys), failed, wait_s))
+        self.queries.append(ResolverQuery(tuple(keys), failed, wait_s))
         await self._router.answer(timeout_s)
         found = [self._resolution(key, failed) for key in keys]
         if wait_s and len(keys) == 1 and found[0].outcome is Outcome.NOT_FOUND:

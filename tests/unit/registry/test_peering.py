@@ -14,7 +14,7 @@ from heliograph_registry.mirror.peering import Peering
 from heliograph_registry.mirror.ports import PeerStream
 from heliograph_shared.digest import Digest, digest_of
 from tests.support.fakes.cluster import HERE, NAME, FakeCluster, blob
-from tests.support.fakes.peers import MemoryRegistry
+from tests.support.fakes.peers import MemoryPeer
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual time"])
 
@@ -248,7 +248,7 @@ async def test_too_large_a_manifest_is_not_read(cluster: FakeCluster) -> None:
 SPAN = Span(0, len(DATA) - 1, len(DATA))
 
 
-def asked_from(node: MemoryRegistry) -> list[int | None]:
+def asked_from(node: MemoryPeer) -> list[int | None]:
     return [wanted.first if wanted else None for _, wanted in node.asked]
 
 

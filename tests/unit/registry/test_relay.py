@@ -13,7 +13,7 @@ from heliograph_registry.mirror.errors import NotServed, StreamBroken
 from heliograph_registry.mirror.ports import PeerStream
 from heliograph_registry.mirror.relay import Relay
 from tests.support.fakes.outlet import MemoryOutlet
-from tests.support.fakes.peers import MemoryPeerStream, MemoryRegistry
+from tests.support.fakes.peers import MemoryPeer, MemoryPeerStream
 
 DATA = bytes(range(256)) * 4
 MOST_RESUMES = 16
@@ -27,7 +27,7 @@ portions = st.lists(st.integers(0, 400), max_size=40)
 
 def dying(span: Span, portion: int) -> MemoryPeerStream:
     """A stream that gives `portion` bytes of its span and then fails, in pieces of at most 50 bytes."""
-    registry = MemoryRegistry("peer", "peer:5000", piece_bytes=50, breaks_after=[portion])
+    registry = MemoryPeer("peer", "peer:5000", piece_bytes=50, breaks_after=[portion])
     return MemoryPeerStream(registry.peer, registry, DATA, span, 1.0, closed=lambda: None)
 
 

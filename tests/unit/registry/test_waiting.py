@@ -9,7 +9,7 @@ from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.errors import NotServed
 from heliograph_shared.digest import digest_of
 from tests.support.fakes.cluster import FIRST_BYTE_S, FakeCluster, FakeMirror, blob, delivered
-from tests.support.fakes.peers import MemoryRegistry
+from tests.support.fakes.peers import MemoryPeer
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual time"])
 
@@ -24,7 +24,7 @@ def cluster() -> FakeCluster:
 
 
 @pytest.fixture
-def leader(cluster: FakeCluster) -> MemoryRegistry:
+def leader(cluster: FakeCluster) -> MemoryPeer:
     """A node that is fetching the blob from upstream."""
     leader = cluster.node("leader")
     cluster.router.lead(DIGEST, "leader")
@@ -44,7 +44,7 @@ async def reason_of(asked: asyncio.Task[bytes]) -> Reason:
     return raised.value.reason
 
 
-async def test_a_client_waits_for_the_leaders_copy(cluster: FakeCluster, leader: MemoryRegistry) -> None:
+async def test_a_client_waits_for_the_leaders_copy(cluster: FakeCluster, leader: MemoryPeer) -> None:
     async with cluster.mirror(wait_s=WAIT_S) as here:
         asked = asking(here)
         await asyncio.sleep(WAIT_S - 1)
@@ -55,7 +55,7 @@ async def test_a_client_waits_for_the_leaders_copy(cluster: FakeCluster, leader:
 
 
 async def test_after_a_wait_the_peer_has_the_whole_time_to_its_first_byte(
-    cluster: FakeCluster, leader: MemoryRegistry
+    cluster: FakeCluster, leader: MemoryPeer
 ) -> None:
     leader.answers_after_s = FIRST_BYTE_S * 0.9
     async with cluster.mirror(wait_s=WAIT_S) as here:
@@ -65,7 +65,7 @@ async def test_after_a_wait_the_peer_has_the_whole_time_to_its_first_byte(
         assert await asked == DATA
 
 
-async def test_after_a_wait_the_bound_is_there_again(cluster: FakeCluster, leader: MemoryRegistry) -> None:
+async def test_after_a_wait_the_bound_is_there_again(cluster: FakeCluster, leader: MemoryPeer) -> None:
     leader.hangs = True
     clock = asyncio.get_running_loop().time
     async with cluster.mirror(wait_s=WAIT_S) as here:
@@ -88,7 +88,7 @@ async def test_an_answer_at_once_leaves_the_bound_where_it_was(cluster: FakeClus
         assert clock() - began == pytest.approx(FIRST_BYTE_S, abs=0.001)
 
 
-async def test_a_wait_that_runs_out_goes_upstream(cluster: FakeCluster, leader: MemoryRegistry) -> None:
+async def test_a_wait_that_runs_out_goes_upstream(cluster: FakeCluster, leader: MemoryPeer) -> None:
     clock = asyncio.get_running_loop().time
     async with cluster.mirror(wait_s=WAIT_S) as here:
         began = clock()
@@ -107,7 +107,7 @@ async def test_the_first_to_ask_goes_upstream_at_once(cluster: FakeCluster) -> N
 
 @pytest.mark.parametrize("wanted", [None, ByteRange(0, 99), ByteRange(0, None)])
 async def test_who_wants_the_first_byte_waits(
-    cluster: FakeCluster, leader: MemoryRegistry, wanted: ByteRange | None
+    cluster: FakeCluster, leader: MemoryPeer, wanted: ByteRange | None
 ) -> None:
     async with cluster.mirror(wait_s=WAIT_S) as here:
         asked = asking(here, wanted)
@@ -118,22 +118,18 @@ async def test_who_wants_the_first_byte_waits(
 
 
 @pytest.mark.parametrize("wanted", [ByteRange(1, None), ByteRange(100, 199), ByteRange(None, 10)])
-async def test_later_parts_do_not_wait(
-    cluster: FakeCluster, leader: MemoryRegistry, wanted: ByteRange
-) -> None:
+async def test_later_parts_do_not_wait(cluster: FakeCluster, leader: MemoryPeer, wanted: ByteRange) -> None:
     async with cluster.mirror(wait_s=WAIT_S) as here:
         assert await reason_of(asking(here, wanted)) is Reason.NOT_FOUND
     assert cluster.resolver.queries[0].wait_s == 0
 
 
-async def test_nobody_waits_unless_it_is_set(cluster: FakeCluster, leader: MemoryRegistry) -> None:
+async def test_nobody_waits_unless_it_is_set(cluster: FakeCluster, leader: MemoryPeer) -> None:
     async with cluster.mirror() as here:
         assert await reason_of(asking(here)) is Reason.NOT_FOUND
 
 
-async def test_stopping_ends_all_waits_and_lets_none_begin(
-    cluster: FakeCluster, leader: MemoryRegistry
-) -> None:
+async def test_stopping_ends_all_waits_and_lets_none_begin(cluster: FakeCluster, leader: MemoryPeer) -> None:
     clock = asyncio.get_running_loop().time
     async with cluster.mirror(wait_s=WAIT_S) as here:
         waiting = [asking(here) for _ in range(3)]
