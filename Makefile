@@ -17,7 +17,7 @@ WORKERS ?= $(shell cores=$$(nproc); echo $$((cores > 4 ? 8 : 2 * cores)))
 PYTEST_IN_PARALLEL := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 export HELIOGRAPH_TEST_CACHE ?= $(CACHE)
 
-.PHONY: help setup demo bench images images-test browser-test screenshots soak test lint types contracts quick unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
+.PHONY: help setup demo bench images images-test fresh-test browser-test screenshots soak test lint types contracts quick unit lock lock-check rpc rpc-check asyncapi asyncapi-check docs docs-check trace-picture machines builders clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -25,7 +25,8 @@ help: ## show this list
 setup: .venv/.ready ## create .venv from the hash-pinned lock
 
 $(CACHE)/uv/bin/uv:
-	$(PYTHON) -m ensurepip --version >/dev/null 2>&1 || apt-get install --yes --quiet python3-venv
+	$(PYTHON) -m ensurepip --version >/dev/null 2>&1 || apt-get install --yes --quiet python3-venv || \
+		{ apt-get update --quiet && apt-get install --yes --quiet python3-venv; }
 	$(PYTHON) -m venv $(CACHE)/uv
 	$(CACHE)/uv/bin/pip install --quiet 'uv==0.13.9'
 
@@ -140,6 +141,9 @@ images: ## build an image of each service (BASE=image, TAG=version, REPOSITORY=g
 images-test: setup machines builders ## build the images from a locally made base, and run them with runc
 	tests/support/make-base.sh
 	unshare --mount -- $(BIN)/pytest --timeout 900 tests/images
+
+fresh-test: machines builders ## run the README's two commands on bare Debians (RELEASES="bookworm trixie", FRESH="demo test")
+	tests/support/fresh-test.sh
 
 bench: setup machines ## measure against nginx, Go and docker-registry, about 15 minutes (ONLY=row, RUNS=15)
 	bench/install-tools.sh

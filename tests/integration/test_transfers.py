@@ -204,7 +204,8 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
     blobs, certificate, key = directory / "blobs" / "sha256", directory / "tls.crt", directory / "tls.key"
     blobs.mkdir(parents=True)
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject]
+    usage = ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *usage]
     subprocess.run([*command, "-out", certificate, "-keyout", key], check=True, capture_output=True)  # noqa: ASYNC221
     port, readers = free_port(), open_readers()
     settings = Settings.model_validate(

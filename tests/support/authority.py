@@ -17,15 +17,18 @@ class Identity:
 
 
 class Authority:
-    """Its files lie in `directory`; `certificate` is what others are to trust."""
+    """Its files lie in `directory`; `certificate` is what others are to trust.
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
+    Without `key_usage` it is as `openssl req -x509` makes it, and Python 3.13 or newer refuses it.
+    """
+
+    def __init__(self, directory: Path, name: str = "ca", *, key_usage: bool = True) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.certificate, self._key = directory / f"{name}.pem", directory / f"{name}-key.pem"
-        _openssl(
-            "req", "-x509", *_KEY, "-subj", f"/CN={name}", "-keyout", self._key, "-out", self.certificate
-        )
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign") if key_usage else ()
+        files = ("-keyout", self._key, "-out", self.certificate)
+        _openssl("req", "-x509", *_KEY, "-subj", f"/CN={name}", *usage, *files)
 
     def sign(self, name: str, *, address: str = "127.0.0.1") -> Identity:
         """For a server at `address`, and for a client."""

@@ -17,6 +17,15 @@ debian_lacks() {
     [[ -r $keyring ]] || echo "they need the package debian-archive-keyring"
 }
 
+bootstrap() { # release root packages, a comma list; needs `make builders`
+    local release=$1 root=$2 packages=$3
+    local builders=${HELIOGRAPH_TEST_CACHE:-$HOME/.cache/heliograph}/builders
+    "$builders/bin/debootstrap" --variant=minbase --include="$packages" --keyring="$keyring" \
+        "$release" "$root" "$mirror" >"$work/log" && return
+    tail -n 20 "$work/log" "$root/debootstrap/debootstrap.log" >&2
+    exit 1
+}
+
 apt() { # release argument...
     local release=$1
     shift

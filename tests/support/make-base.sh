@@ -20,11 +20,7 @@ work=$(mktemp -d "$builders/.base.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 root=$work/root
-if ! "$builders/bin/debootstrap" --variant=minbase --include=python3,python3-venv --keyring="$keyring" \
-    "$release" "$root" "$mirror" >"$work/log"; then
-    tail -n 20 "$work/log" "$root/debootstrap/debootstrap.log" >&2
-    exit 1
-fi
+bootstrap "$release" "$root" python3,python3-venv
 rm -rf "$root"/usr/share/{doc,info,locale,man}/* "$root"/var/{cache,log}/* "$root"/var/lib/apt/lists/* \
     "$root"/etc/{hostname,resolv.conf}
 echo "deb http://deb.debian.org/debian $release main" >"$root/etc/apt/sources.list"

@@ -35,13 +35,16 @@ def run(
     Exits with 1 and one readable line on a `StartupError`.
     """
     configure_logging(log_level)
+    failed = False
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
             runner.run(_until_signalled(main))
         except* StartupError as group:
             for error in _leaves(group):
                 structlog.get_logger().error("cannot start", service=prog, reason=str(error))
-            sys.exit(1)
+            failed = True
+    if failed:  # raised within `except*`, Python 3.11.2 would put it into a group and print the traceback
+        sys.exit(1)
 
 
 def _leaves(group: BaseExceptionGroup[StartupError]) -> Iterator[StartupError]:

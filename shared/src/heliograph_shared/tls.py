@@ -4,6 +4,7 @@ A change that cannot be used, a certificate without its key for instance, is log
 read before stays (see `reloading`).
 """
 
+import errno
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from heliograph_shared.reloading import Reloading
 
 _HTTP = ["http/1.1"]
+_KEY_USAGE = bytes.fromhex("0603551d0f")  # the extension's OID, 2.5.29.15, in DER (RFC 5280, section 4.2.1.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,30 @@ def client_contexts(files: TlsFiles, *, checks_name: bool = True) -> Reloading[s
 
     def load() -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=files.ca)
+        if files.ca is not None:
+            check_key_usage(context, files.ca)
         context.check_hostname = checks_name
         files.show(context)
         return context
 
     return Reloading("tls-client", files.paths, load)
+
+
+def check_key_usage(context: ssl.SSLContext, ca: Path) -> None:
+    """Check that `context`, which has loaded `ca` only, can verify any peer.
+
+    From Python 3.13 on, default contexts are strict: they refuse a peer whose CA certificate has no key
+    usage, and `openssl req -x509` makes such certificates. Raises `OSError` when all certificates in `ca` are
+    like that; when only some are, peers of the others can be verified.
+    """
+    if not context.verify_flags & ssl.VERIFY_X509_STRICT:
+        return
+    authorities = context.get_ca_certs(binary_form=True)
+    if context.cert_store_stats()["x509"] > len(authorities):
+        return  # a peer's own certificate, which needs no key usage
+    if not any(_KEY_USAGE in certificate for certificate in authorities):
+        reason = "the CA certificate has no keyUsage extension, so Python 3.13 or newer refuses it"
+        raise OSError(errno.EINVAL, f"{reason}; issue it again with keyUsage=critical,keyCertSign", str(ca))
 
 
 def http_server_context(files: TlsFiles, *, verify_clients: bool) -> ssl.SSLContext:

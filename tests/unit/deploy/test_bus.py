@@ -30,9 +30,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = "subjectAltName=DNS:heliograph-nats,DNS:*.heliograph-nats-routes,IP:127.0.0.1"
     for command in (
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
-        " -keyout ca.key -out ca.crt",
+        " -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.crt",
         f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=bus -addext {names}"
-        " -CA ca.crt -CAkey ca.key -keyout tls.key -out tls.crt",
+        " -addext basicConstraints=critical,CA:FALSE -CA ca.crt -CAkey ca.key -keyout tls.key -out tls.crt",
     ):
         subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
     return folder

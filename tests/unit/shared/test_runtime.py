@@ -119,6 +119,16 @@ async def nested(stop):
 async def plain(stop):
     raise StartupError("mend this")
 
+async def several(stop):
+    await asyncio.sleep(0)
+    raise ExceptionGroup("outer", [
+        ExceptionGroup("inner", [StartupError("one"), ExceptionGroup("innermost", [StartupError("two")])]),
+        StartupError("three"),
+    ])
+
+async def mixed(stop):
+    raise ExceptionGroup("outer", [ExceptionGroup("inner", [StartupError("one"), ZeroDivisionError()])])
+
 async def waits(stop):
     print("ready", flush=True)
     await stop.wait()
@@ -146,9 +156,19 @@ def test_what_hinders_the_start_is_one_readable_line(main: str) -> None:
 
 
 @pytest.mark.processes
-def test_a_fault_of_ours_is_not_hidden() -> None:
+def test_each_reason_of_nested_groups_is_one_readable_line() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "breaks"], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", PROGRAM, "several"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 1
+    assert [json.loads(line)["reason"] for line in ended.stderr.splitlines()] == ["one", "two", "three"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("main", ["breaks", "mixed"])
+def test_a_fault_of_ours_is_not_hidden(main: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, main], capture_output=True, text=True, timeout=30, check=False
     )
     assert ended.returncode == 1
     assert "ZeroDivisionError" in ended.stderr
