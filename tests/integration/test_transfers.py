@@ -225,7 +225,7 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
         cache = ManifestCache(parts.lookahead, metrics, request_log)
         config = uvicorn.Config(
             data_app(parts.mirror, metrics, cache, request_log),
-            http=partial(MirrorProtocol, pumps=pumps, at_once=cache.get, limits=Limits()),  # type: ignore[arg-type]
+            http=partial(MirrorProtocol, pumps=pumps, from_cache=cache.get, limits=Limits()),  # type: ignore[arg-type]
             port=port,
             lifespan="off",
             log_config=None,

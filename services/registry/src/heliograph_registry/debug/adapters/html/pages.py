@@ -116,9 +116,9 @@ class Pages:
     def _live(self, seen: Overview, request_log: RequestLog) -> dict[str, Any]:
         return {
             "rows": [row(entry, seen.now) for entry in seen.requests],
-            "drawing": drawn(request_log.taken, request_log.given),
-            "taken": request_log.taken.shares(20),
-            "given": request_log.given.shares(20),
+            "drawing": drawn(request_log.received, request_log.sent),
+            "taken": request_log.received.shares(20),
+            "given": request_log.sent.shares(20),
             "client_bytes": request_log.client_bytes,
         }
 
