@@ -18,7 +18,7 @@ _MOST_STARTS = 4096
 
 
 @dataclass(slots=True)
-class _Relayed:
+class _Entry:
     starts: set[int] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)
 
@@ -27,35 +27,35 @@ class RelayHistory:
     """Remembers at most 4,096 digests, each for 5 minutes after it was last relayed."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._relayed: TTLCache[Digest, _Relayed] = TTLCache(_MOST_DIGESTS, _REMEMBERED_S, timer=clock)
+        self._entries: TTLCache[Digest, _Entry] = TTLCache(_MOST_DIGESTS, _REMEMBERED_S, timer=clock)
 
     def add(self, digest: Digest, wanted: ByteRange | None, nodes: Iterable[str]) -> None:
         """A client was sent this range of the blob, from these nodes."""
-        relayed = self._relayed.get(digest) or _Relayed()
-        if len(relayed.starts) < _MOST_STARTS:
-            relayed.starts.add(start_of(wanted))
-        relayed.nodes.update(nodes)
-        self._relayed[digest] = relayed
+        entry = self._entries.get(digest) or _Entry()
+        if len(entry.starts) < _MOST_STARTS:
+            entry.starts.add(start_of(wanted))
+        entry.nodes.update(nodes)
+        self._entries[digest] = entry
 
     def is_repeat(self, digest: Digest, wanted: ByteRange | None) -> bool:
         """Whether the blob has already been sent from the same byte on.
 
         That tells a repeated pull from parallel ranges and from a resumed pull, which begin at other bytes.
         """
-        relayed = self._relayed.get(digest)
-        return relayed is not None and start_of(wanted) in relayed.starts
+        entry = self._entries.get(digest)
+        return entry is not None and start_of(wanted) in entry.starts
 
     def nodes(self, digest: Digest) -> frozenset[str]:
         """The nodes that its bytes came from."""
-        relayed = self._relayed.get(digest)
-        return frozenset(relayed.nodes) if relayed else frozenset()
+        entry = self._entries.get(digest)
+        return frozenset(entry.nodes) if entry else frozenset()
 
     def forget(self, digest: Digest) -> None:
         """Its bytes were right."""
-        self._relayed.pop(digest, None)
+        self._entries.pop(digest, None)
 
     def __iter__(self) -> Iterator[Digest]:
-        return iter(list(self._relayed))
+        return iter(list(self._entries))
 
 
 class StartedBlobs:
