@@ -17,7 +17,7 @@ from tests.support.ports import free_port
 # --- from peers ------------------------------------------------------------------------------------
 
 
-async def test_what_the_node_lacks_comes_from_a_peer(cluster: Cluster) -> None:
+async def test_content_that_the_node_lacks_comes_from_a_peer(cluster: Cluster) -> None:
     seed, node = await cluster.registry("seed"), await cluster.registry("node")
     cluster.holds(seed, BLOB)
     cluster.holds(seed, MANIFEST)
@@ -26,12 +26,12 @@ async def test_what_the_node_lacks_comes_from_a_peer(cluster: Cluster) -> None:
         assert (head.status_code, head.headers["content-length"]) == (200, str(len(data)))
         assert (answer.status_code, answer.content) == (200, data)
         assert answer.headers["heliograph-source"] == head.headers["heliograph-source"] == "peer/seed"
-    part = await node.http.get(BLOB_PATH, headers={"range": "bytes=3-1000"})
-    assert (part.status_code, part.content) == (206, BLOB[3:1001])
-    assert part.headers["content-range"] == f"bytes 3-1000/{len(BLOB)}"
+    ranged = await node.http.get(BLOB_PATH, headers={"range": "bytes=3-1000"})
+    assert (ranged.status_code, ranged.content) == (206, BLOB[3:1001])
+    assert ranged.headers["content-range"] == f"bytes 3-1000/{len(BLOB)}"
 
 
-async def test_a_tag_is_what_the_router_says_and_comes_from_its_holder(cluster: Cluster) -> None:
+async def test_the_router_resolves_a_tag_and_its_holder_serves_the_manifest(cluster: Cluster) -> None:
     seed, node = await cluster.registry("seed"), await cluster.registry("node")
     cluster.holds(seed, MANIFEST)
     cluster.known.tags["reg.test/app:1"] = MANIFEST_DIGEST
@@ -42,18 +42,18 @@ async def test_a_tag_is_what_the_router_says_and_comes_from_its_holder(cluster: 
     assert by_ns.headers["heliograph-source"] == "peer/seed"
 
 
-async def test_a_tag_of_this_node_needs_no_router(cluster: Cluster) -> None:
+async def test_a_tag_of_this_node_is_served_without_a_router(cluster: Cluster) -> None:
     node = await cluster.registry("a")
-    node.tell({"reg.test/app:1": node.put(MANIFEST)})
+    node.write_state({"reg.test/app:1": node.put(MANIFEST)})
     cluster.known.hangs = True
     answer = await node.http.get("/v2/app/manifests/1?ns=reg.test")
     assert (answer.status_code, answer.headers["heliograph-source"]) == (200, "local")
 
 
-async def test_a_peers_request_is_served_locally_or_not_at_all(cluster: Cluster) -> None:
+async def test_a_peers_request_is_only_served_from_the_nodes_own_content(cluster: Cluster) -> None:
     seed, node = await cluster.registry("seed"), await cluster.registry("node")
     cluster.holds(seed, BLOB)
-    node.tell({"reg.test/app:1": node.put(MANIFEST)})
+    node.write_state({"reg.test/app:1": node.put(MANIFEST)})
     as_peer = {"heliograph-peer": "other"}
     tag = await node.http.get("/v2/app/manifests/1?ns=reg.test", headers=as_peer)
     assert (tag.status_code, tag.content) == (200, MANIFEST)
@@ -88,7 +88,7 @@ async def test_no_client_header_reaches_a_peer(cluster: Cluster) -> None:
     assert "heliograph-peer: node" in peer.requests[0].lower()
 
 
-async def test_a_manifest_that_arrived_in_the_store_is_local_from_then_on(cluster: Cluster) -> None:
+async def test_a_relayed_manifest_is_local_once_it_is_in_the_store(cluster: Cluster) -> None:
     seed, node = await cluster.registry("seed"), await cluster.registry("node")
     cluster.holds(seed, MANIFEST)
     relayed = await node.http.get(MANIFEST_PATH)
@@ -101,7 +101,7 @@ async def test_a_manifest_that_arrived_in_the_store_is_local_from_then_on(cluste
 # --- routers that fail -----------------------------------------------------------------------------
 
 
-async def test_a_router_that_is_down_costs_little_and_then_nothing(cluster: Cluster) -> None:
+async def test_a_router_that_is_down_delays_only_the_first_404(cluster: Cluster) -> None:
     cluster.router_port = free_port()
     node = await cluster.registry("node")
     first = await node.http.get(BLOB_PATH)
@@ -112,7 +112,7 @@ async def test_a_router_that_is_down_costs_little_and_then_nothing(cluster: Clus
     assert (time.monotonic() - began) / 10 < 0.05
 
 
-async def test_a_router_that_hangs_is_given_up_in_time(cluster: Cluster) -> None:
+async def test_a_router_that_hangs_is_a_404_in_time(cluster: Cluster) -> None:
     cluster.known.hangs = True
     node = await cluster.registry("node")
     began = time.monotonic()
@@ -121,7 +121,7 @@ async def test_a_router_that_hangs_is_given_up_in_time(cluster: Cluster) -> None
     assert time.monotonic() - began < 1
 
 
-async def test_a_router_that_is_not_synced_has_not_answered(cluster: Cluster) -> None:
+async def test_a_router_that_is_not_synced_counts_as_unavailable(cluster: Cluster) -> None:
     cluster.known.synced = False
     node = await cluster.registry("node")
     answer = await node.http.get(BLOB_PATH)

@@ -26,7 +26,7 @@ from tests.support.page_cache import evict
 from tests.support.waiting import eventually
 
 
-async def test_the_base_says_that_this_is_a_registry(cluster: Cluster) -> None:
+async def test_a_ping_says_that_this_is_a_registry(cluster: Cluster) -> None:
     node = await cluster.registry("a")
     answer = await node.http.get("/v2/")
     assert (answer.status_code, answer.json()) == (200, {})
@@ -46,8 +46,8 @@ async def test_a_manifest_comes_with_its_own_media_type(cluster: Cluster) -> Non
         assert answer.content == (MANIFEST if method == "GET" else b"")
 
 
-async def test_long_paths_are_not_remembered(cluster: Cluster) -> None:
-    """Of thousands that a client may send in a second each takes up as much as a head may."""
+async def test_long_paths_are_not_cached(cluster: Cluster) -> None:
+    """A client may send thousands a second, each as long as a request head may be."""
     node = await cluster.registry("a")
     host, port = node.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -76,9 +76,9 @@ async def test_a_blob_is_served_whole_and_in_ranges(cluster: Cluster) -> None:
         ("bytes=1000000-", BLOB[1_000_000:]),
         ("bytes=-7", BLOB[-7:]),
     ]:
-        part = await node.http.get(BLOB_PATH, headers={"range": header})
-        assert (part.status_code, part.content) == (206, expected)
-        assert part.headers["content-range"].endswith(f"/{len(BLOB)}")
+        ranged = await node.http.get(BLOB_PATH, headers={"range": header})
+        assert (ranged.status_code, ranged.content) == (206, expected)
+        assert ranged.headers["content-range"].endswith(f"/{len(BLOB)}")
     beyond = await node.http.get(BLOB_PATH, headers={"range": f"bytes={len(BLOB)}-"})
     assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{len(BLOB)}")
     head = await node.http.head(BLOB_PATH)
@@ -108,7 +108,7 @@ async def test_an_empty_blob_is_a_blob(cluster: Cluster) -> None:
         ("DELETE", MANIFEST_PATH, 405, "UNSUPPORTED"),
     ],
 )
-async def test_what_cannot_be_answered_gets_the_errors_of_the_spec(
+async def test_invalid_requests_get_the_errors_of_the_spec(
     cluster: Cluster, method: str, path: str, status: int, code: str
 ) -> None:
     node = await cluster.registry("a")
@@ -119,7 +119,7 @@ async def test_what_cannot_be_answered_gets_the_errors_of_the_spec(
 
 
 @pytest.mark.parametrize("garbage", [b"nonsense\r\n\r\n", b"GET /v2/\x00\xff HTTP/1.1\r\nHost: x\r\n\r\n"])
-async def test_bytes_that_are_no_request_get_the_errors_of_the_spec(cluster: Cluster, garbage: bytes) -> None:
+async def test_bytes_that_are_not_http_get_the_errors_of_the_spec(cluster: Cluster, garbage: bytes) -> None:
     node = await cluster.registry("a")
     host, port = node.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -130,7 +130,7 @@ async def test_bytes_that_are_no_request_get_the_errors_of_the_spec(cluster: Clu
     assert json.loads(body)["errors"][0]["code"] == "UNSUPPORTED"
 
 
-async def test_an_answer_under_way_is_not_mixed_with_an_error(cluster: Cluster) -> None:
+async def test_a_malformed_second_request_does_not_corrupt_the_first_answer(cluster: Cluster) -> None:
     node = await cluster.registry("a")
     big = os.urandom(16 << 20)
     digest = node.put(big)
@@ -143,13 +143,13 @@ async def test_an_answer_under_way_is_not_mixed_with_an_error(cluster: Cluster) 
     writer.close()
 
 
-async def test_a_manifest_whose_bytes_rotted_is_not_served(cluster: Cluster) -> None:
+async def test_a_manifest_with_corrupt_bytes_is_not_served(cluster: Cluster) -> None:
     node = await cluster.registry("a")
     (node.directory / "blobs" / "sha256" / MANIFEST_DIGEST[7:]).write_bytes(MANIFEST + b" ")
     assert (await node.http.get(MANIFEST_PATH)).status_code == 404
 
 
-async def test_an_unreadable_blob_is_taken_from_a_peer(cluster: Cluster) -> None:
+async def test_an_unreadable_blob_comes_from_a_peer(cluster: Cluster) -> None:
     node, other = await cluster.registry("a"), await cluster.registry("b")
     (node.directory / "blobs" / "sha256" / BLOB_DIGEST[7:]).mkdir()
     cluster.holds(other, BLOB)
@@ -160,7 +160,7 @@ async def test_an_unreadable_blob_is_taken_from_a_peer(cluster: Cluster) -> None
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 @pytest.mark.parametrize("kind", ["directory", "pipe", "emptied"])
-async def test_what_is_not_a_blobs_file_is_not_served(cluster: Cluster, method: str, kind: str) -> None:
+async def test_only_regular_files_with_content_are_served(cluster: Cluster, method: str, kind: str) -> None:
     node = await cluster.registry("a")
     path = node.directory / "blobs" / "sha256" / BLOB_DIGEST[7:]
     match kind:
@@ -174,7 +174,7 @@ async def test_what_is_not_a_blobs_file_is_not_served(cluster: Cluster, method: 
     assert (await node.http.request(method, BLOB_PATH)).status_code == 404
 
 
-async def test_a_read_that_is_cancelled_before_it_began_leaves_no_descriptor(tmp_path: Path) -> None:
+async def test_a_read_that_is_cancelled_before_it_starts_leaks_no_descriptor(tmp_path: Path) -> None:
     digest = digest_of(BLOB)
     path = tmp_path / "blobs" / "sha256" / digest[7:]
     path.parent.mkdir(parents=True)

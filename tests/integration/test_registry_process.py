@@ -20,18 +20,18 @@ from tests.support.bad_peer import Exchange
 from tests.support.waiting import eventually
 
 
-async def test_ready_means_a_readable_store_and_nothing_else(cluster: Cluster) -> None:
+async def test_a_registry_is_ready_if_its_store_is_readable_whatever_the_routers_do(cluster: Cluster) -> None:
     cluster.known.hangs = True
     node = await cluster.registry("node")
     assert (await node.http.get(f"{node.admin}/readyz")).status_code == 200
-    (node.directory / "blobs").rename(node.directory / "of-no-blob-yet")
+    (node.directory / "blobs").rename(node.directory / "no-blob-yet")
     assert (await node.http.get(f"{node.admin}/readyz")).status_code == 200
 
 
-async def test_a_store_that_is_not_there_yet_is_ready_and_one_that_is_gone_is_not(
+async def test_a_store_that_does_not_exist_yet_is_ready_and_one_that_disappeared_is_not(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    store = tmp_path / "made-by-the-first-blob"
+    store = tmp_path / "created-by-the-first-blob"
     node = await cluster.registry("a", content_path=store)
     assert (await node.http.get(f"{node.admin}/readyz")).status_code == 200
     (store / "blobs").mkdir(parents=True)
@@ -41,13 +41,13 @@ async def test_a_store_that_is_not_there_yet_is_ready_and_one_that_is_gone_is_no
     assert (answer.status_code, answer.text) == (503, f"not ready: {store}: not there\n")
 
 
-async def test_metrics_tell_where_bytes_came_from_and_why_not(cluster: Cluster) -> None:
+async def test_metrics_count_sources_of_bytes_and_reasons_of_misses(cluster: Cluster) -> None:
     seed, node = await cluster.registry("seed"), await cluster.registry("node", registry_filters="/secret/")
     cluster.holds(seed, BLOB)
     digest = node.put(MANIFEST)
     for path in (
         BLOB_PATH,
-        MANIFEST_PATH,  # kept, then twice from memory
+        MANIFEST_PATH,  # cached, then served twice from the cache
         MANIFEST_PATH,
         MANIFEST_PATH,
         f"/v2/x/secret/y/blobs/{BLOB_DIGEST}?ns=reg.test",
@@ -81,7 +81,7 @@ async def test_metrics_tell_where_bytes_came_from_and_why_not(cluster: Cluster) 
     assert await counted(node, "heliograph_registry_transfers_limit") == {(): 128}
 
 
-async def test_metrics_show_what_is_being_sent(cluster: Cluster) -> None:
+async def test_metrics_count_running_transfers(cluster: Cluster) -> None:
     node = await cluster.registry("a")
     digest = node.put(bytes(64 << 20))
     async with node.http.stream("GET", f"/v2/app/blobs/{digest}") as answer:
@@ -98,13 +98,13 @@ async def test_metrics_show_what_is_being_sent(cluster: Cluster) -> None:
 
 
 async def counted(node: Registry, name: str) -> dict[tuple[str, ...], float]:
-    """Samples of that name by the values of their labels, in the order of their names."""
+    """Values of that metric, by the values of its labels in the order of the labels' names."""
     families = text_string_to_metric_families((await node.http.get(f"{node.admin}/metrics")).text)
     found = [sample for family in families for sample in family.samples if sample.name == name]
     return {tuple(sample.labels.values()): sample.value for sample in found}
 
 
-async def test_a_transfer_under_way_is_finished_on_shutdown(cluster: Cluster) -> None:
+async def test_a_running_transfer_is_finished_on_shutdown(cluster: Cluster) -> None:
     node = await cluster.registry("node")
     big = bytes(64 << 20)
     digest = node.put(big)
@@ -126,7 +126,7 @@ async def test_a_transfer_under_way_is_finished_on_shutdown(cluster: Cluster) ->
     await eventually(refuses)
 
 
-async def test_a_client_that_leaves_stops_its_transfer(cluster: Cluster) -> None:
+async def test_a_client_that_disconnects_ends_its_transfer(cluster: Cluster) -> None:
     abandoned = asyncio.Event()
 
     async def goes_quiet(exchange: Exchange) -> None:

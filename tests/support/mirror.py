@@ -1,4 +1,4 @@
-"""A mirror that has nothing, keeps what it was asked, and answers as a test tells it to."""
+"""A mirror without content. It records its requests, and answers as the test wants."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ TLS_HANDSHAKE = 0x16
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request. `headers` have lower-case names; `certified` when a client certificate was shown."""
+    """One request. Names in `headers` are in lower case; `certified` if it came with a client certificate."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Mirror:
     answer: Callable[[Asked], str] = not_found
     requests: list[Asked] = field(default_factory=list)
     tls_hellos: int = 0
-    """Connections that began with TLS where plain HTTP is spoken."""
+    """Connections that began with TLS although the mirror speaks plain HTTP."""
 
     @property
     def asked(self) -> list[tuple[str, str, str]]:
@@ -63,7 +63,7 @@ class Mirror:
             writer.write(head.encode())
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # a client that leaves is no news
+            pass  # the client disconnected
         finally:
             writer.close()
 
