@@ -210,7 +210,7 @@ class Blobs:
         """
         suspects = self._history.nodes(target.digest)
         trace.get_current_span().set_attribute("heliograph.hashed_first", True)
-        log.info("asked for again, hashing it first", digest=target.digest, came_from=sorted(suspects))
+        log.info("blob requested again, hashing it first", digest=target.digest, came_from=sorted(suspects))
         try:
             async with asyncio.timeout(_VERIFY_TIMEOUT_S), self._verifying:
                 blob, node = await self._peering.verified(target, resolution, suspects, self._spool)
