@@ -1,4 +1,4 @@
-"""When a peer is slow."""
+"""The latency from which on a peer counts as slow."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ def recent() -> RecentLatency:
     return RecentLatency(unknown_s=0.05, least_s=0.01, most_s=0.1)
 
 
-def test_it_is_a_guess_until_there_are_eight() -> None:
+def test_the_default_is_used_until_there_are_eight_answers() -> None:
     latency = recent()
     for _ in range(7):
         latency.add(0.02)
