@@ -26,7 +26,7 @@ class NotServed(RegistryError):
 
 class Busy(RegistryError):
     def __init__(self, most: int) -> None:
-        super().__init__(f"{most} transfers are under way")
+        super().__init__(f"{most} transfers are running")
 
 
 class RangeNotSatisfiable(RegistryError):

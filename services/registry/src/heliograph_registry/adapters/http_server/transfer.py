@@ -87,7 +87,7 @@ class Transfer:
                 return None
 
     def finish(self, error: BaseException | None) -> None:
-        def tell() -> None:
+        def set_done() -> None:
             if self.done.done():
                 return
             if error is None:
@@ -99,7 +99,7 @@ class Transfer:
         if not self.reading:
             self.close()
         with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits for the transfer
-            self._loop.call_soon_threadsafe(tell)
+            self._loop.call_soon_threadsafe(set_done)
 
     def own(self, opened: Callable[[], Iterable[int]]) -> Iterable[int]:
         """Open descriptors that are closed with the transfer. Raises `OSError` after closing the transfer."""
