@@ -75,7 +75,7 @@ class _RegistryContent:
         return self._registry.put(data)
 
     def tag(self, tag: str, digest: Digest) -> None:
-        self._registry.tell({f"{NAME.registry}/{NAME.repository}:{tag}": digest})
+        self._registry.write_state({f"{NAME.registry}/{NAME.repository}:{tag}": digest})
 
 
 @asynccontextmanager

@@ -48,7 +48,7 @@ async def ports(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await stack.enter_async_context(serve_resolver(KnownContent(), router_port))
         registry = await stack.enter_async_context(serve_registry(tmp_path / "a", "a", router_port))
         registry.put(BLOB)
-        registry.tell({"reg.test/app:1": registry.put(MANIFEST)})
+        registry.write_state({"reg.test/app:1": registry.put(MANIFEST)})
         yield Ports(Loopback(Address.parse(registry.address)), Loopback(Address("127.0.0.1", free_port())))
 
 

@@ -14,7 +14,7 @@ from tests.e2e.lab_support import Lab
 from tests.integration.watch_support import one_registry, watching
 from tests.support.authority import Authority
 from tests.support.machines import absent
-from tests.support.mirror import Mirror, running_mirror
+from tests.support.mirror import FakeMirror, running_mirror
 from tests.unit.configurator.trees import harvest
 
 pytestmark = [
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def mirror() -> AsyncIterator[Mirror]:
+async def mirror() -> AsyncIterator[FakeMirror]:
     async with running_mirror() as server:
         yield server
 
@@ -39,7 +39,7 @@ async def configure(lab: Lab, command: Callable[[Settings], bool], *flags: str) 
     assert await asyncio.to_thread(command, load(Settings, "heliograph-configurator", [*path, *flags]))
 
 
-async def test_the_mirror_is_asked_first_until_cleanup(lab: Lab, mirror: Mirror) -> None:
+async def test_the_mirror_is_asked_first_until_cleanup(lab: Lab, mirror: FakeMirror) -> None:
     for naming in (
         [],
         ["--mirrored-registries", lab.registry],
@@ -58,7 +58,7 @@ async def test_the_mirror_is_asked_first_until_cleanup(lab: Lab, mirror: Mirror)
     assert mirror.asked == []
 
 
-async def test_a_mirror_that_resolves_no_tags_is_asked_by_digest_only(lab: Lab, mirror: Mirror) -> None:
+async def test_a_mirror_that_resolves_no_tags_is_asked_by_digest_only(lab: Lab, mirror: FakeMirror) -> None:
     for naming in ([], ["--mirrored-registries", f"http://{lab.registry}"]):
         mirror.forget()
         await configure(lab, apply, "--mirror-targets", mirror.url, "--no-resolve-tags", *naming)
@@ -67,7 +67,7 @@ async def test_a_mirror_that_resolves_no_tags_is_asked_by_digest_only(lab: Lab, 
         assert set(mirror.asked) >= set(lab.everything()[1:])
 
 
-async def test_targets_are_asked_in_order_over_both_families(lab: Lab, mirror: Mirror) -> None:
+async def test_targets_are_asked_in_order_over_both_families(lab: Lab, mirror: FakeMirror) -> None:
     """Also with every setting that a host's table can have, in all its spellings."""
     async with running_mirror("::1") as second, running_mirror() as others:
         targets = f"http://127.0.0.1:1,{second.url},{mirror.url}"
@@ -78,7 +78,7 @@ async def test_targets_are_asked_in_order_over_both_families(lab: Lab, mirror: M
     assert set(mirror.asked) >= set(lab.everything())
 
 
-async def test_existing_hosts_are_asked_after_the_mirror(lab: Lab, mirror: Mirror) -> None:
+async def test_existing_hosts_are_asked_after_the_mirror(lab: Lab, mirror: FakeMirror) -> None:
     registry = "reg.test:5000"
     for name in (registry, "reg.test_5000_"):  # the second, once there, is looked for first
         mirror.forget()
@@ -98,7 +98,7 @@ async def test_existing_hosts_are_asked_after_the_mirror(lab: Lab, mirror: Mirro
 
 
 async def test_an_existing_ca_and_key_in_the_folder_are_still_used(
-    lab: Lab, mirror: Mirror, authority: Authority
+    lab: Lab, mirror: FakeMirror, authority: Authority
 ) -> None:
     server, client = authority.sign("server"), authority.sign("client")
     async with running_mirror(tls=authority.server(server, verify_clients=True)) as upstream:

@@ -18,7 +18,7 @@ from tests.support.authority import Authority
 from tests.support.containerd import Containerd
 from tests.support.images import Image
 from tests.support.machines import SERIES, absent, release
-from tests.support.mirror import Asked, Mirror, running_mirror
+from tests.support.mirror import FakeMirror, MirrorRequest, running_mirror
 from tests.support.ports import free_port
 from tests.support.upstream import Upstream
 
@@ -32,7 +32,7 @@ HEAD_TAG = ("HEAD", f"/v2/{REPOSITORY}/manifests/{TAG}")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def mirror() -> AsyncIterator[Mirror]:
+async def mirror() -> AsyncIterator[FakeMirror]:
     async with running_mirror() as server:
         yield server
 
@@ -70,7 +70,7 @@ async def test_a_dial_timeout_is_used_by_2_and_ignored_before(lab: Lab) -> None:
         await pull
 
 
-async def test_2_ignores_a_file_whose_dial_timeout_is_not_a_string(lab: Lab, mirror: Mirror) -> None:
+async def test_2_ignores_a_file_whose_dial_timeout_is_not_a_string(lab: Lab, mirror: FakeMirror) -> None:
     for value in ("200", '"200"', '"soon"'):
         mirror.forget()
         lab.write(lab.registry, host(mirror.url, f"dial_timeout = {value}"))
@@ -78,14 +78,16 @@ async def test_2_ignores_a_file_whose_dial_timeout_is_not_a_string(lab: Lab, mir
         assert bool(mirror.asked) is not lab.modern, value
 
 
-async def test_without_resolve_a_tag_is_not_asked_for(lab: Lab, mirror: Mirror) -> None:
+async def test_without_resolve_a_tag_is_not_asked_for(lab: Lab, mirror: FakeMirror) -> None:
     lab.write(lab.registry, host(mirror.url, 'capabilities = ["pull"]'))
     await lab.pull()
     assert mirror.asked
     assert HEAD_TAG not in {asked[:2] for asked in mirror.asked}
 
 
-async def test_a_server_in_the_default_folder_is_asked_for_every_registry(lab: Lab, mirror: Mirror) -> None:
+async def test_a_server_in_the_default_folder_is_used_for_all_registries(
+    lab: Lab, mirror: FakeMirror
+) -> None:
     lab.write("_default", f'server = "{lab.upstream.url}"\n' + host(mirror.url))
     await lab.pull(f"{NOBODY}:5000")
     assert mirror.asked[0][:2] == HEAD_TAG
@@ -94,7 +96,7 @@ async def test_a_server_in_the_default_folder_is_asked_for_every_registry(lab: L
     await lab.pull()
 
 
-async def test_a_file_with_a_server_only_is_ignored_before_2(lab: Lab, mirror: Mirror) -> None:
+async def test_a_file_with_a_server_only_is_ignored_before_2(lab: Lab, mirror: FakeMirror) -> None:
     lab.write(f"{NOBODY}:5000", f'server = "{lab.upstream.url}"\n')
     if lab.modern:
         await lab.pull(f"{NOBODY}:5000")
@@ -116,26 +118,26 @@ async def test_the_first_folder_that_exists_is_used_alone(lab: Lab) -> None:
             shutil.rmtree(lab.node.certs_path / folder)
 
 
-async def test_a_folder_named_without_the_port_is_not_used(lab: Lab, mirror: Mirror) -> None:
+async def test_a_folder_named_without_the_port_is_not_used(lab: Lab, mirror: FakeMirror) -> None:
     lab.write(NOBODY, host(mirror.url))
     await lab.fail(f"{NOBODY}:5000")
     assert mirror.asked == []
 
 
-async def test_an_empty_folder_is_used_instead_of_the_default(lab: Lab, mirror: Mirror) -> None:
+async def test_an_empty_folder_is_used_instead_of_the_default(lab: Lab, mirror: FakeMirror) -> None:
     lab.write("_default", host(mirror.url))
     (lab.node.certs_path / lab.registry).mkdir()
     await lab.pull()
     assert mirror.asked == []
 
 
-async def test_the_default_applies_to_registries_on_localhost_too(lab: Lab, mirror: Mirror) -> None:
+async def test_the_default_applies_to_registries_on_localhost_too(lab: Lab, mirror: FakeMirror) -> None:
     lab.write("_default", host(mirror.url))
     await lab.pull(f"localhost:{lab.upstream.port}")
     assert mirror.asked[0][2] == f"localhost:{lab.upstream.port}"
 
 
-async def test_v2_is_added_to_a_path_unless_it_is_overridden(lab: Lab, mirror: Mirror) -> None:
+async def test_v2_is_added_to_a_path_unless_it_is_overridden(lab: Lab, mirror: FakeMirror) -> None:
     for line, path in (("", "/cache/v2/team"), ("override_path = true", "/cache/team")):
         mirror.forget()
         lab.write(lab.registry, host(f"{mirror.url}/cache", line))
@@ -143,7 +145,7 @@ async def test_v2_is_added_to_a_path_unless_it_is_overridden(lab: Lab, mirror: M
         assert all(asked[1].startswith(path) for asked in mirror.asked), mirror.asked
 
 
-async def test_skip_verify_makes_containerd_try_tls_on_an_http_mirror(lab: Lab, mirror: Mirror) -> None:
+async def test_skip_verify_makes_containerd_try_tls_on_an_http_mirror(lab: Lab, mirror: FakeMirror) -> None:
     lab.write(lab.registry, host(mirror.url, "skip_verify = true"))
     await lab.pull()
     assert bool(mirror.tls_hellos) is (lab.node.release.series != "1.6")
@@ -156,7 +158,7 @@ async def test_skip_verify_makes_containerd_try_tls_on_an_http_mirror(lab: Lab, 
 async def test_headers_are_sent_with_every_request_and_credentials_to_no_other_name(lab: Lab) -> None:
     async with running_mirror("::1") as other:
 
-        def elsewhere(asked: Asked) -> str:
+        def elsewhere(asked: MirrorRequest) -> str:
             return f"307 There\r\nLocation: {other.url}{asked.path}"
 
         async with running_mirror(answer=elsewhere) as mirror:
@@ -171,7 +173,7 @@ async def test_headers_are_sent_with_every_request_and_credentials_to_no_other_n
         assert (request.headers.get("authorization"), request.headers.get("x-sign")) == (None, "a")
 
 
-async def test_a_file_with_one_broken_line_is_ignored(lab: Lab, mirror: Mirror) -> None:
+async def test_a_file_with_one_broken_line_is_ignored(lab: Lab, mirror: FakeMirror) -> None:
     lab.write(lab.registry, host(mirror.url, "capabilities = ["))
     await lab.pull()
     assert mirror.asked == []
@@ -200,7 +202,7 @@ async def test_a_mirror_that_asks_for_credentials_may_get_those_of_upstream(lab:
 
 
 async def test_missing_or_invalid_certificates_fail_the_pull(
-    lab: Lab, mirror: Mirror, authority: Authority
+    lab: Lab, mirror: FakeMirror, authority: Authority
 ) -> None:
     client, other = authority.sign("client"), authority.sign("other")
     lab.put("mixed.pem", client.certificate.read_bytes() + other.key.read_bytes())
@@ -232,7 +234,7 @@ async def test_one_file_may_hold_a_certificate_and_its_key(lab: Lab, authority: 
 async def test_2_ignores_two_config_paths(
     series: str,
     lab_upstream: tuple[Upstream, Image],
-    mirror: Mirror,
+    mirror: FakeMirror,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     directory = tmp_path_factory.mktemp("ctd")

@@ -91,6 +91,6 @@ async def pair(cluster: Cluster, **settings: object) -> tuple[Registry, Registry
         cluster.holds(a, content)
     cluster.known.tags[TAG] = manifest
     cluster.known.nodes["b"] = [b.address]
-    a.tell({TAG: manifest})
-    b.tell({})
+    a.write_state({TAG: manifest})
+    b.write_state({})
     return a, b

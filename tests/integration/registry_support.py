@@ -1,4 +1,4 @@
-"""Registries in the test's own process: the whole service on real sockets, driven by its settings."""
+"""Registries in the test's own process: the whole service on real sockets, configured by its settings."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ class Registry:
         path.write_bytes(data)
         return digest
 
-    def tell(self, tags: dict[str, Digest]) -> None:
+    def write_state(self, tags: dict[str, Digest]) -> None:
         """Write the state file as the node's indexer would."""
         state = NodeState(node=self.name, addresses=[self.address], tags=tags)
         write_node_state(self.directory / "node.json", state)
@@ -80,7 +80,7 @@ async def serve_registry(
             await eventually(ready)
             yield registry
         finally:
-            await http.aclose()  # over TLS a server waits for its clients' goodbye
+            await http.aclose()  # over TLS a server waits until its clients close, too
             stop.set()
             await serving
 
@@ -94,21 +94,21 @@ BLOB_PATH = f"/v2/app/blobs/{BLOB_DIGEST}?ns=reg.test"
 
 
 class Cluster:
-    """Registries around one router, which knows what the test tells it."""
+    """Registries, and one router that answers from `known`."""
 
     def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
         self.known, self.router_port = KnownContent(), free_port()
-        self._router_queries, self._stack = directory, stack
+        self._directory, self._stack = directory, stack
         self._registries: list[Registry] = []
 
     async def registry(self, name: str, **settings: object) -> Registry:
-        serving = serve_registry(self._router_queries / name, name, self.router_port, **settings)
+        serving = serve_registry(self._directory / name, name, self.router_port, **settings)
         registry = await self._stack.enter_async_context(serving)
         self._registries.append(registry)
         return registry
 
     def stop(self) -> None:
-        """All at once, which is quicker than one after the other."""
+        """Stop all registries at once, which is quicker than one after the other."""
         for registry in self._registries:
             registry.stop.set()
 

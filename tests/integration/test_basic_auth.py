@@ -1,4 +1,4 @@
-"""Basic authentication on the data port: whom it admits, and what peers send each other."""
+"""Basic authentication on the data port: which requests it admits, and what registries send to peers."""
 
 import json
 from pathlib import Path
@@ -43,12 +43,12 @@ async def status_for(node: Registry, account: tuple[str, str], path: str = "/v2/
     return (await node.http.get(path, auth=basic(account))).status_code
 
 
-async def test_any_account_of_the_file_is_admitted_and_nobody_else(cluster: Cluster, accounts: Path) -> None:
+async def test_only_accounts_of_the_file_are_admitted(cluster: Cluster, accounts: Path) -> None:
     node = await cluster.registry("a", basic_auth_file=accounts)
     node.put(BLOB)
     node.put(MANIFEST)
     for path in ("/v2/", BLOB_PATH, MANIFEST_PATH):
-        for _ in range(2):  # the second time a manifest is answered from memory
+        for _ in range(2):  # the second time, a manifest comes from the cache
             assert await status_for(node, CI, path) == 200
             assert await status_for(node, OPS, path) == 200
         for method in ("GET", "HEAD", "PUT"):
@@ -63,7 +63,7 @@ async def test_any_account_of_the_file_is_admitted_and_nobody_else(cluster: Clus
         assert (await node.http.get("/v2/", headers={"authorization": header})).status_code == 401
 
 
-async def test_without_the_setting_nobody_is_challenged(cluster: Cluster) -> None:
+async def test_without_the_setting_no_request_is_challenged(cluster: Cluster) -> None:
     node = await cluster.registry("a")
     node.put(BLOB)
     for path in (BLOB_PATH, MANIFEST_PATH, "/v2/", "/v2/a/blobs/nonsense"):
@@ -78,7 +78,7 @@ async def test_health_and_metrics_need_no_password(cluster: Cluster, accounts: P
         assert (await node.http.get(f"{node.admin}{path}")).status_code == 200
 
 
-async def test_peers_know_each_other_by_the_first_account(
+async def test_registries_authenticate_to_peers_with_the_first_account(
     cluster: Cluster, accounts: Path, tmp_path: Path
 ) -> None:
     holder = await cluster.registry("holder", basic_auth_file=accounts)
@@ -89,11 +89,11 @@ async def test_peers_know_each_other_by_the_first_account(
     assert (answer.content, answer.headers["heliograph-source"]) == (BLOB, "peer/holder")
 
     stranger = await cluster.registry("stranger")
-    left = await stranger.http.get(BLOB_PATH, auth=basic(CI))  # what a client sends is not passed on
-    assert (left.status_code, left.headers["heliograph-reason"]) == (404, "peers-failed")
+    missed = await stranger.http.get(BLOB_PATH, auth=basic(CI))  # a client's account is not passed on
+    assert (missed.status_code, missed.headers["heliograph-reason"]) == (404, "peers-failed")
 
 
-async def test_what_a_client_sends_goes_to_no_peer(cluster: Cluster) -> None:
+async def test_a_clients_account_is_not_sent_to_peers(cluster: Cluster) -> None:
     async def serves(exchange: Exchange) -> None:
         await exchange.begin(BLOB_DIGEST, len(BLOB))
         await exchange.send(BLOB)
@@ -104,7 +104,7 @@ async def test_what_a_client_sends_goes_to_no_peer(cluster: Cluster) -> None:
     assert all("authorization" not in request.lower() for request in peer.requests)
 
 
-async def test_a_changed_file_counts_from_then_on(
+async def test_a_changed_file_is_reloaded_and_an_invalid_one_is_ignored(
     cluster: Cluster, accounts: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     node = await cluster.registry("a", basic_auth_file=accounts)
@@ -133,12 +133,12 @@ async def test_a_changed_file_counts_from_then_on(
     assert "nonsense-of-the-operator" not in logged
 
 
-async def test_it_does_not_start_with_an_unusable_file(cluster: Cluster, tmp_path: Path) -> None:
+async def test_the_registry_does_not_start_with_an_unreadable_file(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="absent: No such file"):
         await cluster.registry("a", basic_auth_file=tmp_path / "absent")
 
 
-async def test_the_command_shows_an_account(cluster: Cluster, accounts: Path) -> None:
+async def test_heliograph_pull_sends_an_account(cluster: Cluster, accounts: Path) -> None:
     node = await cluster.registry("a", basic_auth_file=accounts)
     config = node.put(b"{}")
     descriptor = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}

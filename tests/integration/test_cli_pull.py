@@ -53,7 +53,7 @@ async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
                 )
                 for blob in image.blobs():
                     registry.put(blob.path.read_bytes())
-                registry.tell({NAME: parse_digest(image.target.digest)})
+                registry.write_state({NAME: parse_digest(image.target.digest)})
                 url, source = f"http://{registry.address}", "local"
         yield Served(url, image, source)
 

@@ -1,7 +1,7 @@
-"""Everything a peer can do wrong, crossed with whole and ranged requests, with a good peer beside it or none.
+"""Every fault of a peer, with whole and ranged requests, with and without a good peer.
 
-A client gets every byte right, or a clean 404 before the first byte, or a FIN after a right beginning: never
-an RST, never a wrong byte in a blob that was asked for again.
+A client gets all bytes, or a 404 before the first byte, or a FIN after some right bytes. It never gets an
+RST, nor a wrong byte of a blob that it requests again.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Behaviour = Callable[[Exchange], Coroutine[Any, Any, None]]
 
 SIZE = len(BLOB)
 STALL_S = 0.4
-FIRST_BYTE_S = 1  # patient, since the machine that tests is busy
+FIRST_BYTE_S = 1  # generous, because the machine may be busy
 SLACK_S = 1.5
 RANGES = {
     None: (0, SIZE),
@@ -56,8 +56,8 @@ def answers(status: str) -> Behaviour:
     return behaviour
 
 
-async def _part(exchange: Exchange) -> bytes:
-    """The head of a good answer, sent; the bytes that should follow."""
+async def _send_head(exchange: Exchange) -> bytes:
+    """Send the head of a good answer. Returns the bytes that should follow."""
     first, end = exchange.span(SIZE)
     await exchange.begin(BLOB_DIGEST, SIZE, last=end - 1)
     return BLOB[first:end]
@@ -65,8 +65,8 @@ async def _part(exchange: Exchange) -> bytes:
 
 def stops_after(share: float, how: str) -> Behaviour:
     async def behaviour(exchange: Exchange) -> None:
-        part = await _part(exchange)
-        await exchange.send(part[: max(1, int(len(part) * share) - 1)])
+        body = await _send_head(exchange)
+        await exchange.send(body[: max(1, int(len(body) * share) - 1)])
         if how == "reset":
             exchange.reset()
         elif how == "stall":
@@ -84,16 +84,16 @@ def announces(more: int) -> Behaviour:
     return behaviour
 
 
-async def drips(exchange: Exchange) -> None:
-    for byte in await _part(exchange):
+async def sends_almost_nothing(exchange: Exchange) -> None:
+    for byte in await _send_head(exchange):
         await exchange.send(bytes([byte]))
         await asyncio.sleep(0.2)
 
 
 async def wrong_bytes(exchange: Exchange) -> None:
-    part = bytearray(await _part(exchange))
-    part[len(part) // 2] ^= 1
-    await exchange.send(bytes(part))
+    body = bytearray(await _send_head(exchange))
+    body[len(body) // 2] ^= 1
+    await exchange.send(bytes(body))
 
 
 FAULTS: dict[str, Behaviour] = {
@@ -112,7 +112,7 @@ FAULTS: dict[str, Behaviour] = {
     "stalled": stops_after(0.9, "stall"),
     "longer": announces(5),
     "shorter": announces(-5),
-    "a byte now and then": drips,
+    "a byte now and then": sends_almost_nothing,
 }
 
 
@@ -126,7 +126,7 @@ class Answer:
 
 
 async def ask(registry: Registry, wanted: str | None) -> Answer:
-    """A request on a raw socket, which tells a FIN from an RST."""
+    """Send a request on a raw socket, to tell a FIN from an RST."""
     host, port = registry.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24)
     began = time.monotonic()
@@ -158,9 +158,9 @@ async def world(directory: Path) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    """Checks that it leaves no descriptor, task or thread behind."""
+    """Checks that the cluster leaves no descriptor, task or thread behind."""
     async with world(tmp_path / "before") as before:
-        await before.registry("warm-up")  # makes what is made once for all, gRPC's threads for one
+        await before.registry("warm-up")  # creates what stays for the whole process, such as gRPC's threads
     tasks, descriptors = len(asyncio.all_tasks()), open_descriptors()
     async with world(tmp_path / "world") as made:
         yield made
@@ -177,10 +177,10 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 def open_descriptors() -> set[str]:
-    """What they lead to: sockets and pipes by their inodes."""
+    """The targets of all open descriptors; sockets and pipes are named by their inodes."""
     links = set()
     for link in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the one that lists them
+        with suppress(FileNotFoundError):  # the descriptor that lists the others
             links.add(str(link.readlink()))
     return links
 
@@ -200,7 +200,7 @@ async def test_with_a_good_peer_every_byte_arrives(cluster: Cluster, fault: str)
     await cluster.peer(FAULTS[fault], "bad")
     await good_peer(cluster)
     for number, (wanted, (first, end)) in enumerate(RANGES.items()):
-        node = await node_of(cluster, number)  # a new one knows nothing of the bad peer
+        node = await node_of(cluster, number)  # a new node has no history with the bad peer
         answer = await ask(node, wanted)
         assert answer.status == (206 if wanted else 200)
         assert answer.body == BLOB[first:end]
@@ -208,7 +208,7 @@ async def test_with_a_good_peer_every_byte_arrives(cluster: Cluster, fault: str)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_without_a_good_peer_it_is_a_404_or_a_fin_after_right_bytes(
+async def test_without_a_good_peer_the_client_gets_a_404_or_a_fin_after_right_bytes(
     cluster: Cluster, fault: str
 ) -> None:
     await cluster.peer(FAULTS[fault], "bad")
@@ -226,7 +226,7 @@ async def test_without_a_good_peer_it_is_a_404_or_a_fin_after_right_bytes(
 
 
 @pytest.mark.parametrize("wanted", RANGES)
-async def test_a_peer_where_nobody_listens_is_passed_over(cluster: Cluster, wanted: str | None) -> None:
+async def test_a_good_peer_replaces_one_whose_port_is_closed(cluster: Cluster, wanted: str | None) -> None:
     cluster.known.holds("gone", f"127.0.0.1:{free_port()}", BLOB_DIGEST, SIZE)
     node = await node_of(cluster)
     assert (await ask(node, wanted)).status == 404
@@ -236,11 +236,11 @@ async def test_a_peer_where_nobody_listens_is_passed_over(cluster: Cluster, want
 
 
 @pytest.mark.parametrize("wanted", RANGES)
-async def test_a_peer_that_never_accepts_is_passed_over(cluster: Cluster, wanted: str | None) -> None:
+async def test_a_good_peer_replaces_one_that_never_accepts(cluster: Cluster, wanted: str | None) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as black_hole:
         address = black_hole.getsockname()
         full = [socket.socket() for _ in range(4)]
-        for waiting in full:  # the queue of connections that nobody accepts: more SYNs are dropped
+        for waiting in full:  # fill the listen queue, so that further SYNs are dropped
             waiting.setblocking(False)
             waiting.connect_ex(address)
         cluster.known.holds("hole", f"127.0.0.1:{address[1]}", BLOB_DIGEST, SIZE)
@@ -257,14 +257,14 @@ async def test_a_peer_that_never_accepts_is_passed_over(cluster: Cluster, wanted
 
 @pytest.mark.parametrize("wanted", RANGES)
 async def test_wrong_bytes_are_not_sent_twice(cluster: Cluster, wanted: str | None, tmp_path: Path) -> None:
-    await cluster.peer(wrong_bytes, "liar")
+    await cluster.peer(wrong_bytes, "bad")
     node = await cluster.registry("node", spool_path=tmp_path)
     first, end = RANGES[wanted]
     answer = await ask(node, wanted)
-    assert len(answer.body) == end - first  # nothing hashes it on its way but containerd, whose pull fails
+    assert len(answer.body) == end - first  # only containerd hashes the bytes, and fails the pull
     assert (await ask(node, wanted)).status == (404 if wanted is None else 206)
     assert (await ask(node, wanted)).status == 404
     await good_peer(cluster)
     again = await ask(node, wanted)
     assert again.body == BLOB[first:end]
-    assert not any("tmp" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - not in the loop's way
+    assert not any("tmp" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - a short call

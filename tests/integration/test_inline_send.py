@@ -1,4 +1,4 @@
-"""Small files without a pump: what is moved on the event loop, and what is left to go on elsewhere."""
+"""The inline sender: which files it sends on the event loop, and which it leaves to a pump."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ def blob(tmp_path: Path) -> Path:
 
 
 class Ends:
-    """A file that is open, and connections to send it over."""
+    """An open file, and connections to send it over."""
 
     def __init__(self, stack: ExitStack, blob: Path) -> None:
         self._stack, self.file = stack, stack.enter_context(blob.open("r+b"))
@@ -58,14 +58,14 @@ async def test_a_small_file_arrives(ends: Ends) -> None:
     assert received == DATA
 
 
-async def test_a_client_that_does_not_read_is_left_to_a_pump(ends: Ends) -> None:
+async def test_a_transfer_to_a_client_that_does_not_read_is_left_to_a_pump(ends: Ends) -> None:
     transfer, _ = ends.transfer()
     assert not await InlineSender().move(transfer)
     assert 0 < transfer.moved < LENGTH
     transfer.close()
 
 
-async def test_what_is_on_disk_is_left_to_a_pump(ends: Ends, blob: Path) -> None:
+async def test_a_file_that_must_be_read_from_disk_is_left_to_a_pump(ends: Ends, blob: Path) -> None:
     evict(blob)
     transfer, _ = ends.transfer()
     assert not await InlineSender().move(transfer)
@@ -73,23 +73,23 @@ async def test_what_is_on_disk_is_left_to_a_pump(ends: Ends, blob: Path) -> None
     transfer.close()
 
 
-async def test_only_few_are_moved_this_way_at_once(ends: Ends) -> None:
-    brief = InlineSender()
+async def test_at_most_eight_files_are_sent_inline_at_once(ends: Ends) -> None:
+    inline = InlineSender()
     slow = [ends.transfer()[0] for _ in range(8)]
-    moving = [asyncio.create_task(brief.move(transfer)) for transfer in slow]
+    moving = [asyncio.create_task(inline.move(transfer)) for transfer in slow]
     await asyncio.sleep(0)
     one_more, _ = ends.transfer()
-    assert not await brief.move(one_more)
+    assert not await inline.move(one_more)
     assert one_more.moved == 0
     await asyncio.gather(*moving)
     another, client = ends.transfer()
-    complete, received = await asyncio.gather(brief.move(another), receive(client, LENGTH))
+    complete, received = await asyncio.gather(inline.move(another), receive(client, LENGTH))
     assert (complete, received) == (True, DATA)
     for transfer in [*slow, one_more]:
         transfer.close()
 
 
-async def test_what_ends_it_is_told(ends: Ends) -> None:
+async def test_a_short_file_and_a_closed_client_raise_different_errors(ends: Ends) -> None:
     cut, client = ends.transfer()
     ends.file.truncate(LENGTH - 1000)
     moving = asyncio.create_task(InlineSender().move(cut))
@@ -102,7 +102,7 @@ async def test_what_ends_it_is_told(ends: Ends) -> None:
         await InlineSender().move(left)
 
 
-async def test_after_a_cancellation_nothing_is_kept(ends: Ends) -> None:
+async def test_a_cancelled_transfer_leaks_no_descriptor(ends: Ends) -> None:
     transfer, _ = ends.transfer()
     moving = asyncio.create_task(InlineSender().move(transfer))
     await asyncio.sleep(0)

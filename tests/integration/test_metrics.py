@@ -1,4 +1,4 @@
-"""A running system counts right: what clients were given is what nodes sent, and all of it is documented."""
+"""The metrics of a running system: they agree with what clients received, and all of them are documented."""
 
 import asyncio
 import os
@@ -28,12 +28,12 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @dataclass
 class Scraped:
-    """Samples of one process, or of several, added up."""
+    """The samples of one process, or the sums of several."""
 
     samples: Samples = field(default_factory=lambda: defaultdict(float))
 
     def sum(self, name: str, **labels: str) -> float:
-        """Of all series that have these labels."""
+        """The sum of all series that have these labels."""
         found = ((shown, value) for (of, shown), value in self.samples.items() if of == name)
         return sum(value for shown, value in found if labels.items() <= set(shown))
 
@@ -51,23 +51,23 @@ async def scrape(*addresses: str) -> Scraped:
 
 @dataclass
 class Puller:
-    """Asks a node for things, and keeps account of what it was given."""
+    """A client of a node, which counts the answers and bytes that it receives."""
 
     node: Node
     http: httpx.AsyncClient
-    given_bytes: int = 0
-    given: int = 0
+    received_bytes: int = 0
+    received: int = 0
 
     async def ask(self, kind: str, reference: str, method: str = "GET") -> httpx.Response:
         address = f"{self.node.url}/v2/{IMAGE}/{kind}/{reference}?ns={REGISTRY}"
         answer = await self.http.request(method, address)
         if answer.is_success:
-            self.given_bytes += len(answer.content)
-            self.given += 1
+            self.received_bytes += len(answer.content)
+            self.received += 1
         return answer
 
     async def pull(self, image: Image) -> None:
-        """As containerd does."""
+        """Request the same as containerd does in a pull."""
         assert (await self.ask("manifests", "v1", "HEAD")).is_success
         assert (await self.ask("manifests", image.manifest.digest)).is_success
         for blob in (image.config, *image.layers):
@@ -81,7 +81,7 @@ def image(tmp_path: Path) -> Image:
 
 @pytest.fixture
 async def system(tmp_path: Path, nats_server: NatsServer, image: Image) -> AsyncIterator[System]:
-    """Node 1 holds the image, nodes 1 and 3 a big blob, node 2 nothing."""
+    """Node 1 holds the image, nodes 1 and 3 hold a big blob, node 2 holds nothing."""
     write_layout(image, tmp_path / "1", REFERENCE)
     (tmp_path / "2").mkdir()
     for name in ("1", "3"):
@@ -114,20 +114,21 @@ async def test_numbers_add_up_to_what_was_pulled(
     missing = await pullers[0].ask("blobs", digest_of(b"nowhere"))
     assert missing.headers["heliograph-reason"] == "not-found"
 
-    given, given_bytes = sum(one.given for one in pullers), sum(one.given_bytes for one in pullers)
-    await counted(given + 1, *others)
-    await counted(given - len(pullers), holder)  # a manifest is fetched once, for its HEAD
+    received = sum(one.received for one in pullers)
+    received_bytes = sum(one.received_bytes for one in pullers)
+    await counted(received + 1, *others)
+    await counted(received - len(pullers), holder)  # a manifest is fetched once, for its HEAD
     there, here = await scrape(*(node.admin for node in others)), await scrape(holder.admin)
-    assert there.sum(SENT, asker="client") - there.sum(SENT, asker="client", source="none") == given_bytes
-    assert there.sum(SENT, source="peer") == here.sum(SENT, asker="peer", source="local") == given_bytes
+    assert there.sum(SENT, asker="client") - there.sum(SENT, asker="client", source="none") == received_bytes
+    assert there.sum(SENT, source="peer") == here.sum(SENT, asker="peer", source="local") == received_bytes
     assert there.sum(SENT, source="none") == len(missing.content)
-    assert there.sum(REQUESTS, asker="client", registry=REGISTRY, outcome="peer") == given
+    assert there.sum(REQUESTS, asker="client", registry=REGISTRY, outcome="peer") == received
     assert there.sum(REQUESTS, outcome="missed", reason="not-found", registry=REGISTRY) == 1
-    assert there.sum(REQUESTS) == given + 1
+    assert there.sum(REQUESTS) == received + 1
     assert here.sum(REQUESTS, asker="peer", outcome="local", reason="none") == here.sum(REQUESTS) > 0
     assert here.sum(REQUESTS) == there.sum("heliograph_registry_peer_requests_total", outcome="answered")
     assert there.sum("heliograph_registry_verified_blobs_total", outcome="right") == 1
-    assert there.sum("heliograph_registry_first_byte_seconds_count") == given + 1
+    assert there.sum("heliograph_registry_first_byte_seconds_count") == received + 1
     assert 0 < there.sum("heliograph_registry_first_byte_seconds_sum") < 30
     assert there.sum("heliograph_registry_resolve_seconds_count", outcome="answered") > 0
     assert there.sum("heliograph_registry_transfers") == 0
@@ -146,7 +147,7 @@ async def test_numbers_add_up_to_what_was_pulled(
     await check_all_is_documented(system)
 
 
-async def test_what_a_second_peer_went_on_with_is_counted_as_such(
+async def test_bytes_from_the_peer_that_resumed_are_counted_as_resumed(
     system: System, http: httpx.AsyncClient
 ) -> None:
     node = system.nodes["node-2"]
@@ -170,7 +171,7 @@ async def test_what_a_second_peer_went_on_with_is_counted_as_such(
 
 
 async def counted(requests: float, *nodes: Node) -> None:
-    """Wait for it: a request is counted a moment after its last byte was sent."""
+    """Wait until so many requests are counted, which happens a moment after their last byte."""
 
     async def are_counted() -> bool:
         return (await scrape(*(node.admin for node in nodes))).sum(REQUESTS) >= requests
@@ -179,7 +180,7 @@ async def counted(requests: float, *nodes: Node) -> None:
 
 
 async def check_all_is_documented(system: System) -> None:
-    """Each metric with its labels, and each value of a label that takes only those that are told."""
+    """Each metric has its documented labels, and labels with a documented list of values have no others."""
     nodes = system.nodes.values()
     shown = {
         "registry": [node.admin for node in nodes],
@@ -198,6 +199,6 @@ async def check_all_is_documented(system: System) -> None:
             family = described[name]
             assert {label for label, _ in labels} == family.samples[name], name
             for label, value in labels:
-                told = values(family.name, label)
-                closed = told.startswith(("`", "as in"))
-                assert label == "le" or f"`{value}`" in told or not closed, f"{name} {label}={value}"
+                documented = values(family.name, label)
+                closed = documented.startswith(("`", "as in"))
+                assert label == "le" or f"`{value}`" in documented or not closed, f"{name} {label}={value}"

@@ -1,4 +1,4 @@
-"""Pumps on real sockets and files: what arrives, whom a stall is blamed on, and that nothing is kept open."""
+"""Pumps on real sockets and files: which bytes arrive, which side is blamed for a stall, and no leaks."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from tests.support.descriptors import open_descriptors
 from tests.support.page_cache import evict
 from tests.support.waiting import eventually
 
-DATA = os.urandom(1 << 20) * 20  # more than moves without a pump
+DATA = os.urandom(1 << 20) * 20  # more than is sent without a pump
 LENGTH = len(DATA)
 
 
@@ -44,7 +44,7 @@ def blob(tmp_path: Path) -> Path:
 
 @contextmanager
 def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of a TCP connection, neither of which blocks."""
+    """Both ends of a TCP connection, non-blocking."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         near = socket.create_connection(listening.getsockname())
         far, _ = listening.accept()
@@ -72,7 +72,7 @@ async def test_a_span_of_a_file_arrives(pumps: Pumps, blob: Path, offset: int, c
     assert transfer.moved == count
 
 
-async def test_what_is_not_in_memory_is_read_by_others(blob: Path) -> None:
+async def test_uncached_bytes_are_read_in_other_threads(blob: Path) -> None:
     asked: list[Any] = []
 
     class Readers(ThreadPoolExecutor):
@@ -89,7 +89,7 @@ async def test_what_is_not_in_memory_is_read_by_others(blob: Path) -> None:
     assert asked
 
 
-async def test_a_disk_that_does_not_answer_holds_up_nobody_else(blob: Path, tmp_path: Path) -> None:
+async def test_a_disk_that_does_not_answer_delays_no_other_transfer(blob: Path, tmp_path: Path) -> None:
     answers = threading.Event()
 
     class StuckReaders(ThreadPoolExecutor):
@@ -119,7 +119,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_else(blob: Path, tmp_
         answers.set()
 
 
-async def test_a_file_cut_short_is_told_from_a_client_that_left(pumps: Pumps, blob: Path) -> None:
+async def test_a_truncated_file_and_a_closed_client_raise_different_errors(pumps: Pumps, blob: Path) -> None:
     with connected() as (server, client), blob.open("r+b") as file:
         file.truncate(LENGTH - 1000)
         cut = FileTransfer(server.fileno(), file.fileno(), 0, LENGTH)
@@ -133,7 +133,7 @@ async def test_a_file_cut_short_is_told_from_a_client_that_left(pumps: Pumps, bl
             await pumps.move(FileTransfer(server.fileno(), file.fileno(), 0, LENGTH - 1000))
 
 
-async def test_a_stream_passes_from_socket_to_socket(pumps: Pumps) -> None:
+async def test_bytes_are_spliced_from_socket_to_socket(pumps: Pumps) -> None:
     with connected() as (peer, source), connected() as (server, client):
         transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=5)
         sending = asyncio.get_running_loop().sock_sendall(peer, DATA + b"what comes after")
@@ -143,7 +143,7 @@ async def test_a_stream_passes_from_socket_to_socket(pumps: Pumps) -> None:
 
 
 @pytest.mark.parametrize("how", ["end", "reset"])
-async def test_a_source_that_ends_early_leaves_all_that_came_with_the_client(pumps: Pumps, how: str) -> None:
+async def test_if_a_source_ends_early_the_client_has_all_bytes_that_came(pumps: Pumps, how: str) -> None:
     with connected() as (peer, source), connected() as (server, client):
         transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=5)
         moving = asyncio.create_task(pumps.move(transfer))
@@ -157,7 +157,7 @@ async def test_a_source_that_ends_early_leaves_all_that_came_with_the_client(pum
         assert transfer.moved == 100_000
 
 
-async def test_a_silent_source_is_given_up_and_a_slow_client_is_not(pumps: Pumps) -> None:
+async def test_a_silent_source_ends_a_transfer_and_a_slow_client_does_not(pumps: Pumps) -> None:
     with connected() as (peer, source), connected() as (server, client):
         transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=0.5)
         moving = asyncio.create_task(pumps.move(transfer))
@@ -172,7 +172,7 @@ async def test_a_silent_source_is_given_up_and_a_slow_client_is_not(pumps: Pumps
         assert transfer.moved == LENGTH - 1
 
 
-async def test_after_a_cancellation_nothing_more_is_moved(pumps: Pumps, blob: Path) -> None:
+async def test_after_a_cancellation_no_more_bytes_are_moved(pumps: Pumps, blob: Path) -> None:
     with connected() as (server, client), blob.open("rb") as file:
         transfer = FileTransfer(server.fileno(), file.fileno(), 0, LENGTH)
         moving = asyncio.create_task(pumps.move(transfer))
@@ -186,7 +186,7 @@ async def test_after_a_cancellation_nothing_more_is_moved(pumps: Pumps, blob: Pa
 
 
 async def test_transfers_take_turns(pumps: Pumps, blob: Path) -> None:
-    """With more transfers than pumps none is done before each has begun."""
+    """With more transfers than pumps, none ends before all have started."""
     pairs = [connected() for _ in range(12)]
     ends = [pair.__enter__() for pair in pairs]
     try:
@@ -202,7 +202,7 @@ async def test_transfers_take_turns(pumps: Pumps, blob: Path) -> None:
             pair.__exit__(None, None, None)
 
 
-async def test_an_error_nobody_foresaw_ends_its_transfer_and_no_other(pumps: Pumps, blob: Path) -> None:
+async def test_an_unexpected_error_ends_its_transfer_and_no_other(pumps: Pumps, blob: Path) -> None:
     class Broken(Transfer):
         def turn(self) -> bool:
             raise ZeroDivisionError
@@ -218,7 +218,7 @@ async def test_an_error_nobody_foresaw_ends_its_transfer_and_no_other(pumps: Pum
 
 @contextmanager
 def few_descriptors(spare: int) -> Iterator[None]:
-    """Only `spare` more can be opened."""
+    """Let only `spare` more descriptors be opened."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken: list[int] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
@@ -236,8 +236,7 @@ def few_descriptors(spare: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", ["file", "splice"])
-async def test_what_cannot_begin_for_want_of_descriptors_keeps_none(blob: Path, kind: str) -> None:
-    """Or they would be missing for ever."""
+async def test_a_transfer_that_cannot_start_for_lack_of_descriptors_leaks_none(blob: Path, kind: str) -> None:
     with connected() as (server, _), connected() as (near, _), blob.open("rb") as file:
         begin: Callable[[], Transfer] = partial(FileTransfer, server.fileno(), file.fileno(), 0, 1)
         if kind == "splice":
@@ -249,8 +248,8 @@ async def test_what_cannot_begin_for_want_of_descriptors_keeps_none(blob: Path, 
             assert open_descriptors() == before
 
 
-async def test_a_connection_may_queue_again_what_it_might_before_many_shared(blob: Path) -> None:
-    """A client uses it for one answer after the other: the next one may be sent alone."""
+async def test_a_connections_queue_limit_is_reset_after_a_transfer(blob: Path) -> None:
+    """Clients reuse connections, and the next answer may be the only one."""
     with connected() as (server, client), blob.open("rb") as file:
         readers = ThreadPoolExecutor(1)
         with open_pumps(readers) as pumps, readers, ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What peers do wrong, before their first byte and after it, and what their client sees of it."""
+"""Peers that fail, before or after their first byte, and what the client gets."""
 
 import asyncio
 import socket
@@ -22,11 +22,11 @@ from tests.support.bad_peer import Exchange
 from tests.support.ports import free_port
 
 
-async def refuses_politely(exchange: Exchange) -> None:
+async def has_no_blob(exchange: Exchange) -> None:
     await exchange.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
 
-async def breaks(exchange: Exchange) -> None:
+async def has_an_internal_error(exchange: Exchange) -> None:
     await exchange.send(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
 
 
@@ -34,25 +34,25 @@ async def redirects(exchange: Exchange) -> None:
     await exchange.send(b"HTTP/1.1 307 x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
 
 
-async def says_nothing(exchange: Exchange) -> None:
+async def never_answers(exchange: Exchange) -> None:
     await asyncio.sleep(60)
 
 
-async def hangs_up(exchange: Exchange) -> None:
+async def resets(exchange: Exchange) -> None:
     exchange.reset()
 
 
-async def talks_without_end(exchange: Exchange) -> None:
+async def sends_endless_headers(exchange: Exchange) -> None:
     await exchange.send(b"HTTP/1.1 200 OK\r\n")
     while True:
         await exchange.send(b"x-more: and more\r\n" * 1000)
 
 
-async def speaks_garbage(exchange: Exchange) -> None:
+async def sends_garbage(exchange: Exchange) -> None:
     await exchange.send(b"\x00\xff nonsense\r\n\r\n" * 10)
 
 
-async def promises_only(exchange: Exchange) -> None:
+async def sends_only_headers(exchange: Exchange) -> None:
     await exchange.begin(BLOB_DIGEST, len(BLOB))
     await asyncio.sleep(60)
 
@@ -67,7 +67,7 @@ async def has_another_digest(exchange: Exchange) -> None:
     await exchange.send(BLOB)
 
 
-async def has_nothing(exchange: Exchange) -> None:
+async def sends_an_empty_body(exchange: Exchange) -> None:
     await exchange.begin(BLOB_DIGEST, 0)
 
 
@@ -77,13 +77,14 @@ async def sends_chunks(exchange: Exchange) -> None:
 
 
 NEVER_STARTS = [
-    refuses_politely, breaks, redirects, says_nothing, hangs_up, talks_without_end, speaks_garbage,
-    promises_only, has_another_size, has_another_digest, has_nothing, sends_chunks,
+    has_no_blob, has_an_internal_error, redirects, never_answers, resets, sends_endless_headers,
+    sends_garbage, sends_only_headers, has_another_size, has_another_digest, sends_an_empty_body,
+    sends_chunks,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("behaviour", NEVER_STARTS)
-async def test_a_peer_that_does_not_deliver_is_passed_over(
+async def test_another_peer_replaces_one_that_does_not_deliver(
     cluster: Cluster, behaviour: Callable[[Exchange], object]
 ) -> None:
     for name in ("bad-1", "bad-2"):
@@ -96,7 +97,7 @@ async def test_a_peer_that_does_not_deliver_is_passed_over(
 
 
 @pytest.mark.parametrize("behaviour", NEVER_STARTS)
-async def test_when_no_peer_delivers_the_answer_is_a_quick_404(
+async def test_if_no_peer_delivers_the_answer_is_a_quick_404(
     cluster: Cluster, behaviour: Callable[[Exchange], object]
 ) -> None:
     for name in ("bad-1", "bad-2", "bad-3"):
@@ -109,7 +110,7 @@ async def test_when_no_peer_delivers_the_answer_is_a_quick_404(
     assert time.monotonic() - began < 1
 
 
-async def test_nobody_listening_at_a_peer_is_a_quick_404(cluster: Cluster) -> None:
+async def test_peers_whose_ports_are_closed_are_a_quick_404(cluster: Cluster) -> None:
     for name in ("gone-1", "gone-2", "gone-3"):
         cluster.known.holds(name, f"127.0.0.1:{free_port()}", BLOB_DIGEST, len(BLOB))
     node = await cluster.registry("node")
@@ -120,11 +121,11 @@ async def test_nobody_listening_at_a_peer_is_a_quick_404(cluster: Cluster) -> No
 async def test_wrong_manifest_bytes_never_reach_the_client(cluster: Cluster) -> None:
     wrong = MANIFEST[:-1] + b" "
 
-    async def lies(exchange: Exchange) -> None:
+    async def sends_wrong_bytes(exchange: Exchange) -> None:
         await exchange.begin(MANIFEST_DIGEST, len(wrong))
         await exchange.send(wrong)
 
-    await cluster.peer(lies, "liar", MANIFEST)
+    await cluster.peer(sends_wrong_bytes, "bad", MANIFEST)
     node = await cluster.registry("node")
     assert (await node.http.get(MANIFEST_PATH)).status_code == 404
     seed = await cluster.registry("seed")
@@ -137,15 +138,15 @@ async def sends_another_range(exchange: Exchange) -> None:
     await exchange.send(f"{head}Content-Range: bytes 0-{len(BLOB) - 1}/{len(BLOB)}\r\n\r\n".encode() + BLOB)
 
 
-async def denies_the_range(exchange: Exchange) -> None:
+async def refuses_the_range(exchange: Exchange) -> None:
     await exchange.send(b"HTTP/1.1 416 x\r\nContent-Length: 0\r\nContent-Range: bytes */5\r\n\r\n")
 
 
-@pytest.mark.parametrize("behaviour", [sends_another_range, denies_the_range])
-async def test_a_peer_that_answers_another_range_is_passed_over(
+@pytest.mark.parametrize("behaviour", [sends_another_range, refuses_the_range])
+async def test_another_peer_replaces_one_that_sends_another_range(
     cluster: Cluster, behaviour: Callable[[Exchange], object]
 ) -> None:
-    async def only_begins(exchange: Exchange) -> None:
+    async def stops_early(exchange: Exchange) -> None:
         if exchange.first != 17:
             return await behaviour(exchange)  # type: ignore[misc,no-any-return]
         return await stops_after(1000, "end")(exchange)  # type: ignore[misc,no-any-return]
@@ -154,18 +155,18 @@ async def test_a_peer_that_answers_another_range_is_passed_over(
         await cluster.peer(behaviour, name)
     seed, node = await cluster.registry("seed"), await cluster.registry("node")
     cluster.holds(seed, BLOB)
-    part = await node.http.get(BLOB_PATH, headers={"range": "bytes=17-"})
-    assert (part.status_code, part.content) == (206, BLOB[17:])
+    ranged = await node.http.get(BLOB_PATH, headers={"range": "bytes=17-"})
+    assert (ranged.status_code, ranged.content) == (206, BLOB[17:])
     cluster.known.holders.clear()
-    await cluster.peer(only_begins, "dying")
+    await cluster.peer(stops_early, "dying")
     await cluster.peer(behaviour, "bad")
     cluster.holds(seed, BLOB)
-    part = await node.http.get(BLOB_PATH, headers={"range": "bytes=17-"})
-    assert (part.status_code, part.content) == (206, BLOB[17:])
+    ranged = await node.http.get(BLOB_PATH, headers={"range": "bytes=17-"})
+    assert (ranged.status_code, ranged.content) == (206, BLOB[17:])
 
 
 @pytest.mark.parametrize("size_bytes", [0, len(BLOB) - 1])
-async def test_a_head_does_not_take_a_peers_wrong_size(cluster: Cluster, size_bytes: int) -> None:
+async def test_a_head_does_not_pass_on_a_peers_wrong_size(cluster: Cluster, size_bytes: int) -> None:
     async def answers(exchange: Exchange) -> None:
         await exchange.begin(BLOB_DIGEST, size_bytes)
 
@@ -174,21 +175,21 @@ async def test_a_head_does_not_take_a_peers_wrong_size(cluster: Cluster, size_by
     assert (await node.http.head(BLOB_PATH)).status_code == 404
 
 
-async def test_an_empty_body_of_a_peer_is_not_taken_where_the_size_is_unknown(cluster: Cluster) -> None:
-    await cluster.peer(has_nothing, "peer")
+async def test_a_peers_empty_body_is_refused_even_if_the_size_is_unknown(cluster: Cluster) -> None:
+    await cluster.peer(sends_an_empty_body, "peer")
     cluster.known.sizes[BLOB_DIGEST] = 0
     node = await cluster.registry("node")
     assert (await node.http.get(BLOB_PATH)).status_code == 404
 
 
 @pytest.mark.parametrize("address", ["a..b:5000", "x" * 64 + ".test:5000", "[zz]:1", ":1", "%:1", "nowhere"])
-async def test_an_address_that_is_none_is_a_peer_that_failed(cluster: Cluster, address: str) -> None:
+async def test_a_peer_with_an_invalid_address_counts_as_failed(cluster: Cluster, address: str) -> None:
     cluster.known.holds("peer", address, BLOB_DIGEST, len(BLOB))
     node = await cluster.registry("node")
     assert (await node.http.get(BLOB_PATH)).status_code == 404
 
 
-async def test_every_address_of_a_peers_name_is_tried(
+async def test_every_address_of_a_peers_host_name_is_tried(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look_up = socket.getaddrinfo
@@ -207,7 +208,7 @@ async def test_every_address_of_a_peers_name_is_tried(
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x00", "knoten-\u00e4"])
-async def test_a_strange_node_name_breaks_no_answer(cluster: Cluster, name: str) -> None:
+async def test_node_names_may_contain_any_character(cluster: Cluster, name: str) -> None:
     async def answers(exchange: Exchange) -> None:
         await exchange.begin(BLOB_DIGEST, len(BLOB))
         await exchange.send(BLOB)
@@ -230,7 +231,9 @@ def stops_after(count: int, how: str) -> Callable[[Exchange], object]:
 
 @pytest.mark.parametrize("how", ["end", "reset"])
 @pytest.mark.parametrize("count", [1, 1_000_000, len(BLOB) - 1])
-async def test_a_peer_that_dies_underway_is_replaced(cluster: Cluster, how: str, count: int) -> None:
+async def test_another_peer_replaces_one_that_dies_in_the_middle(
+    cluster: Cluster, how: str, count: int
+) -> None:
     await cluster.peer(stops_after(count, how), "dying")
     seed, node = await cluster.registry("seed"), await cluster.registry("node")
     cluster.holds(seed, BLOB)
@@ -239,7 +242,7 @@ async def test_a_peer_that_dies_underway_is_replaced(cluster: Cluster, how: str,
         assert (answer.status_code, answer.content) == (status, expected)
 
 
-async def test_a_peer_that_dies_at_every_step_is_not_asked_without_end(cluster: Cluster) -> None:
+async def test_a_peer_that_dies_again_and_again_is_given_up(cluster: Cluster) -> None:
     peer = await cluster.peer(stops_after(100, "end"), "dying")
     node = await cluster.registry("node")
     with pytest.raises(httpx.RemoteProtocolError, match="closed connection"):
@@ -247,14 +250,14 @@ async def test_a_peer_that_dies_at_every_step_is_not_asked_without_end(cluster: 
     assert 1 < len(peer.requests) < 50
 
 
-async def test_with_nobody_left_the_body_ends_with_a_fin(cluster: Cluster) -> None:
-    async def dies_once_and_for_all(exchange: Exchange) -> None:
+async def test_if_no_peer_is_left_the_body_ends_with_a_fin(cluster: Cluster) -> None:
+    async def dies_for_good(exchange: Exchange) -> None:
         if not exchange.first:
             await exchange.begin(BLOB_DIGEST, len(BLOB))
             await exchange.send(BLOB[:1_000_000])
         exchange.reset()
 
-    await cluster.peer(dies_once_and_for_all, "dying")
+    await cluster.peer(dies_for_good, "dying")
     node = await cluster.registry("node")
     host, port = node.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))

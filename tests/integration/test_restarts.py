@@ -1,4 +1,4 @@
-"""Registries that are told to stop while they serve many: what has begun is completed."""
+"""Registries that stop while they serve many clients: started transfers are completed."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ async def test_a_rolling_restart_under_load_breaks_nothing(cluster: Cluster) -> 
     clients = [asyncio.create_task(pulling(lambda: node, over)) for _ in range(3)]
     clients += [asyncio.create_task(pulling(lambda: random.choice(live), over)) for _ in range(3)]
     for number in range(4):
-        await asyncio.sleep(0.3)  # load, not a thing to wait for
+        await asyncio.sleep(0.3)  # some load between restarts
         fresh = await holder(cluster, f"seed-{number + 2}")
         live[number % 2].stop.set()
         live[number % 2] = fresh
@@ -38,7 +38,7 @@ async def holder(cluster: Cluster, name: str) -> Registry:
 
 
 async def pulling(choose: Callable[[], Registry], over: asyncio.Event) -> int:
-    """Pulls until told; how many were complete. What has answered must send every byte."""
+    """Pull until `over` is set. Returns how many pulls were complete; each 200 must send every byte."""
     complete = 0
     while not over.is_set():
         path, data = random.choice(list(BLOBS.items()))
@@ -50,7 +50,7 @@ async def pulling(choose: Callable[[], Registry], over: asyncio.Event) -> int:
 
 
 async def pulled(address: str, path: str) -> bytes | None:
-    """None when nobody served it: containerd then asks its next host."""
+    """The blob; None if it was not served, when containerd would ask its next host."""
     async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20, trust_env=False) as http:
         try:
             answer = await http.send(http.build_request("GET", path), stream=True)

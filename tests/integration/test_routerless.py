@@ -1,4 +1,4 @@
-"""With no router to ask, what peers hold is still found, and what nobody holds is still a quick 404."""
+"""While no router answers, content is found at peers directly, and a miss is still a quick 404."""
 
 import asyncio
 import time
@@ -25,20 +25,22 @@ TAG, TAG_PATH = "reg.test/app:1", "/v2/app/manifests/1?ns=reg.test"
 
 @pytest.fixture
 async def cluster_of_8(cluster: Cluster) -> tuple[Registry, list[Registry]]:
-    """One that pulls, and seven that it knows of by DNS only; no router."""
+    """A node that pulls, and seven others that it finds only by DNS. No router answers."""
     cluster.router_port = free_port()
     others = [await cluster.registry(f"node-{number}") for number in range(7)]
     names = ",".join(other.address for other in others)
     node = await cluster.registry("node", peer_dns=names)
-    await wait_until_routers_are_left_alone(node)
+    await open_the_breaker(node)
     return node, others
 
 
-async def wait_until_routers_are_left_alone(node: Registry) -> None:
+async def open_the_breaker(node: Registry) -> None:
     assert (await node.http.get("/v2/app/blobs/sha256:" + "0" * 64)).status_code == 404
 
 
-async def test_a_digest_is_found_at_whoever_has_it(cluster_of_8: tuple[Registry, list[Registry]]) -> None:
+async def test_a_digest_is_found_at_the_peer_that_holds_it(
+    cluster_of_8: tuple[Registry, list[Registry]],
+) -> None:
     node, others = cluster_of_8
     for data in (BLOB, MANIFEST):
         others[5].put(data)
@@ -47,15 +49,17 @@ async def test_a_digest_is_found_at_whoever_has_it(cluster_of_8: tuple[Registry,
     assert unquote(blob.headers["heliograph-source"]) == f"peer/{others[5].address}"
 
 
-async def test_a_tag_is_found_in_the_state_of_a_peer(cluster_of_8: tuple[Registry, list[Registry]]) -> None:
+async def test_a_tag_is_found_in_a_peers_state_file(cluster_of_8: tuple[Registry, list[Registry]]) -> None:
     node, others = cluster_of_8
     others[3].put(MANIFEST)
-    others[3].tell({TAG: MANIFEST_DIGEST})
+    others[3].write_state({TAG: MANIFEST_DIGEST})
     answer = await node.http.get(TAG_PATH)
     assert (answer.content, answer.headers["docker-content-digest"]) == (MANIFEST, MANIFEST_DIGEST)
 
 
-async def test_what_nobody_has_is_quickly_refused(cluster_of_8: tuple[Registry, list[Registry]]) -> None:
+async def test_content_that_no_node_holds_is_a_quick_404(
+    cluster_of_8: tuple[Registry, list[Registry]],
+) -> None:
     node, _ = cluster_of_8
     took = []
     for path in (BLOB_PATH, TAG_PATH) * 5:
@@ -66,28 +70,28 @@ async def test_what_nobody_has_is_quickly_refused(cluster_of_8: tuple[Registry, 
     assert sorted(took)[len(took) // 2] < 0.1
 
 
-async def test_names_that_lead_nowhere_cost_no_more_than_a_tenth_of_a_second(cluster: Cluster) -> None:
+async def test_dns_names_that_cannot_be_resolved_or_reached_delay_a_404_little(cluster: Cluster) -> None:
     cluster.router_port = free_port()
     node = await cluster.registry("node", peer_dns="no-such-name.invalid:5000,127.0.0.1:1")
-    await wait_until_routers_are_left_alone(node)
+    await open_the_breaker(node)
     began = time.monotonic()
     assert (await node.http.get(BLOB_PATH)).status_code == 404
     assert time.monotonic() - began < 1
 
 
-async def test_this_nodes_own_tag_is_used_before_others_are_asked(cluster: Cluster) -> None:
+async def test_this_nodes_own_tag_is_preferred_to_a_peers(cluster: Cluster) -> None:
     cluster.router_port = free_port()
-    stranger = await cluster.registry("stranger")
-    node = await cluster.registry("node", peer_dns=stranger.address)
+    other = await cluster.registry("other")
+    node = await cluster.registry("node", peer_dns=other.address)
     other_manifest = MANIFEST.replace(b"2", b"2 ")
-    stranger.tell({TAG: stranger.put(other_manifest)})
+    other.write_state({TAG: other.put(other_manifest)})
     node.put(MANIFEST)
-    node.tell({TAG: MANIFEST_DIGEST})
+    node.write_state({TAG: MANIFEST_DIGEST})
     assert (await node.http.get(TAG_PATH)).content == MANIFEST
 
 
-async def test_peers_are_remembered_for_when_no_router_answers(cluster: Cluster) -> None:
-    """Without any name in DNS: a router told of them before."""
+async def test_peers_that_a_router_named_are_asked_while_no_router_answers(cluster: Cluster) -> None:
+    """Without any DNS name."""
     holder, node = await cluster.registry("holder"), await cluster.registry("node")
     cluster.holds(holder, BLOB)
     assert (await node.http.head(BLOB_PATH)).status_code == 200
@@ -97,10 +101,10 @@ async def test_peers_are_remembered_for_when_no_router_answers(cluster: Cluster)
     assert (answer.content, answer.headers["heliograph-source"]) == (BLOB, "peer/holder")
 
 
-async def test_a_router_that_knows_is_believed(cluster: Cluster) -> None:
-    stranger = await cluster.registry("stranger")
-    stranger.put(BLOB)
-    node = await cluster.registry("node", peer_dns=stranger.address)
+async def test_peers_are_not_asked_after_a_routers_miss(cluster: Cluster) -> None:
+    other = await cluster.registry("other")
+    other.put(BLOB)
+    node = await cluster.registry("node", peer_dns=other.address)
     answer = await node.http.get(BLOB_PATH)
     assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "not-found")
     assert BLOB_DIGEST in str(answer.request.url)
@@ -111,5 +115,5 @@ async def test_dns_gives_every_address_of_a_name() -> None:
         await asyncio.sleep(0)
         found = await peers.addresses(8)
     assert {"127.0.0.1:5000", "127.0.0.9:5001"} <= set(found)
-    async with open_dns_peers([]) as nobody:
-        assert await nobody.addresses(8) == []
+    async with open_dns_peers([]) as empty:
+        assert await empty.addresses(8) == []

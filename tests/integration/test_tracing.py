@@ -30,7 +30,7 @@ def image(tmp_path: Path) -> Image:
 
 
 async def cluster(system: System, directory: Path, image: Image) -> None:
-    await system.start_router()  # first: who finds none looks for it again only after a while
+    await system.start_router()  # first, because a registry that finds no router retries only after a while
     await system.add_node("seed", directory / "seed-layout")
     await system.add_node("node", directory / "node-layout")
     await system.announced("seed", REFERENCE, image.manifest.digest, image.layers[0].digest)
@@ -92,7 +92,7 @@ def callers(flags: str) -> dict[str, str]:
     return {"traceparent": f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-{flags}"}
 
 
-async def test_what_a_caller_has_decided_is_kept_and_costs_nothing_if_it_is_no(
+async def test_a_callers_sampling_decision_is_kept(
     tmp_path: Path, nats_server: NatsServer, otlp_receiver: OtlpReceiver, image: Image
 ) -> None:
     ratio = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
@@ -109,7 +109,7 @@ async def test_what_a_caller_has_decided_is_kept_and_costs_nothing_if_it_is_no(
                 (node + blob, no),
                 (node + other, {}),
                 (seed + manifest, no),
-                (seed + manifest, no),  # from memory
+                (seed + manifest, no),  # from the cache
                 (seed + manifest, yes),
                 (node + manifest, yes),
             ]:
@@ -124,7 +124,7 @@ async def test_what_a_caller_has_decided_is_kept_and_costs_nothing_if_it_is_no(
         assert {span.trace_id for span in otlp_receiver.spans()} == {yes["traceparent"].split("-")[1]}
 
 
-async def test_a_collector_that_is_away_costs_no_pull_and_no_orderly_end(
+async def test_pulls_and_shutdown_work_without_a_collector(
     tmp_path: Path, nats_server: NatsServer, image: Image
 ) -> None:
     away = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", "OTEL_BSP_SCHEDULE_DELAY": "50"}
@@ -139,7 +139,7 @@ async def test_a_collector_that_is_away_costs_no_pull_and_no_orderly_end(
         assert await node.registry.ended(within=25) == 0
 
 
-async def test_what_a_node_publishes_is_linked_to_its_application(
+async def test_a_published_change_is_linked_to_where_it_is_applied(
     tmp_path: Path, nats_server: NatsServer, otlp_receiver: OtlpReceiver, image: Image
 ) -> None:
     async with running_system(tmp_path, nats_server, exporting_to(otlp_receiver)) as system:
@@ -149,7 +149,7 @@ async def test_what_a_node_publishes_is_linked_to_its_application(
 
 
 def linked(spans: list[ReceivedSpan]) -> bool:
-    """Whether an applied change points back to the span that published it, in a trace of its own."""
+    """Whether the span of an applied change links to the span that published it, in another trace."""
     published = {(span.trace_id, span.span_id): span for span in spans if span.kind == "producer"}
     for span in spans:
         if span.kind != "consumer":
@@ -168,7 +168,7 @@ def linked(spans: list[ReceivedSpan]) -> bool:
 
 
 @pytest.mark.parametrize("service", ["indexer", "registry", "router"])
-def test_without_an_endpoint_the_sdk_is_not_even_loaded(service: str) -> None:
+def test_without_an_endpoint_the_sdk_is_not_loaded(service: str) -> None:
     code = f"""
 import sys
 import heliograph_{service}.app

@@ -1,4 +1,4 @@
-"""Serving and relaying under load: places, slow and vanished clients, files cut short, and TLS."""
+"""Transfers under load: slots, slow and disconnected clients, files that become shorter, and TLS."""
 
 import asyncio
 import errno
@@ -42,8 +42,8 @@ async def connect(registry: Registry) -> tuple[asyncio.StreamReader, asyncio.Str
     return await asyncio.open_connection(host, int(port), limit=1 << 16)
 
 
-async def begun(registry: Registry, path: str, peer: bool = False) -> asyncio.StreamWriter:  # noqa: FBT001, FBT002
-    """A client that has got the head of an answer and then reads no more."""
+async def stalled_client(registry: Registry, path: str, peer: bool = False) -> asyncio.StreamWriter:  # noqa: FBT001, FBT002
+    """A client that reads the head of an answer and nothing more."""
     reader, writer = await connect(registry)
     line = "Heliograph-Peer: another\r\n" if peer else ""
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{line}\r\n".encode())
@@ -63,11 +63,11 @@ async def test_many_answers_over_one_connection(cluster: Cluster) -> None:
             assert (await node.http.get(path, headers={"range": "bytes=-1"})).content == data[-1:]
 
 
-async def test_above_the_limit_it_is_busy_for_peers_and_for_others_apart(cluster: Cluster) -> None:
+async def test_peers_and_clients_have_separate_limits_of_transfers(cluster: Cluster) -> None:
     node = await cluster.registry("node", max_transfers=2)
     path = f"/v2/app/blobs/{node.put(BIG)}"
     for headers, peer in (({}, False), (PEER, True)):
-        clients = [await begun(node, path, peer) for _ in range(2)]
+        clients = [await stalled_client(node, path, peer) for _ in range(2)]
         refused = await node.http.get(path, headers=headers)
         assert (refused.status_code, refused.headers["heliograph-reason"]) == (503, "busy")
         assert "retry-after" not in refused.headers
@@ -81,12 +81,12 @@ async def test_above_the_limit_it_is_busy_for_peers_and_for_others_apart(cluster
         await eventually(free_again)
 
 
-async def test_a_part_of_what_has_begun_is_not_refused_when_all_places_are_taken(cluster: Cluster) -> None:
-    """Or containerd 2.1 fails the pull. After an early end it asks once more, and then goes on elsewhere."""
+async def test_a_range_of_a_started_blob_is_not_refused_while_all_slots_are_taken(cluster: Cluster) -> None:
+    """Else containerd 2.1 fails the pull. After an early end it asks once more, then its next host."""
     node = await cluster.registry("node", max_transfers=1)
     path = f"/v2/app/blobs/{node.put(BIG)}"
     assert (await node.http.get(path, headers={"range": "bytes=0-9"})).status_code == 206
-    client = await begun(node, path)
+    client = await stalled_client(node, path)
     with pytest.raises(httpx.RemoteProtocolError, match="received 0 bytes, expected 10"):
         await node.http.get(path, headers={"range": "bytes=10-19"})
     for wanted in ("bytes=10-19", None):
@@ -95,10 +95,10 @@ async def test_a_part_of_what_has_begun_is_not_refused_when_all_places_are_taken
     client.transport.abort()
 
 
-async def test_an_answer_that_no_descriptor_is_left_for_ends_early(
+async def test_an_answer_ends_early_if_no_descriptor_is_left(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a FIN, after which containerd resumes; an error of the server would end by an RST."""
+    """It ends with a FIN, after which containerd resumes. An unhandled error would end it with an RST."""
     node = await cluster.registry("node")
     path = f"/v2/app/blobs/{node.put(BIG)}"
     reader, writer = await connect(node)
@@ -115,24 +115,24 @@ def no_descriptor(_: int) -> int:
     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
-async def test_a_busy_peer_is_passed_over(cluster: Cluster) -> None:
+async def test_another_peer_replaces_a_busy_one(cluster: Cluster) -> None:
     free, node = await cluster.registry("free"), await cluster.registry("node")
-    tight = await cluster.registry("tight", max_transfers=1)
-    for holder in (tight, free):
+    busy = await cluster.registry("busy", max_transfers=1)
+    for holder in (busy, free):
         cluster.holds(holder, BIG)
     path = f"/v2/app/blobs/{digest_of(BIG)}"
-    client = await begun(tight, path, peer=True)
+    client = await stalled_client(busy, path, peer=True)
     answer = await node.http.get(path)
     assert (answer.content, answer.headers["heliograph-source"]) == (BIG, "peer/free")
     client.transport.abort()
 
 
-async def test_clients_that_read_nothing_delay_nobody(cluster: Cluster) -> None:
+async def test_clients_that_read_nothing_delay_no_other_client(cluster: Cluster) -> None:
     node = await cluster.registry("node")
     path = f"/v2/app/blobs/{node.put(BIG)}"
     node.put(MANIFEST)
     idle = [await connect(node) for _ in range(200)]
-    silent = [await begun(node, path) for _ in range(40)]
+    stalled = [await stalled_client(node, path) for _ in range(40)]
     began = time.monotonic()
     for _ in range(20):
         assert (await node.http.get(MANIFEST_PATH)).content == MANIFEST
@@ -140,11 +140,11 @@ async def test_clients_that_read_nothing_delay_nobody(cluster: Cluster) -> None:
     assert time.monotonic() - began < 5
     for _, writer in idle:
         writer.transport.abort()
-    for writer in silent:
+    for writer in stalled:
         writer.transport.abort()
 
 
-async def test_answers_that_are_not_taken_do_not_pile_up(cluster: Cluster) -> None:
+async def test_answers_that_are_not_read_do_not_fill_the_memory(cluster: Cluster) -> None:
     node = await cluster.registry("node")
     manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": [], "x": "y" * (1 << 20)}).encode()
     path = f"/v2/app/manifests/{node.put(manifest)}"
@@ -176,8 +176,8 @@ async def test_a_range_beyond_four_gib_is_served(cluster: Cluster) -> None:
     assert whole.headers["content-length"] == str((5 << 30) + 7)
 
 
-async def cut_short(http: httpx.AsyncClient, path: str, file: Path) -> bytes:
-    """What arrives of a blob whose file loses its second half once its answer has begun."""
+async def received_of_truncated(http: httpx.AsyncClient, path: str, file: Path) -> bytes:
+    """The bytes that arrive of a blob whose file is cut in half after the answer has started."""
     received = bytearray()
     with pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012 - it is raised while the body is read
         async with http.stream("GET", path) as answer:
@@ -188,10 +188,10 @@ async def cut_short(http: httpx.AsyncClient, path: str, file: Path) -> bytes:
     return bytes(received)
 
 
-async def test_a_file_cut_short_while_it_is_served_ends_with_a_fin(cluster: Cluster) -> None:
+async def test_a_file_that_is_truncated_while_it_is_served_ends_with_a_fin(cluster: Cluster) -> None:
     node = await cluster.registry("node")
     digest = node.put(BIG)
-    received = await cut_short(
+    received = await received_of_truncated(
         node.http, f"/v2/app/blobs/{digest}", node.directory / "blobs" / "sha256" / hex_of(digest)
     )
     assert received == BIG[: len(received)]
@@ -200,7 +200,7 @@ async def test_a_file_cut_short_while_it_is_served_ends_with_a_fin(cluster: Clus
 
 @asynccontextmanager
 async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Path]]:
-    """The data port with a certificate, wired as `app` does, and its folder of blobs."""
+    """A client of a data port with TLS, wired as in `app`, and the folder with its blobs."""
     blobs, certificate, key = directory / "blobs" / "sha256", directory / "tls.crt", directory / "tls.key"
     blobs.mkdir(parents=True)
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
@@ -222,11 +222,11 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
         stack.enter_context(readers)
         request_log = RequestLog()
         opened = open_mirror(settings, content, ImageFilter((), ()), readers, metrics, request_log)
-        parts = await stack.enter_async_context(opened)
-        cache = ManifestCache(parts.lookahead, metrics, request_log)
+        components = await stack.enter_async_context(opened)
+        cache = ManifestCache(components.lookahead, metrics, request_log)
         config = uvicorn.Config(
-            data_app(parts.mirror, metrics, cache, request_log),
-            http=partial(MirrorProtocol, pumps=pumps, at_once=cache.get, limits=Limits()),  # type: ignore[arg-type]
+            data_app(components.mirror, metrics, cache, request_log),
+            http=partial(MirrorProtocol, pumps=pumps, from_cache=cache.get, limits=Limits()),  # type: ignore[arg-type]
             port=port,
             lifespan="off",
             log_config=None,
@@ -244,14 +244,14 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
         await serving
 
 
-async def test_over_tls_it_is_the_same_by_copying(tmp_path: Path) -> None:
+async def test_over_tls_bodies_are_copied_and_arrive_the_same(tmp_path: Path) -> None:
     async with over_tls(tmp_path) as (http, blobs):
         (blobs / hex_of(digest_of(BIG))).write_bytes(BIG)
         path = f"/v2/app/blobs/{digest_of(BIG)}"
         assert (await http.get(path)).content == BIG
-        part = await http.get(path, headers={"range": "bytes=5-2000000"})
-        assert (part.status_code, part.content) == (206, BIG[5:2000001])
-        received = await cut_short(http, path, blobs / hex_of(digest_of(BIG)))
+        ranged = await http.get(path, headers={"range": "bytes=5-2000000"})
+        assert (ranged.status_code, ranged.content) == (206, BIG[5:2000001])
+        received = await received_of_truncated(http, path, blobs / hex_of(digest_of(BIG)))
         assert received == BIG[: len(received)]
         assert 0 < len(received) <= len(BIG) // 2
         assert (await http.get(BLOB_PATH)).status_code == 404

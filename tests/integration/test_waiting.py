@@ -1,4 +1,4 @@
-"""Registries whose clients wait for a blob that another node fetches, with real routers."""
+"""Requests that wait for a blob that another node is fetching, with real routers."""
 
 import asyncio
 import time
@@ -29,24 +29,24 @@ WAIT_MS, FIRST_BYTE_MS = 20_000, 1_000
 
 @dataclass
 class Site:
-    """Two routers, and two nodes: `leader`, which was told to go upstream by both of them, and `follower`."""
+    """Two routers and two nodes: `leader`, which both routers sent upstream, and `follower`."""
 
     routers: list[RouterProcess]
     leader: Registry
     leader_node: BusNode
     follower: Registry
 
-    async def gets(self, headers: dict[str, str] | None = None) -> asyncio.Task[httpx.Response]:
-        """The follower's request, once a router holds it."""
+    async def start_request(self, headers: dict[str, str] | None = None) -> asyncio.Task[httpx.Response]:
+        """A request to the follower; returns once it waits at a router."""
         request = asyncio.create_task(self.follower.http.get(BLOB_PATH, headers=headers or {}))
-        await eventually(self._held, 10, "nobody waits")
+        await eventually(self._waits, 10, "no request waits")
         return request
 
-    async def leader_has_it(self) -> None:
+    async def leader_gets_blob(self) -> None:
         self.leader.put(BLOB)
         await self.leader_node.change(add=[BLOB_DIGEST], size_bytes=len(BLOB))
 
-    async def _held(self) -> bool:
+    async def _waits(self) -> bool:
         return sum([await waiting(router) for router in self.routers if router.process.running]) > 0
 
 
@@ -90,15 +90,15 @@ async def knows(router: RouterProcess, nodes: list[BusNode]) -> None:
 async def test_a_client_waits_for_the_leaders_copy(site: Site) -> None:
     refused = await site.leader.http.get(BLOB_PATH)
     assert (refused.status_code, refused.headers["heliograph-reason"]) == (404, "go-upstream")
-    request = await site.gets()
+    request = await site.start_request()
     await asyncio.wait([request], timeout=2 * FIRST_BYTE_MS / 1000)
     assert not request.done()
-    await site.leader_has_it()
+    await site.leader_gets_blob()
     answer = await request
     assert (answer.content, answer.headers["heliograph-source"]) == (BLOB, "peer/leader")
 
 
-async def test_parts_but_the_first_do_not_wait_nor_do_heads_and_manifests(site: Site) -> None:
+async def test_later_ranges_heads_and_manifests_do_not_wait(site: Site) -> None:
     http = site.follower.http
     for answer in (
         await http.get(BLOB_PATH, headers={"Range": "bytes=1000-"}),
@@ -106,17 +106,17 @@ async def test_parts_but_the_first_do_not_wait_nor_do_heads_and_manifests(site: 
         await http.get(MANIFEST_PATH),
     ):
         assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "not-found")
-    request = await site.gets({"Range": "bytes=0-99"})
-    await site.leader_has_it()
+    request = await site.start_request({"Range": "bytes=0-99"})
+    await site.leader_gets_blob()
     assert (await request).content == BLOB[:100]
 
 
-async def test_a_router_lost_meanwhile_is_replaced_by_the_other(site: Site) -> None:
-    request = await site.gets()
+async def test_a_request_waits_at_the_other_router_if_its_own_is_lost(site: Site) -> None:
+    request = await site.start_request()
     first, other = site.routers if await waiting(site.routers[0]) else reversed(site.routers)
     await first.process.kill()
-    await eventually(lambda: waiting_at(other), 10, "it does not wait at the other router")
-    await site.leader_has_it()
+    await eventually(lambda: waiting_at(other), 10, "the request does not wait at the other router")
+    await site.leader_gets_blob()
     assert (await request).content == BLOB
 
 
@@ -124,15 +124,15 @@ async def waiting_at(router: RouterProcess) -> bool:
     return await waiting(router) > 0
 
 
-async def test_all_routers_lost_meanwhile_is_a_quick_404(site: Site) -> None:
-    request = await site.gets()
+async def test_if_all_routers_are_lost_during_a_wait_the_answer_is_a_quick_404(site: Site) -> None:
+    request = await site.start_request()
     await asyncio.gather(*(router.process.kill() for router in site.routers))
     answer = await asyncio.wait_for(request, 3 * FIRST_BYTE_MS / 1000)
     assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "resolver-unavailable")
 
 
-async def test_a_registry_that_stops_sends_its_clients_upstream(site: Site) -> None:
-    request = await site.gets()
+async def test_a_registry_that_stops_sends_waiting_clients_upstream(site: Site) -> None:
+    request = await site.start_request()
     site.follower.stop.set()
     answer = await asyncio.wait_for(request, 5)
     assert answer.status_code == 404
@@ -146,7 +146,7 @@ async def test_a_wait_that_runs_out_is_a_404(site: Site, tmp_path: Path) -> None
         assert time.monotonic() - began > 0.4
 
 
-async def test_a_router_that_hangs_costs_no_more_than_without_waiting(cluster: Cluster) -> None:
+async def test_a_router_that_hangs_delays_no_more_than_without_waiting(cluster: Cluster) -> None:
     node = await cluster.registry("node", wait_ms=WAIT_MS)
     cluster.known.hangs = True
     async with asyncio.timeout(5):
@@ -154,7 +154,7 @@ async def test_a_router_that_hangs_costs_no_more_than_without_waiting(cluster: C
     assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "resolver-unavailable")
 
 
-async def test_no_router_costs_no_more_than_without_waiting(cluster: Cluster) -> None:
+async def test_a_router_that_is_down_delays_no_more_than_without_waiting(cluster: Cluster) -> None:
     cluster.router_port = free_port()
     node = await cluster.registry("node", wait_ms=WAIT_MS)
     async with asyncio.timeout(5):

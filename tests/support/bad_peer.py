@@ -1,4 +1,4 @@
-"""A peer's registry that misbehaves as it is told, byte by byte on a raw socket."""
+"""A peer's registry that misbehaves as the test wants, byte by byte on a raw socket."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ Behaviour = Callable[["Exchange"], Awaitable[None]]
 
 @dataclass
 class Exchange:
-    """One request at the peer: `head` is what it sent, `writer` what the behaviour answers with."""
+    """One request to the peer: `head` is the request's head, `writer` is for the answer."""
 
     head: str
     reader: asyncio.StreamReader
@@ -20,11 +20,11 @@ class Exchange:
 
     @property
     def first(self) -> int:
-        """Where the range that was asked for begins; 0 without one."""
+        """The first byte of the requested range; 0 without a range."""
         return self.span(0)[0]
 
     def span(self, size_bytes: int) -> tuple[int, int]:
-        """The first byte that was asked for, and the one after the last."""
+        """The first requested byte, and the one after the last."""
         for line in self.head.splitlines():
             if line.lower().startswith("range: bytes="):
                 first, _, last = line.partition("=")[2].partition("-")
@@ -38,7 +38,7 @@ class Exchange:
         await self.writer.drain()
 
     async def begin(self, digest: str, size_bytes: int, *, last: int | None = None) -> None:
-        """A good head for a blob of `size_bytes`, from the offset that was asked for to its end or `last`."""
+        """Send a good head for a blob of `size_bytes`, from the requested offset to its end or `last`."""
         first, last = self.span(size_bytes)[0], size_bytes - 1 if last is None else last
         count = last + 1 - first
         status = "206 Partial Content" if "range: " in self.head.lower() else "200 OK"
@@ -47,7 +47,7 @@ class Exchange:
         await self.send((head + (ranged if status.startswith("206") else "") + "\r\n").encode())
 
     async def abandoned(self) -> None:
-        """Wait until the asker closes its side."""
+        """Wait until the client closes its side."""
         with suppress(ConnectionError):
             await self.reader.read()
 
@@ -60,7 +60,7 @@ class Exchange:
 
 @dataclass
 class BadPeer:
-    """`address` is where it listens; `requests` are the heads of what it was asked."""
+    """`address` is where it listens; `requests` are the heads of the requests it got."""
 
     behaviour: Behaviour
     address: str = ""

@@ -1,7 +1,7 @@
-"""What a process sends over the network, seen and slowed from outside.
+"""Measures and limits from outside what a process sends over the network.
 
-The kernel hands out duplicates of another process's descriptors (`pidfd_getfd`, Linux 5.6, to root), and
-options that are set on a duplicate hold for the socket.
+Root can duplicate another process's descriptors (`pidfd_getfd`, Linux 5.6). Options that are set on a
+duplicate apply to the socket.
 """
 
 import ctypes
@@ -30,13 +30,13 @@ class Line:
         self._process, self._port = process, port
 
     def limit(self, bytes_s: int) -> None:
-        """Let each connection, also those to come, send at most so much a second, with little queued."""
+        """Limit each connection, also later ones, to so many bytes a second, with a small send buffer."""
         for end in self._sockets():
             end.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, bytes_s)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
     def sent_bytes(self) -> dict[int, int]:
-        """By the port of the far end, what it has taken of each open connection, from its beginning."""
+        """The bytes acknowledged on each open connection, by the port of its far end."""
         sent = {}
         for end in self._sockets():
             with suppress(OSError):  # the listening socket has no far end
@@ -44,7 +44,7 @@ class Line:
         return sent
 
     def _sockets(self) -> Iterator[socket.socket]:
-        """Every socket of the port, the listening one too; each is closed here after its turn."""
+        """Every socket of the port, also the listening one. Each is closed after its iteration."""
         seen = set()
         with _opened(os.pidfd_open(self._process.pid)) as process:
             for link in Path(f"/proc/{self._process.pid}/fd").iterdir():

@@ -1,4 +1,4 @@
-"""A mirror that has nothing, keeps what it was asked, and answers as a test tells it to."""
+"""A mirror without content. It records its requests, and answers as the test wants."""
 
 import asyncio
 import ssl
@@ -14,8 +14,8 @@ TLS_HANDSHAKE = 0x16
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One request. `headers` have lower-case names; `certified` when a client certificate was shown."""
+class MirrorRequest:
+    """One request. Names in `headers` are in lower case; `certified` if it came with a client certificate."""
 
     method: str
     path: str
@@ -28,19 +28,19 @@ class Asked:
         return self.method, self.path, self.namespace
 
 
-def not_found(_: Asked) -> str:
+def not_found(_: MirrorRequest) -> str:
     return "404 Not Found"
 
 
 @dataclass
-class Mirror:
+class FakeMirror:
     """`answer` gives the status line of each answer, and any header lines after it."""
 
     url: str
-    answer: Callable[[Asked], str] = not_found
-    requests: list[Asked] = field(default_factory=list)
+    answer: Callable[[MirrorRequest], str] = not_found
+    requests: list[MirrorRequest] = field(default_factory=list)
     tls_hellos: int = 0
-    """Connections that began with TLS where plain HTTP is spoken."""
+    """Connections that began with TLS although the mirror speaks plain HTTP."""
 
     @property
     def asked(self) -> list[tuple[str, str, str]]:
@@ -63,18 +63,18 @@ class Mirror:
             writer.write(head.encode())
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # a client that leaves is no news
+            pass  # the client disconnected
         finally:
             writer.close()
 
 
-def _parsed(head: bytes, writer: asyncio.StreamWriter) -> Asked:
+def _parsed(head: bytes, writer: asyncio.StreamWriter) -> MirrorRequest:
     first, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ", 2)
     parts = urlsplit(target)
     headers = dict(line.split(": ", 1) for line in lines if line)
     tls = writer.get_extra_info("ssl_object")
-    return Asked(
+    return MirrorRequest(
         method,
         parts.path,
         parse_qs(parts.query).get("ns", [""])[0],
@@ -87,10 +87,10 @@ def _parsed(head: bytes, writer: asyncio.StreamWriter) -> Asked:
 async def running_mirror(
     host: str = "127.0.0.1",
     tls: ssl.SSLContext | None = None,
-    answer: Callable[[Asked], str] = not_found,
-) -> AsyncIterator[Mirror]:
+    answer: Callable[[MirrorRequest], str] = not_found,
+) -> AsyncIterator[FakeMirror]:
     port = free_port(host)
     shown = f"[{host}]" if ":" in host else host
-    mirror = Mirror(f"{'https' if tls else 'http'}://{shown}:{port}", answer)
+    mirror = FakeMirror(f"{'https' if tls else 'http'}://{shown}:{port}", answer)
     async with await asyncio.start_server(mirror.serve, host, port, ssl=tls):
         yield mirror

@@ -1,4 +1,4 @@
-"""What the tests ask of containerd's own API: content and image names of one namespace."""
+"""A client of containerd's API for content and images of one namespace."""
 
 import grpc
 
@@ -77,7 +77,7 @@ class Store:
         await self._create_image(_named(name, target), metadata=self._metadata, timeout=10)
 
     async def update_image(self, name: str, target: pb.Descriptor) -> None:
-        """Let a name point at other content."""
+        """Make a name point to other content."""
         await self._update_image(_named(name, target), metadata=self._metadata, timeout=10)
 
     async def delete_image(self, name: str, *, collect: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The whole system as its users run it: the real processes, told what to do by their environment."""
+"""The whole system as its users run it: real processes, configured by their environment."""
 
 import asyncio
 import sys
@@ -21,12 +21,12 @@ from tests.support.waiting import eventually
 SCRIPTS = Path(sys.executable).parent
 LEASE_S, HEARTBEAT_S = 3, 1
 FIRST_BYTE_TIMEOUT_MS = 5000
-"""Patient: with its upstream stopped, a pull that is left to it on a busy machine would fail."""
+"""Generous: on a busy machine a 404 would fail the pull in tests that have stopped the upstream."""
 
 
 @dataclass
 class Node:
-    """One node: its indexer and its registry, around a store."""
+    """One node: an indexer and a registry with the same store."""
 
     name: str
     indexer: Process
@@ -42,7 +42,7 @@ class Node:
 
 @dataclass
 class Router:
-    """One replica."""
+    """One router replica."""
 
     process: Process
     port: int
@@ -50,7 +50,7 @@ class Router:
 
 
 class System:
-    """A bus, routers and nodes; everything ends with the test, and logs to `directory`."""
+    """A bus, routers and nodes. All processes end with the test, and log to `directory`."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class System:
 
     @property
     def router(self) -> Process:
-        """The first replica, which is asked by `resolve`."""
+        """The first replica; `resolve` asks it."""
         return self.routers[0].process
 
     async def add_node(
@@ -138,7 +138,7 @@ class System:
         await asyncio.gather(*(self._started(one.process, one.admin) for one in chosen))
 
     async def resolve(self, *keys: str, node: str = "") -> list[pb.Resolution]:
-        """What the router answers `node`, an outsider by default, for digests and tag references."""
+        """The router's answer to `node` (by default no node) for digests and tag references."""
         asked = [
             pb.Key(digest=key) if key.startswith("sha256:") else pb.Key(tag_reference=key) for key in keys
         ]
@@ -221,7 +221,7 @@ async def running_system(
     of_services: Mapping[str, Mapping[str, str]] | None = None,
     credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[System]:
-    """`environment` is that of all services, `of_services` of some; `credentials` show us to the routers."""
+    """`environment` is for all services, `of_services` for single ones; `credentials` are for the routers."""
     system = System(
         directory,
         nats,

@@ -1,4 +1,4 @@
-"""The line to an upstream that a whole cluster shares: its connections together have one rate."""
+"""A proxy to an upstream registry, which limits the rate of all its connections together."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ _PIECE_BYTES = 64 << 10
 
 
 class Uplink:
-    """`sent_bytes` is what has gone to clients since it was last set."""
+    """`sent_bytes` counts bytes sent to clients; a test may reset it."""
 
     def __init__(self, port: int, bytes_s: float) -> None:
         self._port, self._bytes_s = port, bytes_s
@@ -18,7 +18,7 @@ class Uplink:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Uplink"]:
-        """Listen on a port of 127.0.0.1, and pass on to `port` there."""
+        """Listen on a free port of 127.0.0.1, and forward to `port`."""
         server = await asyncio.start_server(self._connected, "127.0.0.1")
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server:

@@ -10,7 +10,7 @@ from heliograph_registry.mirror.domain.target import Blob, Name
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
-from heliograph_registry.mirror.waiting import Waiting
+from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
 from tests.support.fakes.content import MemoryContent
@@ -76,7 +76,7 @@ class FakeCluster:
         self, *, attempts: int = 3, wait_s: float = 0, transfers: int = 4, images: ImageFilter | None = None
     ) -> AsyncIterator["FakeMirror"]:
         peering = self.peering(attempts=attempts)
-        waiting = Waiting(peering, wait_s=wait_s, first_byte_s=FIRST_BYTE_S)
+        waiting = WaitingRequests(peering, wait_s=wait_s, first_byte_s=FIRST_BYTE_S)
         async with (
             open_lookahead(peering.resolve, self.content.lacks) as lookahead,
             open_blobs(

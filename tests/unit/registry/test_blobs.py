@@ -328,7 +328,7 @@ async def test_what_was_proven_may_be_relayed_again(cluster: FakeCluster) -> Non
     async with cluster.mirror() as here:
         for _ in range(3):
             assert await delivered(await get(here.blobs)) == DATA
-            here.blobs.proven(DIGEST)
+            here.blobs.mark_verified(DIGEST)
 
 
 async def test_what_arrived_in_the_store_was_right(cluster: FakeCluster) -> None:

@@ -1,4 +1,4 @@
-"""The breaker before the routers."""
+"""The circuit breaker for calls to routers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from heliograph_registry.mirror.domain.breaker import Breaker
 
 
-def test_a_failure_is_left_alone_for_the_hold_then_tried_by_one() -> None:
+def test_after_a_failure_no_call_is_admitted_for_the_hold_and_then_one() -> None:
     breaker = Breaker(hold_s=2)
     assert breaker.admits(0)
     breaker.failed(1)
@@ -20,7 +20,7 @@ def test_a_failure_is_left_alone_for_the_hold_then_tried_by_one() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ask", "fail", "succeed"]), st.floats(0, 5)), max_size=40))
-def test_it_never_stays_shut_for_longer_than_the_hold(history: list[tuple[str, float]]) -> None:
+def test_it_never_stays_open_for_longer_than_the_hold(history: list[tuple[str, float]]) -> None:
     breaker, now = Breaker(hold_s=2), 0.0
     for what, later in history:
         now += later

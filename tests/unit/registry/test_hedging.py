@@ -1,4 +1,4 @@
-"""Attempts that race."""
+"""A race of staggered attempts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,8 +13,8 @@ class Failed(Exception):
     pass
 
 
-class Track:
-    """Attempts with a scripted outcome, and what became of them."""
+class Attempts:
+    """Attempts with a scripted outcome, and a record of what happened to them."""
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -45,69 +45,76 @@ class Track:
 
 
 async def test_a_quick_first_attempt_is_the_only_one() -> None:
-    track = Track()
-    assert await track.race(track.answers("a"), track.answers("b"), stagger=60) == "a"
-    assert track.started == ["a"]
+    attempts = Attempts()
+    assert await attempts.race(attempts.answers("a"), attempts.answers("b"), stagger=60) == "a"
+    assert attempts.started == ["a"]
 
 
-async def test_a_failure_starts_the_next_at_once() -> None:
-    track = Track()
-    assert await track.race(track.fails("a"), track.fails("b"), track.answers("c"), stagger=60) == "c"
-    assert track.started == ["a", "b", "c"]
+async def test_a_failure_starts_the_next_attempt_at_once() -> None:
+    attempts = Attempts()
+    assert (
+        await attempts.race(attempts.fails("a"), attempts.fails("b"), attempts.answers("c"), stagger=60)
+        == "c"
+    )
+    assert attempts.started == ["a", "b", "c"]
 
 
 async def test_a_slow_attempt_is_overtaken_and_cancelled() -> None:
-    track = Track()
-    assert await track.race(track.answers("a", after=60), track.answers("b")) == "b"
+    attempts = Attempts()
+    assert await attempts.race(attempts.answers("a", after=60), attempts.answers("b")) == "b"
     await asyncio.sleep(0)
-    assert track.cancelled == ["a"]
+    assert attempts.cancelled == ["a"]
 
 
-async def test_the_slow_one_still_wins_when_the_later_fail() -> None:
-    track = Track()
-    assert await track.race(track.answers("a", after=0.1), track.fails("b"), track.fails("c")) == "a"
+async def test_a_slow_attempt_still_wins_if_the_later_ones_fail() -> None:
+    attempts = Attempts()
+    assert (
+        await attempts.race(attempts.answers("a", after=0.1), attempts.fails("b"), attempts.fails("c")) == "a"
+    )
 
 
-async def test_the_last_failure_is_told() -> None:
-    track = Track()
+async def test_the_last_failure_is_raised() -> None:
+    attempts = Attempts()
     with pytest.raises(Failed, match="b"):
-        await track.race(track.fails("a"), track.fails("b"))
+        await attempts.race(attempts.fails("a"), attempts.fails("b"))
 
 
 async def test_an_unexpected_error_ends_the_race() -> None:
-    track = Track()
+    attempts = Attempts()
     with pytest.raises(ZeroDivisionError):
-        await track.race(
-            track.fails("a", error=ZeroDivisionError()), track.answers("b", after=60), stagger=60
+        await attempts.race(
+            attempts.fails("a", error=ZeroDivisionError()), attempts.answers("b", after=60), stagger=60
         )
 
 
 async def test_a_cancelled_race_cancels_its_attempts() -> None:
-    track = Track()
-    racing = asyncio.ensure_future(track.race(track.answers("a", after=60), track.answers("b", after=60)))
-    await eventually(lambda: len(track.started) == 2)
+    attempts = Attempts()
+    racing = asyncio.ensure_future(
+        attempts.race(attempts.answers("a", after=60), attempts.answers("b", after=60))
+    )
+    await eventually(lambda: len(attempts.started) == 2)
     racing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await racing
     await asyncio.sleep(0)
-    assert sorted(track.cancelled) == ["a", "b"]
+    assert sorted(attempts.cancelled) == ["a", "b"]
 
 
 async def test_no_result_is_lost_when_several_come_at_once() -> None:
-    track = Track()
+    attempts = Attempts()
     gate = asyncio.Event()
 
     def waits(name: str) -> Callable[[], Awaitable[str]]:
         async def attempt() -> str:
-            track.started.append(name)
+            attempts.started.append(name)
             await gate.wait()
             return name
 
         return attempt
 
-    racing = asyncio.ensure_future(track.race(waits("a"), waits("b"), stagger=0.001))
-    await eventually(lambda: len(track.started) == 2)
+    racing = asyncio.ensure_future(attempts.race(waits("a"), waits("b"), stagger=0.001))
+    await eventually(lambda: len(attempts.started) == 2)
     gate.set()
     winner = await racing
     await asyncio.sleep(0)
-    assert {winner, *track.discarded} == {"a", "b"}
+    assert {winner, *attempts.discarded} == {"a", "b"}

@@ -1,4 +1,4 @@
-"""Resolving an image's children before they are asked for."""
+"""The lookahead resolves an image's children before they are requested."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_shared.digest import Digest, digest_of
 
 CHILDREN = tuple(digest_of(name.encode()) for name in ("config", "layer-1", "layer-2", "layer-3"))
-HERE, LAYER_1, LAYER_2, NOBODYS = CHILDREN
+LOCAL, LAYER_1, LAYER_2, MISSING = CHILDREN
 MANIFEST = Manifest(digest_of(b"manifest"), "application/json", b"{}", CHILDREN)
 PEER = Peer("a", ("a:5000",))
 
@@ -32,85 +32,87 @@ class Router:
             raise NotServed(Reason.RESOLVER_UNAVAILABLE)
         return [
             Resolution(Outcome.NOT_FOUND)
-            if digest == NOBODYS
+            if digest == MISSING
             else Resolution(Outcome.FOUND, digest, 1, (PEER,))
             for digest in digests
         ]
 
 
 def lacks(digest: Digest) -> bool:
-    return digest != HERE
+    return digest != LOCAL
 
 
 async def test_one_call_asks_for_all_that_the_node_lacks() -> None:
     router = Router()
     async with open_lookahead(router.resolve, lacks) as lookahead:
-        lookahead.expect(MANIFEST)
-        found = await lookahead.take(LAYER_1)
+        lookahead.resolve_children(MANIFEST)
+        found = await lookahead.take_resolution(LAYER_1)
         assert found is not None
         assert found.peers == (PEER,)
-    assert router.calls == [[LAYER_1, LAYER_2, NOBODYS]]
+    assert router.calls == [[LAYER_1, LAYER_2, MISSING]]
 
 
-async def test_an_answer_is_used_once() -> None:
+async def test_a_resolution_is_used_once() -> None:
     async with open_lookahead(Router().resolve, lacks) as lookahead:
-        lookahead.expect(MANIFEST)
-        assert await lookahead.take(LAYER_1) is not None
-        assert await lookahead.take(LAYER_1) is None
+        lookahead.resolve_children(MANIFEST)
+        assert await lookahead.take_resolution(LAYER_1) is not None
+        assert await lookahead.take_resolution(LAYER_1) is None
 
 
-async def test_an_answer_is_too_old_after_two_seconds() -> None:
+async def test_a_resolution_is_too_old_after_two_seconds() -> None:
     now = 1000.0
     async with open_lookahead(Router().resolve, lacks, lambda: now) as lookahead:
-        lookahead.expect(MANIFEST)
-        assert await lookahead.take(LAYER_1) is not None
+        lookahead.resolve_children(MANIFEST)
+        assert await lookahead.take_resolution(LAYER_1) is not None
         now += 2.1
-        assert await lookahead.take(LAYER_2) is None
+        assert await lookahead.take_resolution(LAYER_2) is None
 
 
-async def test_nobody_having_it_is_no_answer() -> None:
+async def test_a_miss_gives_no_resolution() -> None:
     async with open_lookahead(Router().resolve, lacks) as lookahead:
-        lookahead.expect(MANIFEST)
-        assert await lookahead.take(NOBODYS) is None
-        assert await lookahead.take(HERE) is None
+        lookahead.resolve_children(MANIFEST)
+        assert await lookahead.take_resolution(MISSING) is None
+        assert await lookahead.take_resolution(LOCAL) is None
 
 
-async def test_a_request_waits_for_the_answer_that_is_on_its_way() -> None:
+async def test_a_request_waits_for_the_running_call() -> None:
     router = Router()
     router.may_answer.clear()
     async with open_lookahead(router.resolve, lacks) as lookahead:
-        lookahead.expect(MANIFEST)
-        taking = asyncio.create_task(lookahead.take(LAYER_1))
+        lookahead.resolve_children(MANIFEST)
+        taking = asyncio.create_task(lookahead.take_resolution(LAYER_1))
         done, _ = await asyncio.wait([taking], timeout=0.05)
         assert not done
         router.may_answer.set()
         assert await taking is not None
 
 
-async def test_a_router_that_is_down_leaves_each_to_ask_for_itself() -> None:
+async def test_a_router_that_is_down_gives_no_resolutions() -> None:
     router = Router()
     router.down = True
     async with open_lookahead(router.resolve, lacks) as lookahead:
-        lookahead.expect(MANIFEST)
-        assert await lookahead.take(LAYER_1) is None
+        lookahead.resolve_children(MANIFEST)
+        assert await lookahead.take_resolution(LAYER_1) is None
 
 
-async def test_the_same_manifest_again_asks_nobody_for_two_seconds() -> None:
+async def test_the_same_manifest_causes_no_second_call_within_two_seconds() -> None:
     router = Router()
     async with open_lookahead(router.resolve, lacks) as lookahead:
         for _ in range(3):
-            lookahead.expect(MANIFEST)
-        await lookahead.take(LAYER_1)
+            lookahead.resolve_children(MANIFEST)
+        await lookahead.take_resolution(LAYER_1)
     assert len(router.calls) == 1
 
 
-async def test_calls_are_bounded_and_end_with_it() -> None:
+async def test_calls_are_bounded_and_end_with_the_lookahead() -> None:
     router = Router()
     router.may_answer.clear()
 
     def flood(lookahead: Lookahead) -> None:
         for number in range(100):
-            lookahead.expect(Manifest(digest_of(b"%d" % number), "application/json", b"{}", CHILDREN))
+            lookahead.resolve_children(
+                Manifest(digest_of(b"%d" % number), "application/json", b"{}", CHILDREN)
+            )
 
     before = asyncio.all_tasks()
     async with open_lookahead(router.resolve, lacks) as lookahead:

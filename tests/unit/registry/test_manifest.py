@@ -1,4 +1,4 @@
-"""Manifests are only served verified, with the media type that they state."""
+"""Manifests are verified; their media type is stated or derived from their fields."""
 
 import json
 
@@ -23,7 +23,7 @@ def media_type_of(document: object) -> str:
     return verified(digest_of(body), body).media_type
 
 
-def test_the_stated_media_type_counts() -> None:
+def test_a_stated_media_type_is_used() -> None:
     docker = "application/vnd.docker.distribution.manifest.list.v2+json"
     assert media_type_of({"mediaType": docker, "manifests": []}) == docker
 
@@ -37,7 +37,7 @@ def test_the_stated_media_type_counts() -> None:
         ({"mediaType": "a\r\nb/c", "manifests": []}, OCI_INDEX),
     ],
 )
-def test_else_the_fields_tell(document: object, media_type: str) -> None:
+def test_without_a_stated_media_type_the_fields_show_it(document: object, media_type: str) -> None:
     assert media_type_of(document) == media_type
 
 
@@ -55,7 +55,7 @@ def test_deep_nesting_is_refused() -> None:
         verified(digest_of(DEEP), DEEP)
 
 
-def test_other_bytes_than_the_digest_are_refused() -> None:
+def test_bytes_with_another_digest_are_refused() -> None:
     body = json.dumps({"manifests": []}).encode()
     assert verified(digest_of(body), body).body == body
     with pytest.raises(NotAManifest):

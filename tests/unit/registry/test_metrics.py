@@ -1,11 +1,11 @@
-"""Labels are bounded, whatever callers name, and nothing that is answered quickly is left out."""
+"""Label values are bounded whatever requests name, and answers from the manifest cache are counted."""
 
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.adapters.metrics import OTHER, UNKNOWN, FirstSeen, RegistryMetrics
+from heliograph_registry.adapters.metrics import OTHER, UNKNOWN, BoundedLabels, RegistryMetrics
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.source import NOBODY, FromPeer
 
@@ -33,26 +33,26 @@ def samples(metrics: RegistryMetrics, name: str) -> dict[tuple[str, ...], float]
 
 
 @given(st.lists(st.none() | st.text(max_size=3)), st.integers(1, 5))
-def test_no_more_values_are_kept_than_may_be(named: list[str | None], most: int) -> None:
-    seen = FirstSeen(most)
-    labels = {name: seen.label(name) for name in named}
+def test_at_most_so_many_values_become_labels(named: list[str | None], most: int) -> None:
+    bounded = BoundedLabels(most)
+    labels = {name: bounded.label(name) for name in named}
     assert len(set(labels.values()) - {OTHER, UNKNOWN}) <= most
     for name in list(dict.fromkeys(named))[:most]:
-        assert seen.label(name) == (name or UNKNOWN)
+        assert bounded.label(name) == (name or UNKNOWN)
 
 
 def test_the_first_fifty_registries_have_series_of_their_own() -> None:
     metrics = RegistryMetrics()
     for number in range(200):
         metrics.record(registry=f"{number}.test", **MISSED)
-        metrics.at_once(f"{number}.test")[0].count += 1
+        metrics.cached_answers(f"{number}.test")[0].count += 1
     counted = samples(metrics, "heliograph_registry_requests_total")
     assert {labels[0] for labels in counted} == {*(f"{number}.test" for number in range(50)), OTHER}
     assert counted[OTHER, "blob", "client", "missed", "not-found"] == 150
     assert counted[OTHER, "manifest", "client", "local", "none"] == 150
 
 
-def test_registries_that_the_settings_keep_out_take_up_no_room() -> None:
+def test_filtered_registries_take_none_of_the_fifty_labels() -> None:
     metrics = RegistryMetrics()
     for number in range(60):
         metrics.record(registry=f"{number}.test", **{**MISSED, "reason": Reason.FILTERED})
@@ -66,9 +66,9 @@ def test_registries_that_the_settings_keep_out_take_up_no_room() -> None:
     }
 
 
-def test_answers_from_memory_are_counted_once_when_they_are_asked_for() -> None:
+def test_answers_from_the_cache_are_counted_once_when_metrics_are_collected() -> None:
     metrics = RegistryMetrics()
-    to_clients, to_peers = metrics.at_once("reg.test")
+    to_clients, to_peers = metrics.cached_answers("reg.test")
     for counted, times in ((to_clients, 3), (to_peers, 2)):
         counted.count += times
         counted.sent_bytes += 10 * times
@@ -82,7 +82,7 @@ def test_answers_from_memory_are_counted_once_when_they_are_asked_for() -> None:
     }
 
 
-def test_what_another_peer_went_on_with_is_told_apart() -> None:
+def test_bytes_from_the_peer_that_resumed_are_counted_separately() -> None:
     metrics = RegistryMetrics()
     for _ in range(2):
         resumed = {

@@ -314,4 +314,4 @@ async def test_what_a_client_of_this_process_has_hashed_may_be_relayed_again(clu
         for _ in range(2):
             answer = await here.mirror.blob(blob(digest_of(LAYER)), None, from_peer=False, head=False)
             assert await delivered(answer) == LAYER
-            here.mirror.proven([digest_of(LAYER)])
+            here.mirror.mark_verified([digest_of(LAYER)])

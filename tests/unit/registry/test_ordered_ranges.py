@@ -1,4 +1,4 @@
-"""OrderedRanges of one blob break in their order."""
+"""Broken ranges of one blob end in order of their offsets."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.support.waiting import eventually
 DIGEST, OTHER = digest_of(b"one"), digest_of(b"other")
 
 
-async def test_the_earliest_part_ends_first() -> None:
+async def test_the_earliest_range_ends_first() -> None:
     ranges, ended = OrderedRanges(), list[int]()
 
     async def breaks(first: int) -> None:
@@ -25,7 +25,7 @@ async def test_the_earliest_part_ends_first() -> None:
     assert sorted(ended) == [10, 20, 30]
 
 
-async def test_a_part_waits_for_an_earlier_one_that_is_well() -> None:
+async def test_a_broken_range_waits_for_an_earlier_one_that_is_still_sent() -> None:
     ranges = OrderedRanges()
     ranges.enter(DIGEST, 0)
     ranges.enter(DIGEST, 10)
@@ -36,7 +36,7 @@ async def test_a_part_waits_for_an_earlier_one_that_is_well() -> None:
     await eventually(waiting.done, 3)
 
 
-async def test_a_part_alone_ends_at_once_whatever_other_blobs_do() -> None:
+async def test_the_earliest_range_of_a_blob_ends_at_once_whatever_other_blobs_do() -> None:
     ranges = OrderedRanges()
     ranges.enter(OTHER, 0)
     ranges.enter(DIGEST, 10)
@@ -45,7 +45,7 @@ async def test_a_part_alone_ends_at_once_whatever_other_blobs_do() -> None:
         await ranges.broke(DIGEST, 10)
 
 
-async def test_a_part_that_breaks_just_after_an_earlier_one_lets_it_be_read_first() -> None:
+async def test_a_range_that_breaks_just_after_an_earlier_one_waits_until_that_can_be_read() -> None:
     ranges = OrderedRanges()
     ranges.enter(DIGEST, 0)
     ranges.enter(DIGEST, 10)

@@ -1,4 +1,4 @@
-"""Range headers by RFC 9110 section 14."""
+"""Range headers (RFC 9110 section 14)."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ sizes = st.integers(min_value=1, max_value=2**40)
 
 
 @given(first=st.integers(0, 2**40), last=st.integers(0, 2**40), size=sizes)
-def test_a_closed_range_is_the_bytes_it_names_that_exist(first: int, last: int, size: int) -> None:
+def test_a_closed_range_is_cut_to_the_blob(first: int, last: int, size: int) -> None:
     parsed = parse_range(f"bytes={first}-{last}")
     if last < first:
         assert parsed is None
@@ -47,7 +47,7 @@ def test_any_text_is_a_range_or_ignored(text: str) -> None:
             assert parse_range(str(parsed)) == parsed
 
 
-def test_what_the_rfc_lets_us_ignore_is_ignored() -> None:
+def test_headers_that_the_rfc_lets_a_server_ignore_are_ignored() -> None:
     for header in (
         None,
         "",
@@ -63,7 +63,7 @@ def test_what_the_rfc_lets_us_ignore_is_ignored() -> None:
     assert parse_range("Bytes = 0 - 4") == ByteRange(0, 4)
 
 
-def test_no_byte_of_an_empty_blob_can_be_meant() -> None:
+def test_no_range_of_an_empty_blob_is_satisfiable() -> None:
     for header in ("bytes=0-", "bytes=0-0", "bytes=-1"):
         parsed = parse_range(header)
         assert parsed is not None
@@ -71,12 +71,12 @@ def test_no_byte_of_an_empty_blob_can_be_meant() -> None:
 
 
 @given(first=st.integers(0, 2**40), last=st.integers(0, 2**40), size=sizes)
-def test_a_content_range_is_taken_only_when_it_adds_up(first: int, last: int, size: int) -> None:
+def test_only_a_consistent_content_range_is_parsed(first: int, last: int, size: int) -> None:
     parsed = parse_content_range(f"bytes {first}-{last}/{size}")
     assert parsed == (Span(first, last, size) if first <= last < size else None)
 
 
 @given(st.text(max_size=40))
-def test_any_content_range_is_read_or_refused(text: str) -> None:
+def test_any_content_range_is_parsed_or_refused(text: str) -> None:
     parsed = parse_content_range(text)
     assert parsed is None or parse_content_range(parsed.content_range) == parsed

@@ -1,4 +1,4 @@
-"""Resume arithmetic: a client gets a beginning of its span, and all of it if anyone can."""
+"""A relay resumes at other peers: the client gets its span, or its first bytes if no peer has the rest."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ spans = st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, len(DATA) - 1)).
     lambda ends: Span(min(ends), max(ends), len(DATA))
 )
 portions = st.lists(st.integers(0, 400), max_size=40)
-"""How many bytes one peer after the other sends before it fails; after them nobody is left."""
+"""How many bytes each further peer sends before it fails; after the last one no peer is left."""
 
 
 def dying(span: Span, portion: int) -> MemoryPeerStream:
@@ -32,7 +32,7 @@ def dying(span: Span, portion: int) -> MemoryPeerStream:
 
 
 @given(spans, st.integers(1, 400), portions)
-def test_a_client_gets_its_span_or_a_beginning_of_it(span: Span, first: int, more: list[int]) -> None:
+def test_a_client_gets_its_span_or_the_first_bytes_of_it(span: Span, first: int, more: list[int]) -> None:
     asked: list[int] = []
     streams = [dying(span, first)]
     ended: list[dict[str, int]] = []
@@ -71,16 +71,16 @@ def test_a_client_gets_its_span_or_a_beginning_of_it(span: Span, first: int, mor
     assert asked == sorted(asked)
     assert len(asked) <= MOST_RESUMES
     assert all(stream.closed for stream in streams)
-    (came,) = ended
-    assert list(came) == [f"peer-{number}" for number in range(len(streams))]
-    assert sum(came.values()) == len(received)
+    (bytes_by_node,) = ended
+    assert list(bytes_by_node) == [f"peer-{number}" for number in range(len(streams))]
+    assert sum(bytes_by_node.values()) == len(received)
 
 
-def test_nobody_is_told_of_a_relay_that_never_began() -> None:
+def test_a_relay_that_never_started_is_not_reported() -> None:
     ended: list[dict[str, int]] = []
 
     async def never(offset: int, failed: tuple[Peer, ...]) -> tuple[Peer, PeerStream]:
-        pytest.fail("nothing was asked for")
+        pytest.fail("no bytes were requested")
 
     stream = dying(Span(0, 9, len(DATA)), 10)
     Relay(Peer("peer", ()), stream, never, failed=lambda _: None, ended=ended.append).close()

@@ -1,4 +1,4 @@
-"""What a request's path names."""
+"""Parsing a request's path."""
 
 from contextlib import suppress
 
@@ -20,7 +20,7 @@ from heliograph_shared.digest import digest_of
 DIGEST = digest_of(b"x")
 
 
-def test_the_base_is_a_ping() -> None:
+def test_v2_is_a_ping() -> None:
     assert parse_target("/v2/", None) == Ping()
     assert parse_target("/v2", "docker.io") == Ping()
 
@@ -33,7 +33,7 @@ def test_containerd_names_the_registry_by_ns() -> None:
 
 
 @pytest.mark.parametrize("host", ["docker.io", "localhost", "reg:5000", "ghcr.io"])
-def test_others_name_the_registry_by_the_first_component(host: str) -> None:
+def test_other_clients_name_the_registry_in_the_first_path_component(host: str) -> None:
     assert parse_target(f"/v2/{host}/library/nginx/manifests/1", None) == ManifestByTag(
         Name(host, "library/nginx"), "1"
     )
@@ -45,7 +45,7 @@ def test_without_a_registry_the_name_is_only_a_repository() -> None:
     )
 
 
-def test_the_hub_has_one_name() -> None:
+def test_docker_hub_has_one_name() -> None:
     target = parse_target("/v2/library/nginx/manifests/1", "registry-1.docker.io")
     assert isinstance(target, ManifestByTag)
     assert target.tag_reference == "docker.io/library/nginx:1"
@@ -66,14 +66,14 @@ def test_the_hub_has_one_name() -> None:
         ("/favicon.ico", 404, "UNSUPPORTED"),
     ],
 )
-def test_garbage_gets_the_answer_of_the_spec(path: str, status: int, code: str) -> None:
+def test_invalid_paths_get_the_errors_of_the_spec(path: str, status: int, code: str) -> None:
     with pytest.raises(InvalidTarget) as raised:
         parse_target(path, None)
     assert (raised.value.status, raised.value.code) == (status, code)
 
 
 @given(path=st.text(max_size=80), namespace=st.none() | st.text(max_size=30))
-def test_any_path_is_a_target_or_refused(path: str, namespace: str | None) -> None:
+def test_any_path_is_parsed_or_refused(path: str, namespace: str | None) -> None:
     for candidate in (path, f"/v2/{path}", f"/v2/{path}/manifests/1", f"/v2/app/manifests/{path}"):
         with suppress(InvalidTarget):
             parse_target(candidate, namespace)

@@ -1,4 +1,4 @@
-"""`heliograph-registry`: serves this node's content and mirrors its peers."""
+"""`heliograph-registry`: serves this node's content, and its peers' content as a mirror."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Wires the registry: the process, its two ports, and the two wings behind them."""
+"""Wires the registry: the process, its data port and admin port, the mirror and the debug page."""
 
 import asyncio
 from functools import partial
@@ -35,7 +35,7 @@ _KEEP_ALIVE_S = 75  # longer than peers and containerd keep an idle connection, 
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Answer requests until `stop` is set, then let transfers finish for 30 s. Raises `StartupError`."""
+    """Answer requests until `stop` is set, then give transfers 30 s to finish. Raises `StartupError`."""
     try:
         images = ImageFilter(settings.mirrored_registries, settings.registry_filters)
     except InvalidFilter as error:
@@ -49,7 +49,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     content = FileContent(settings.content_path, readers)
 
     def readiness() -> str | None:
-        return "stopping" if stop.is_set() else content.unreadable()
+        return "stopping" if stop.is_set() else content.unreadable_reason()
 
     metrics, request_log = RegistryMetrics(), RequestLog()
     admin = FastAPI(
@@ -68,7 +68,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 data_app(components.mirror, metrics, cache, request_log, auth),
                 data_socket,
                 protocol=partial(
-                    MirrorProtocol, pumps=pumps, at_once=auth.guard(cache.get) if auth else cache.get
+                    MirrorProtocol, pumps=pumps, from_cache=auth.guard(cache.get) if auth else cache.get
                 ),
                 limits=Limits(connections=settings.max_connections, idle_s=_KEEP_ALIVE_S),
                 keep_alive_s=_KEEP_ALIVE_S,

@@ -94,7 +94,7 @@ def debug_page(
         router_queries=router_queries,
         status=status,
     )
-    pull_tests = PullTests(data_port, architecture=architecture, on_verified=components.mirror.proven)
+    pull_tests = PullTests(data_port, architecture=architecture, on_verified=components.mirror.mark_verified)
     csrf = CsrfGuard()
     pages = Pages(settings.node_name, csrf.token)
     event_streams = EventStreams(overviews, pull_tests, pages, stop)

@@ -1,4 +1,4 @@
-"""Wires the way of a pull: use cases of `mirror` and the adapters they need."""
+"""Wires the mirror: its use cases and the adapters that they need."""
 
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,18 +20,18 @@ from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
 from heliograph_registry.mirror.routerless import RouterlessResolver
-from heliograph_registry.mirror.waiting import Waiting
+from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_registry.settings import Settings
 from heliograph_shared.address import Address
 from heliograph_shared.filters import ImageFilter
 from heliograph_shared.tls import TlsFiles, client_contexts
 
-_RESOLVE_SHARE = 0.6  # of the time to the first byte; the rest must suffice to reach a peer or the disk
+_RESOLVE_SHARE = 0.6  # of the time limit for the first byte; the rest is for a peer or the disk
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorComponents:
-    """The mirror, and those of its parts that the debug page and the data port use."""
+    """The mirror, and its components that the debug page and the data port use."""
 
     mirror: Mirror
     lookahead: Lookahead
@@ -82,9 +82,9 @@ async def open_mirror(
             peers=peers,
             attempts=settings.peer_attempts,
             resolve_timeout_s=first_byte_s * _RESOLVE_SHARE,
-            fetched=request_log.taken.add,
+            fetched=request_log.received.add,
         )
-        waiting = Waiting(peering, wait_s=settings.wait_ms / 1000, first_byte_s=first_byte_s)
+        waiting = WaitingRequests(peering, wait_s=settings.wait_ms / 1000, first_byte_s=first_byte_s)
         async with open_lookahead(peering.resolve, content.lacks) as lookahead:
             opened = open_blobs(
                 content,
@@ -111,7 +111,7 @@ async def open_mirror(
 
 
 def tls_files(settings: Settings) -> TlsFiles | None:
-    """With a certificate of our own everything is encrypted, without one nothing."""
+    """None without a certificate. With one, all connections to peers, routers and the data port use TLS."""
     if settings.tls_cert_file is None:
         return None
     return TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)

@@ -1,4 +1,4 @@
-"""What the registry is told."""
+"""The registry's settings."""
 
 from pathlib import Path
 
@@ -20,86 +20,84 @@ from heliograph_shared.settings import (
 
 
 class Settings(ServiceSettings):
-    """Serves this node's content and mirrors its peers."""
+    """Serves this node's content, and its peers' content as a mirror."""
 
     node_name: NodeName
     zone: str = Field("", description="this node's zone; peers of the same zone are asked first")
     content_path: Path = Field(
         Path("/var/lib/containerd/io.containerd.content.v1.content"),
-        description="the content store, the directory that holds blobs/",
+        description="the content store: the directory that contains blobs/",
     )
     state_path: Path = Field(
-        Path("/run/heliograph/node.json"), description="what the node's indexer tells: tags and addresses"
+        Path("/run/heliograph/node.json"),
+        description="the file in which the node's indexer writes its tags and addresses",
     )
-    registry_listen: ListenAddress = Field(Address("::", 5000), description="where content is served")
+    registry_listen: ListenAddress = Field(Address("::", 5000), description="address of the data port")
     admin_listen: ListenAddress = Field(
-        Address("::", 9090), description="where health and metrics are served"
+        Address("::", 9090), description="address of the admin port: health, metrics, debug page"
     )
-    debug_web: bool = Field(
-        True,
-        description="whether the admin port has the debug page, /debug/web",
-    )
+    debug_web: bool = Field(True, description="serve the debug page, /debug/web, on the admin port")
     indexer_url: str = Field(
         "http://127.0.0.1:9091",
-        description="the admin port of this node's indexer; the debug page shows what its doctor found; "
-        "empty: it is not asked",
+        description="admin port of this node's indexer, whose doctor's findings the debug page shows; "
+        "empty: none",
     )
     configurator_url: str = Field(
         "http://127.0.0.1:9093",
-        description="the admin port of this node's configurator; the debug page shows what its doctor found; "
-        "empty: it is not asked",
+        description="admin port of this node's configurator, whose doctor's findings the debug page shows; "
+        "empty: none",
     )
-    router_target: str = Field("dns:///127.0.0.1:5001", description="the routers, a gRPC target")
+    router_target: str = Field("dns:///127.0.0.1:5001", description="gRPC target of the routers")
     basic_auth_file: OptionalFile = Field(
         None,
-        description="file of user:password lines; whoever asks for content must know one of them, "
-        "and peers are sent the first; empty: anyone may ask",
+        description="file of user:password lines; every request for content needs one of them, "
+        "and requests to peers use the first; empty: no authentication",
     )
     tls_cert_file: TlsCertFile
     tls_key_file: TlsKeyFile
     tls_ca_file: TlsCaFile
     tls_verify_clients: TlsVerifyClients = False
     tls_server_name: str = Field(
-        "", description="what the certificates of peers and routers must name; empty: the address"
+        "", description="name that certificates of peers and routers must have; empty: their address"
     )
     peer_dns: Addresses = Field(
         (),
         max_length=16,
-        description="host:port that DNS resolves to the registries of all nodes, separated by commas; "
-        "up to 8 are asked directly while no router answers, in clusters under 500 nodes; empty: off",
+        description="host:port, separated by commas, whose DNS names resolve to the registries of all nodes; "
+        "up to 8 are asked directly while no router answers; for clusters under 500 nodes; empty: off",
     )
     mirrored_registries: MirroredRegistries
     registry_filters: RegistryFilters
     first_byte_timeout_ms: int = Field(
-        300, gt=0, le=60_000, description="milliseconds until a request is answered, 404 if need be"
+        300, gt=0, le=60_000, description="time limit in milliseconds for the first byte; then 404"
     )
     wait_ms: int = Field(
         0,
         ge=0,
         le=240_000,
-        description="milliseconds that a blob may be waited for that nobody holds but some node fetches; "
-        "0: off, each node fetches for itself; 60,000 where upstream limits rates or costs money",
+        description="milliseconds that a request may wait for a blob that another node is fetching from "
+        "upstream; 0: off, each node fetches for itself; 60,000 if upstream limits rates or costs money",
     )
     peer_attempts: int = Field(3, gt=0, le=16, description="peers that are tried for one request")
     max_transfers: int = Field(
-        128, gt=0, description="blobs sent at once to peers, and as many to other clients; 503 beyond"
+        128,
+        gt=0,
+        description="blobs that are sent at once to peers, and as many again to other clients; then 503",
     )
     max_connections: int = Field(
-        1024, gt=0, description="connections to the data port; beyond, the longest idle are closed"
+        1024, gt=0, description="connections to the data port; beyond that, those idle longest are closed"
     )
     peer_stall_timeout_s: float = Field(
-        10, gt=0, le=120, description="seconds of next to nothing until a peer is given up"
+        10, gt=0, le=120, description="seconds a peer may send almost nothing; then another one is tried"
     )
     spool_path: Path = Field(
         Path("/tmp"),  # noqa: S108 - files without names
-        description="where a blob that is asked for again is kept while it is hashed",
+        description="directory for blobs that are requested again, and hashed before they are sent",
     )
 
     @field_validator("tls_ca_file")
     @classmethod
     def _goes_with_a_certificate(cls, authority: Path | None, info: ValidationInfo) -> Path | None:
         if (authority is None) is not (info.data.get("tls_cert_file") is None):
-            raise ValueError(
-                "peers and routers are believed by it: it goes together with our own certificate"
-            )
+            raise ValueError("it verifies peers and routers, and goes together with our own certificate")
         return authority

@@ -1,4 +1,4 @@
-"""Registries of other nodes by DNS, such as the headless Service in front of them all."""
+"""Finds other nodes' registries by DNS, for example by the name of their headless Service."""
 
 import asyncio
 import random
@@ -13,24 +13,24 @@ from heliograph_shared.address import Address
 
 log = structlog.get_logger()
 
-_FRESH_S = 5.0
-_WAITED_FOR_S = 0.05
+_LOOK_UP_EVERY_S = 5.0
+_MAX_WAIT_S = 0.05
 _MOST_ADDRESSES = 4096
 
 
 class DnsPeers:
-    """Looks names up when it is asked, at most every 5 s; what was known stays while DNS does not answer."""
+    """Looks the names up when asked, at most every 5 s. Keeps the addresses while DNS does not answer."""
 
     def __init__(self, names: Sequence[Address]) -> None:
         self._names = names
         self._known: tuple[str, ...] = ()
-        self._looked_up_at = -_FRESH_S
+        self._looked_up_at = -_LOOK_UP_EVERY_S
         self._looking: asyncio.Task[None] | None = None
 
     async def addresses(self, count: int) -> list[str]:
-        """At most `count` of them, drawn at random; waits for DNS for 50 ms at most."""
+        """At most `count` of them, chosen at random; waits for DNS for at most 50 ms."""
         if self._names:
-            await asyncio.wait([self._lookup()], timeout=_WAITED_FOR_S)
+            await asyncio.wait([self._lookup()], timeout=_MAX_WAIT_S)
         return random.sample(self._known, min(count, len(self._known)))
 
     async def close(self) -> None:
@@ -39,7 +39,7 @@ class DnsPeers:
             await asyncio.wait([self._looking])
 
     def _lookup(self) -> asyncio.Task[None]:
-        fresh = time.monotonic() - self._looked_up_at < _FRESH_S
+        fresh = time.monotonic() - self._looked_up_at < _LOOK_UP_EVERY_S
         if self._looking is None or (self._looking.done() and not fresh):
             self._looking = asyncio.create_task(self._look_up())
         return self._looking
@@ -53,7 +53,7 @@ class DnsPeers:
                     name.host, name.port, type=socket.SOCK_STREAM
                 )
             except OSError as error:
-                log.warning("DNS does not tell peers", name=name.host, reason=str(error))
+                log.warning("DNS lookup of peers failed", name=name.host, reason=str(error))
                 continue
             known |= dict.fromkeys(str(Address(str(host), name.port)) for *_, (host, *_rest) in found)
         if known:
@@ -62,7 +62,7 @@ class DnsPeers:
 
 @asynccontextmanager
 async def open_dns_peers(names: Sequence[Address]) -> AsyncIterator[DnsPeers]:
-    """None without a name. The first lookup begins at once: later there may be no DNS."""
+    """Finds no peers if `names` is empty. The first lookup starts at once, because DNS may fail later."""
     peers = DnsPeers(names)
     try:
         await peers.addresses(0)

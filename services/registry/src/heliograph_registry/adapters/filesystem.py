@@ -15,11 +15,11 @@ from heliograph_shared.digest import Digest, algorithm_of, hex_of
 log = structlog.get_logger()
 
 _READERS = 8
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # nothing waits for a pipe's writer
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not block the open
 
 
 class FileBlob:
-    """An open file; a blob's file never changes, and stays readable when it is unlinked."""
+    """An open blob. Its file never changes, and stays readable if it is unlinked."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class FileBlob:
         *,
         closed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._descriptor, self._readers, self._tell_closed = descriptor, readers, closed
+        self._descriptor, self._readers, self._on_closed = descriptor, readers, closed
         self._closed = False
         self.size_bytes = size_bytes
 
@@ -42,26 +42,26 @@ class FileBlob:
             return piece
         duplicate = os.dup(self._descriptor)  # the thread outlives a cancelled request
         reading = self._readers.submit(os.pread, duplicate, count, offset)
-        reading.add_done_callback(lambda _: os.close(duplicate))  # a read that never began is done, too
+        reading.add_done_callback(lambda _: os.close(duplicate))  # also called if it is cancelled unstarted
         return await asyncio.wrap_future(reading)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             os.close(self._descriptor)
-            self._tell_closed()
+            self._on_closed()
 
 
 class FileContent:
-    """Reads happen in a few threads, so that a slow disk delays no other request."""
+    """Reads from disk run in a few threads, so that a slow disk delays no other request."""
 
     def __init__(self, root: Path, readers: ThreadPoolExecutor) -> None:
         self._blobs = root / "blobs"
         self._readers = readers
-        self._was_there = False
+        self._existed = False
 
     def lacks(self, digest: Digest) -> bool:
-        return not os.path.exists(self._path(digest))  # noqa: PTH110 - no more than the system call
+        return not os.path.exists(self._path(digest))  # noqa: PTH110 - costs only the system call
 
     async def open(self, digest: Digest) -> FileBlob | None:
         path = self._path(digest)
@@ -82,30 +82,30 @@ class FileContent:
     def _path(self, digest: Digest) -> str:
         return f"{self._blobs}/{algorithm_of(digest)}/{hex_of(digest)}"
 
-    def unreadable(self) -> str | None:
-        """Why the store cannot be read, None when it can.
+    def unreadable_reason(self) -> str | None:
+        """Why the store cannot be read; None if it can.
 
-        containerd makes its content directory, and `blobs/` in it, only for the first blob: a store that
-        is not there yet is an empty one, as long as the place where it will be is there. One that was
-        there and is gone is not.
+        containerd creates its content directory, and `blobs/` in it, only for the first blob. So a store that
+        does not exist yet counts as empty, as long as its parent directory exists. A store that existed and
+        has disappeared is an error.
         """
         root = self._blobs.parent
-        places = [self._blobs, root] if self._was_there else [self._blobs, root, root.parent]
-        for place in places:
+        candidates = [self._blobs, root] if self._existed else [self._blobs, root, root.parent]
+        for directory in candidates:
             try:
-                with os.scandir(place) as entries:
+                with os.scandir(directory) as entries:
                     next(entries, None)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                return f"{place}: {error.strerror}"
-            self._was_there = place != root.parent
+                return f"{directory}: {error.strerror}"
+            self._existed = directory != root.parent
             return None
-        return f"{places[-1]}: not there"
+        return f"{candidates[-1]}: not there"
 
 
 def _read_from_memory(descriptor: int, offset: int, count: int) -> bytes:
-    """What of it the page cache holds; `OSError` is left to the read that follows."""
+    """The bytes up to the first one not in the page cache; empty on an error, which the next read reports."""
     buffer = bytearray(count)
     with suppress(OSError):
         return bytes(memoryview(buffer)[: os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)])
@@ -113,7 +113,7 @@ def _read_from_memory(descriptor: int, offset: int, count: int) -> bytes:
 
 
 def is_cached(descriptor: int, offset: int) -> bool:
-    """Whether a read at `offset` needs no disk; true also beyond the end, and where nobody can say."""
+    """Whether a read at `offset` needs no disk. True beyond the end, and if the file system cannot say."""
     try:
         os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""A directory for blobs that are hashed before they are served. Its files have no names."""
+"""A directory for blobs that are hashed before they are sent. Its files have no names."""
 
 import asyncio
 import hashlib
@@ -17,10 +17,10 @@ _MOST_BYTES = 4 << 30
 
 
 class FileSpool:
-    """Holds at most 4 GiB at once, and leaves half of what is free on its disk."""
+    """Holds at most 4 GiB at once, and at most half of the free space of its disk."""
 
-    def __init__(self, router_queries: Path, readers: ThreadPoolExecutor, metrics: RegistryMetrics) -> None:
-        self._router_queries, self._readers = router_queries, readers
+    def __init__(self, directory: Path, readers: ThreadPoolExecutor, metrics: RegistryMetrics) -> None:
+        self._directory, self._readers = directory, readers
         self._right, self._wrong = (metrics.verified.labels(outcome) for outcome in ("right", "wrong"))
         self._held_bytes = 0
 
@@ -34,7 +34,7 @@ class FileSpool:
 
         with ExitStack() as kept:
             kept.callback(release)
-            with tempfile.TemporaryFile(dir=self._router_queries, buffering=0) as file:
+            with tempfile.TemporaryFile(dir=self._directory, buffering=0) as file:
                 if await self._hash(algorithm_of(digest), pieces, file.fileno()) != hex_of(digest):
                     self._wrong.inc()
                     return None
@@ -58,12 +58,12 @@ class FileSpool:
             try:
                 await asyncio.shield(keeping)
             except asyncio.CancelledError:
-                await asyncio.wait([keeping])  # the descriptor is its until then
+                await asyncio.wait([keeping])  # the thread still uses the descriptor
                 raise
         return hashed.hexdigest()
 
     def _reserve(self, size_bytes: int) -> None:
-        status = os.statvfs(self._router_queries)
+        status = os.statvfs(self._directory)
         if self._held_bytes + size_bytes > min(_MOST_BYTES, status.f_bavail * status.f_frsize // 2):
-            raise OSError(f"no room for {size_bytes} bytes to be hashed")
+            raise OSError(f"no room to hash a blob of {size_bytes} bytes")
         self._held_bytes += size_bytes

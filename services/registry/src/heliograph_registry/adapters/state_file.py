@@ -1,4 +1,4 @@
-"""The indexer's state file, read again whenever it was replaced."""
+"""The state file of this node's indexer, read again whenever it is replaced."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 class StateFile:
-    """Costs one `stat` a question while the file is unchanged; an absent file is an empty one."""
+    """Every access costs one `stat` while the file is unchanged. A missing file counts as empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -27,7 +27,7 @@ class StateFile:
 
     @property
     def tags(self) -> Mapping[str, Digest]:
-        """Of this node, by reference; never changed in place."""
+        """The node's tags: digests by tag reference. The mapping is never changed in place."""
         self._refresh()
         return self._state.tags
 
@@ -48,5 +48,5 @@ class StateFile:
         try:
             self._state = read_node_state(self._path) if version else NodeState(node="")
         except UnreadableNodeState as error:
-            log.warning("state file is not usable, keeping what was read before", reason=str(error))
+            log.warning("state file is invalid, keeping the previous state", reason=str(error))
         self._addresses = frozenset(self._state.addresses)

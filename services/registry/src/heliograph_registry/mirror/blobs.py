@@ -1,4 +1,7 @@
-"""ManifestCache requests for blobs: this node's, else a peer's as it comes, else a peer's hashed first."""
+"""Answers requests for blobs: from this node's store, else relayed from a peer.
+
+A relayed blob is not hashed on its way. If a client asks for it again, it is hashed before it is sent.
+"""
 
 import asyncio
 import time
@@ -20,23 +23,38 @@ from heliograph_registry.mirror.domain.target import Blob
 from heliograph_registry.mirror.errors import Busy, NotServed, RangeNotSatisfiable
 from heliograph_registry.mirror.lookahead import Lookahead
 from heliograph_registry.mirror.ordered_ranges import OrderedRange, OrderedRanges
-from heliograph_registry.mirror.peering import Peering, may_have
+from heliograph_registry.mirror.peering import Peering, is_possible_size
 from heliograph_registry.mirror.ports import Content, LocalBlob, Spool
 from heliograph_registry.mirror.relay import Body, BrokenBody, LocalBody, Relay
-from heliograph_registry.mirror.transfer_slots import TransferSlots
-from heliograph_registry.mirror.waiting import Waiting
+from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_shared.digest import Digest
 
 log = structlog.get_logger()
 
 _VERIFY_TIMEOUT_S = 60.0
 _MOST_VERIFIED_AT_ONCE = 2
-_LOOK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
+
+
+class TransferSlots:
+    """Limits how many blobs are sent at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self.taken = most, 0
+
+    def take(self) -> None:
+        """Raises `Busy` when none is free."""
+        if self.taken >= self._most:
+            raise Busy(self._most)
+        self.taken += 1
+
+    def release(self) -> None:
+        self.taken -= 1
 
 
 @dataclass(frozen=True, slots=True)
 class BlobAnswer:
-    """`partial` when a range was asked for; `body` is None for a HEAD. The caller closes it."""
+    """`partial` if the request had a range; `body` is None for a HEAD. The caller closes it."""
 
     span: Span
     partial: bool
@@ -57,12 +75,12 @@ class Blobs:
         peering: Peering,
         lookahead: Lookahead,
         spool: Spool,
-        waiting: Waiting,
+        waiting: WaitingRequests,
         *,
         first_byte_s: float,
         transfers: int,
     ) -> None:
-        """`transfers`: how many are sent at once to peers, and as many again to other clients."""
+        """`transfers`: how many blobs are sent at once to peers, and as many again to other clients."""
         self._content, self._peering, self._lookahead, self._spool = content, peering, lookahead, spool
         self._waiting = waiting
         self._first_byte_s = first_byte_s
@@ -72,23 +90,26 @@ class Blobs:
         self._verifying = asyncio.Semaphore(_MOST_VERIFIED_AT_ONCE)
 
     def to_clients(self) -> int:
-        """How many blobs are being sent to others than peers."""
+        """How many blobs are being sent to clients that are not peers."""
         return self._for_clients.taken
 
     def to_peers(self) -> int:
         """How many blobs are being sent to peers."""
         return self._for_peers.taken
 
-    async def forget_what_arrived(self) -> None:
-        """Without end: what containerd has taken into its store after it was relayed was right."""
+    async def forget_arrived(self) -> None:
+        """Forget relayed blobs that containerd has since stored, because it verifies what it stores.
+
+        Runs until it is cancelled.
+        """
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
             for digest in self._history:
                 if not self._content.lacks(digest):
                     self._history.forget(digest)
 
-    def proven(self, digest: Digest) -> None:
-        """A client of this very process has hashed what it got: to ask again is no sign of wrong bytes."""
+    def mark_verified(self, digest: Digest) -> None:
+        """A client in this process hashed what it got, so another request is no sign of wrong bytes."""
         self._history.forget(digest)
 
     async def head(self, target: Blob, *, from_peer: bool) -> BlobAnswer:
@@ -110,12 +131,12 @@ class Blobs:
         try:
             slots.take()
         except Busy:
-            if from_peer or (nothing := self._owed(target, wanted)) is None:
+            if from_peer or (broken := self._broken_answer(target, wanted)) is None:
                 raise
-            return nothing
+            return broken
         try:
             if from_peer:
-                answer = await self._from_here(target, wanted)
+                answer = await self._from_store(target, wanted)
             else:
                 answer = await self._from_anywhere(target, wanted)
         except BaseException:
@@ -123,7 +144,7 @@ class Blobs:
             raise
         return BlobAnswer(answer.span, answer.partial, answer.source, answer.body, slots.release)
 
-    async def _from_here(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
+    async def _from_store(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
         async with Deadline(self._first_byte_s):
             local = await self._local(target.digest, wanted)
         if local is None:
@@ -134,17 +155,20 @@ class Blobs:
         try:
             answer = await self._find(target, wanted)
         except NotServed:
-            if (nothing := self._owed(target, wanted)) is None:
+            if (broken := self._broken_answer(target, wanted)) is None:
                 raise
-            return nothing
+            return broken
         if answer.body is None or not answer.partial:
             return answer
-        self._started.made(target.digest, answer.span.size_bytes)
+        self._started.started(target.digest, answer.span.size_bytes)
         return replace(answer, body=OrderedRange(answer.body, self._ranges, target.digest, answer.span.first))
 
-    def _owed(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer | None:
-        """A part without a byte, where its blob has begun and so must not be refused; see `Promises`."""
-        size_bytes = self._started.owed(target.digest, wanted) if wanted else None
+    def _broken_answer(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer | None:
+        """A response that ends before its first byte, for a range that must not be refused; else None.
+
+        See `StartedBlobs`.
+        """
+        size_bytes = self._started.must_not_refuse(target.digest, wanted) if wanted else None
         if size_bytes is None:
             return None
         span = _span(wanted, size_bytes)
@@ -152,13 +176,13 @@ class Blobs:
         return BlobAnswer(span, partial=True, source=NOBODY, body=body)
 
     async def _find(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
-        async with Deadline(self._first_byte_s) as bound:
+        async with Deadline(self._first_byte_s) as deadline:
             local = await self._local(target.digest, wanted)
             if local is not None:
                 return local
-            resolution = await self._lookahead.take(target.digest)
+            resolution = await self._lookahead.take_resolution(target.digest)
             if resolution is None:
-                resolution = await self._waiting.resolution(target.digest, wanted, bound)
+                resolution = await self._waiting.resolution(target.digest, wanted, deadline)
             if not self._history.is_repeat(target.digest, wanted):
                 return await self._relay(target, wanted, resolution)
         return await self._verified(target, wanted, resolution)
@@ -174,16 +198,19 @@ class Blobs:
         )
         return BlobAnswer(stream.span, wanted is not None, FromPeer(peer.node), relay)
 
-    def _relay_ended(self, digest: Digest, wanted: ByteRange | None, came: dict[str, int]) -> None:
-        self._history.add(digest, wanted, came)
-        for node, size_bytes in came.items():
+    def _relay_ended(self, digest: Digest, wanted: ByteRange | None, bytes_by_node: dict[str, int]) -> None:
+        self._history.add(digest, wanted, bytes_by_node)
+        for node, size_bytes in bytes_by_node.items():
             self._peering.fetched(node, size_bytes)
 
     async def _verified(self, target: Blob, wanted: ByteRange | None, resolution: Resolution) -> BlobAnswer:
-        """Takes longer than a first byte may: the alternative is a pull that fails once more."""
+        """Hash the whole blob before sending any of it.
+
+        This may take longer than the time limit for the first byte: otherwise the pull would fail again.
+        """
         suspects = self._history.nodes(target.digest)
         trace.get_current_span().set_attribute("heliograph.hashed_first", True)
-        log.info("asked for again, hashing it first", digest=target.digest, came_from=sorted(suspects))
+        log.info("blob requested again, hashing it first", digest=target.digest, came_from=sorted(suspects))
         try:
             async with asyncio.timeout(_VERIFY_TIMEOUT_S), self._verifying:
                 blob, node = await self._peering.verified(target, resolution, suspects, self._spool)
@@ -200,7 +227,7 @@ class Blobs:
 
     async def _open(self, digest: Digest) -> LocalBlob | None:
         blob = await self._content.open(digest)
-        if blob is not None and not may_have(digest, blob.size_bytes):
+        if blob is not None and not is_possible_size(digest, blob.size_bytes):
             log.warning("local blob is empty", digest=digest)
             blob.close()
             return None
@@ -213,14 +240,14 @@ async def open_blobs(
     peering: Peering,
     lookahead: Lookahead,
     spool: Spool,
-    waiting: Waiting,
+    waiting: WaitingRequests,
     *,
     first_byte_s: float,
     transfers: int,
 ) -> AsyncIterator[Blobs]:
-    """See `Blobs`; watches the content store for as long as it is used."""
+    """`Blobs`, with a task that watches the content store for what has arrived."""
     blobs = Blobs(content, peering, lookahead, spool, waiting, first_byte_s=first_byte_s, transfers=transfers)
-    watching = asyncio.create_task(blobs.forget_what_arrived())
+    watching = asyncio.create_task(blobs.forget_arrived())
     try:
         yield blobs
     finally:
@@ -231,7 +258,7 @@ async def open_blobs(
 async def _answer(
     blob: LocalBlob, digest: Digest, wanted: ByteRange | None, source: Source
 ) -> BlobAnswer | None:
-    """None when it cannot be read; unless it is answered, `blob` has been closed."""
+    """The answer owns `blob`. None if it cannot be read; then, and on any error, `blob` is closed."""
     try:
         span = _span(wanted, blob.size_bytes)
         return BlobAnswer(span, wanted is not None, source, await LocalBody.open(blob, span))

@@ -1,4 +1,4 @@
-"""The time limit that every request has until its first byte."""
+"""The time limit of every request for its first byte."""
 
 import asyncio
 from types import TracebackType
@@ -8,9 +8,9 @@ from heliograph_registry.mirror.errors import NotServed
 
 
 class Deadline:
-    """`async with Deadline(seconds) as timeout`: raises `NotServed` when the body takes longer.
+    """`async with Deadline(seconds) as timeout` raises `NotServed` if the body takes longer.
 
-    `timeout` can be rescheduled.
+    The body may reschedule `timeout`.
     """
 
     def __init__(self, seconds: float) -> None:

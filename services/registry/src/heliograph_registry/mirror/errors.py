@@ -1,21 +1,21 @@
-"""What can go wrong while a request is answered.
+"""The errors that can occur while a request is answered.
 
 RegistryError
-├── NotServed            nobody here can serve it: 404, containerd goes to the next host
-├── Busy                 as many transfers as there may be: 503, containerd goes to the next host, too
+├── NotServed            the mirror cannot serve it: 404, and containerd asks its next host
+├── Busy                 all transfer slots are taken: 503, and containerd asks its next host
 ├── RangeNotSatisfiable  416, with the blob's size
-├── ResolverUnavailable  no router answered, which is not "nobody has it"
-├── PeerFailed           this peer did not deliver; the next one may
-├── SourceFailed         a file or a socket gave no more bytes, within a transfer
-├── ClientGone           the client went away, or took nothing for too long
-└── StreamBroken         bytes have been sent and no source is left: end with a FIN
+├── ResolverUnavailable  no router answered, which does not mean that no node holds it
+├── PeerFailed           this peer did not deliver; another one may
+├── SourceFailed         a file or a socket gave no more bytes during a transfer
+├── ClientGone           the client disconnected, or accepted no bytes for too long
+└── StreamBroken         the response has started and no source is left: the connection ends with a FIN
 """
 
 from heliograph_registry.mirror.domain.reason import Reason
 
 
 class RegistryError(Exception):
-    """The base of this service's errors."""
+    """The base of the mirror's errors."""
 
 
 class NotServed(RegistryError):
@@ -26,17 +26,17 @@ class NotServed(RegistryError):
 
 class Busy(RegistryError):
     def __init__(self, most: int) -> None:
-        super().__init__(f"{most} transfers are under way")
+        super().__init__(f"{most} transfers are running")
 
 
 class RangeNotSatisfiable(RegistryError):
     def __init__(self, size_bytes: int) -> None:
-        super().__init__(f"the range lies outside of {size_bytes} bytes")
+        super().__init__(f"the range is outside the blob's {size_bytes} bytes")
         self.size_bytes = size_bytes
 
 
 class ResolverUnavailable(RegistryError):
-    """`asked` is false when the last failure is so recent that nobody was asked this time."""
+    """`asked` is false if no router was asked, because one had just failed."""
 
     def __init__(self, reason: str, *, asked: bool = True) -> None:
         super().__init__(f"no router answered: {reason}")
@@ -44,9 +44,9 @@ class ResolverUnavailable(RegistryError):
 
 
 class PeerFailed(RegistryError):
-    """`healthy` when the peer is well and only has not got it, or has too much to do just now.
+    """`healthy` if the peer works, but lacks the content or is busy.
 
-    `status` is that of its answer if this is what was wrong with it, else 0.
+    `status` is the HTTP status of its answer if the peer failed by that, else 0.
     """
 
     def __init__(self, peer: str, reason: str, *, healthy: bool = False, status: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Attempts that start one after the other, without waiting for the slow ones (after RFC 8305 section 5)."""
+"""Staggered attempts: the next starts when the one before is slow or failed (after RFC 8305 section 5)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,10 +14,10 @@ async def race(
     discard: Callable[[T], None],
     failures: tuple[type[Exception], ...],
 ) -> T:
-    """The first result. An attempt starts when the one before it failed, or has not answered in `stagger_s`.
+    """The first result. An attempt starts when the one before failed, or had no result within `stagger_s`.
 
-    Those still running are cancelled, and results that come too late go to `discard`. When all fail with one
-    of `failures` the last of them is raised; any other error ends the race at once.
+    Attempts that are still running are cancelled, and late results go to `discard`. If all attempts fail with
+    `failures`, the last error is raised; any other error ends the race at once.
     """
     running: set[asyncio.Task[T]] = set()
     waiting = list(reversed(attempts))

@@ -1,4 +1,7 @@
-"""Resolutions of an image's children, asked for in one call when its manifest has been served."""
+"""Resolves everything a manifest lists in one call, right after the manifest was served.
+
+Requests for the image's other manifests and blobs then need no call to a router of their own.
+"""
 
 import asyncio
 import time
@@ -14,31 +17,35 @@ from heliograph_registry.mirror.errors import NotServed
 from heliograph_shared import telemetry
 from heliograph_shared.digest import Digest
 
-FRESH_S = 2.0
-"""Older answers would pin a whole roll-out to the nodes that held the image first."""
-_WAITED_FOR_S = 10.0
+MAX_AGE_S = 2.0
+"""Older resolutions would send a whole rollout to the nodes that held the image first."""
+_KEPT_S = 10.0
 _MOST_DIGESTS = 4096
 _MOST_CALLS = 32
 
 Resolve = Callable[[Sequence[Digest]], Awaitable[list[Resolution]]]
 _Answers = tuple[float, dict[Digest, Resolution], trace.SpanContext]
+"""When they came (by the clock), the resolutions by digest, and the span of the call."""
 
 tracer = trace.get_tracer("heliograph_registry")
 
 
 class Lookahead:
-    """Each answer is used once, within 2 s, and only when it names peers."""
+    """Each resolution is used once, within 2 s, and only if it names peers."""
 
     def __init__(self, resolve: Resolve, lacks: Callable[[Digest], bool], clock: Callable[[], float]) -> None:
         self._resolve, self._lacks, self._clock = resolve, lacks, clock
-        self._expected: TTLCache[Digest, asyncio.Task[_Answers]] = TTLCache(
-            _MOST_DIGESTS, _WAITED_FOR_S, timer=clock
+        self._resolving: TTLCache[Digest, asyncio.Task[_Answers]] = TTLCache(
+            _MOST_DIGESTS, _KEPT_S, timer=clock
         )
-        self._served: TTLCache[Digest, None] = TTLCache(_MOST_DIGESTS, FRESH_S, timer=clock)
+        self._served: TTLCache[Digest, None] = TTLCache(_MOST_DIGESTS, MAX_AGE_S, timer=clock)
         self._calls: set[asyncio.Task[_Answers]] = set()
 
-    def expect(self, manifest: Manifest) -> None:
-        """A client has been given this manifest, and will ask for what this node lacks of it."""
+    def resolve_children(self, manifest: Manifest) -> None:
+        """Start to resolve those children that this node lacks: a client has just been sent the manifest.
+
+        Does nothing if it did so for this manifest within 2 s, or while 32 calls are running.
+        """
         if not manifest.children or manifest.digest in self._served or len(self._calls) >= _MOST_CALLS:
             return
         self._served[manifest.digest] = None
@@ -47,26 +54,29 @@ class Lookahead:
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
             for digest in lacking:
-                self._expected[digest] = call
+                self._resolving[digest] = call
 
     async def resolution(self, digest: Digest) -> Resolution:
-        """Asked for ahead, else now. Raises what `resolve` raises."""
-        taken = await self.take(digest)
+        """The one from the lookahead, else from a call now. Raises what `resolve` raises."""
+        taken = await self.take_resolution(digest)
         if taken is not None:
             return taken
         (resolution,) = await self._resolve([digest])
         return resolution
 
-    async def take(self, digest: Digest) -> Resolution | None:
-        """The answer to it, once, when it is there or on its way, is fresh and names peers."""
-        call = self._expected.pop(digest, None)
+    async def take_resolution(self, digest: Digest) -> Resolution | None:
+        """Remove and return the digest's resolution, after waiting for its call.
+
+        None if there is none, or it is older than 2 s, or it names no peers.
+        """
+        call = self._resolving.pop(digest, None)
         if call is None:
             return None
-        answered_at, resolutions, asked = await asyncio.shield(call)
+        answered_at, resolutions, resolve_span = await asyncio.shield(call)
         resolution = resolutions.get(digest)
-        if resolution is None or not resolution.peers or self._clock() - answered_at >= FRESH_S:
+        if resolution is None or not resolution.peers or self._clock() - answered_at >= MAX_AGE_S:
             return None
-        trace.get_current_span().add_link(asked)
+        trace.get_current_span().add_link(resolve_span)
         return resolution
 
     async def close(self) -> None:
@@ -76,24 +86,24 @@ class Lookahead:
 
     async def _ask(self, digests: list[Digest]) -> _Answers:
         with telemetry.span(tracer, "resolve ahead") as span:
-            asked = span.get_span_context()
+            context = span.get_span_context()
             try:
                 resolutions = await self._resolve(digests)
-            except NotServed:  # then each asks for itself, and says so
-                return self._clock(), {}, asked
+            except NotServed:  # then each request asks for itself, and reports the error
+                return self._clock(), {}, context
         found = {
             digest: resolution
             for digest, resolution in zip(digests, resolutions, strict=True)
             if resolution.outcome is Outcome.FOUND
         }
-        return self._clock(), found, asked
+        return self._clock(), found, context
 
 
 @asynccontextmanager
 async def open_lookahead(
     resolve: Resolve, lacks: Callable[[Digest], bool], clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[Lookahead]:
-    """No call of its own outlives it."""
+    """A `Lookahead` whose calls end with it."""
     lookahead = Lookahead(resolve, lacks, clock)
     try:
         yield lookahead

@@ -1,6 +1,6 @@
-"""ManifestCache a request: this node's content first, else a peer's, else `NotServed`, in bounded time.
+"""Answers a request: from this node's store, else from a peer, else `NotServed`.
 
-Every step down the ladder is bounded by one deadline, so that containerd is never kept from its next host.
+One deadline covers all of these steps, so that containerd can ask its next host in time.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from heliograph_registry.mirror.errors import NotServed
 from heliograph_registry.mirror.lookahead import Lookahead
 from heliograph_registry.mirror.peering import Peering
 from heliograph_registry.mirror.ports import Content, NodeFacts
-from heliograph_registry.mirror.waiting import Waiting
+from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
 
@@ -38,11 +38,11 @@ class Mirror:
         peering: Peering,
         blobs: Blobs,
         lookahead: Lookahead,
-        waiting: Waiting,
+        waiting: WaitingRequests,
         images: ImageFilter,
         first_byte_s: float,
     ) -> None:
-        """`first_byte_s`: seconds until a request is answered or given up."""
+        """`first_byte_s`: time limit for the first byte."""
         self._content, self._facts, self._peering, self._blobs = content, facts, peering, blobs
         self._lookahead, self._images, self._first_byte_s = lookahead, images, first_byte_s
         self._waiting = waiting
@@ -51,13 +51,13 @@ class Mirror:
         )
 
     def stop_waiting(self) -> None:
-        """What is waited for is not served: the node has to stop."""
+        """Answer all waiting requests with `NotServed`, and let no other one wait: the process stops."""
         self._waiting.stop()
 
-    def proven(self, digests: Iterable[Digest]) -> None:
-        """These came through this mirror a moment ago, and were hashed."""
+    def mark_verified(self, digests: Iterable[Digest]) -> None:
+        """A client in this process got these blobs from the mirror a moment ago, and verified them."""
         for digest in digests:
-            self._blobs.proven(digest)
+            self._blobs.mark_verified(digest)
 
     async def blob(
         self, target: Blob, wanted: ByteRange | None, *, from_peer: bool, head: bool
@@ -78,7 +78,7 @@ class Mirror:
             async with Deadline(self._first_byte_s):
                 known = await self._find(target, from_peer=from_peer)
         if not (from_peer or head):
-            self._lookahead.expect(known[0])
+            self._lookahead.resolve_children(known[0])
         return known
 
     def _admit(self, name: Name, tag: str | None) -> None:
@@ -86,7 +86,7 @@ class Mirror:
             raise NotServed(Reason.FILTERED)
 
     def _known(self, digest: Digest) -> tuple[Manifest, Source] | None:
-        """One of this node's own; what came from a peer may have arrived in the store since."""
+        """A cached manifest of this node; one that came from a peer may be in the store by now."""
         known = self._manifests.get(digest)
         return known if known is not None and known[1] == LOCAL else None
 
@@ -108,7 +108,7 @@ class Mirror:
         return found
 
     async def _tag(self, target: ManifestByTag, *, from_peer: bool) -> tuple[Digest, Resolution | None]:
-        """What the tag names: the router knows the newest; this node's state file when it cannot say."""
+        """The tag's digest: from the router, which knows the newest, else from this node's state file."""
         reference = target.tag_reference
         if reference is None:
             raise NotServed(Reason.NO_REGISTRY)
@@ -126,7 +126,7 @@ class Mirror:
         if resolution.digest is not None:
             return resolution.digest, resolution
         if own is None:
-            raise NotServed(resolution.why_none)
+            raise NotServed(resolution.miss_reason)
         return own, None
 
     async def _local(self, digest: Digest) -> tuple[Manifest, Source] | None:

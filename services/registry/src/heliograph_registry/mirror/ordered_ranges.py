@@ -1,7 +1,8 @@
-"""OrderedRanges of one blob that are sent at once, as containerd 2.1's parallel ranges ask for them.
+"""Ranges of one blob that are sent in parallel, as containerd 2.1 requests them.
 
-There an error of any part cancels the others, and the pull only resumes when it reads the error of the part
-that it has come to: the earliest. So where parts break, the earliest ends first, the others after it.
+containerd cancels all ranges when one fails, and resumes the pull only if the range that failed is the
+earliest one that it still reads. So when several ranges break, the earliest response ends first, and the
+others after it.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from heliograph_registry.mirror.ports import Outlet
 from heliograph_registry.mirror.relay import Body
 from heliograph_shared.digest import Digest
 
-_GRACE_S = 0.5  # for the client to have read the earlier end
+_GRACE_S = 0.5  # time for the client to read that the earlier range ended
 _LONGEST_S = 30.0
 _MOST_DIGESTS = 1024
 
@@ -38,7 +39,7 @@ class OrderedRanges:
         self._left = asyncio.Event()
 
     async def broke(self, digest: Digest, first: int) -> None:
-        """Return when this part may end: no earlier one is under way, or it has taken 30 s."""
+        """Return when this broken range may end: no earlier one is being sent, or 30 s have passed."""
         behind = self._broke.get(digest, first) < first
         try:
             async with asyncio.timeout(_LONGEST_S):
@@ -53,7 +54,7 @@ class OrderedRanges:
 
 
 class OrderedRange:
-    """A body that is a part of a blob, and breaks in its turn."""
+    """A body that is a range of a blob. If it breaks, it ends after all earlier ranges."""
 
     def __init__(self, body: Body, ranges: OrderedRanges, digest: Digest, first: int) -> None:
         self._body, self._ranges, self._digest, self._first = body, ranges, digest, first

@@ -1,4 +1,4 @@
-"""Asks peers: whom first, how long to wait before the next, and what to remember of each."""
+"""Gets content from peers: in which order, when to try the next one, and how reliable each has been."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ import structlog
 
 from heliograph_registry.mirror.domain.latency import RecentLatency
 from heliograph_registry.mirror.domain.manifest import MAX_MANIFEST_BYTES, Manifest, NotAManifest, verified
-from heliograph_registry.mirror.domain.peer import Peer, Resolution, others
+from heliograph_registry.mirror.domain.peer import Peer, Resolution, without_own_node
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.reputation import Reputation
@@ -44,7 +44,7 @@ class Peering:
         resolve_timeout_s: float,
         fetched: Callable[[str, int], None] = lambda _node, _size: None,
     ) -> None:
-        """`attempts`: how many peers are tried for one request; `fetched` is told what came from whom."""
+        """`attempts`: peers that are tried for one request. `fetched` is called with node and bytes."""
         self.fetched = fetched
         self._node, self._facts, self._resolver, self._peers = node, facts, resolver, peers
         self._attempts, self._resolve_timeout_s = attempts, resolve_timeout_s
@@ -54,9 +54,10 @@ class Peering:
     async def resolve(
         self, keys: Sequence[Digest | str], failed: Sequence[str] = (), *, wait_s: float = 0
     ) -> list[Resolution]:
-        """Who holds what, of others than the nodes that failed where there are any. Raises `NotServed`.
+        """One resolution for each key. Raises `NotServed`.
 
-        With `wait_s` it may take that much longer until somebody holds a single digest.
+        Nodes that failed, in this transfer or lately, are named last. With `wait_s` and a single digest that
+        no node holds yet, the answer may take that much longer.
         """
         last = dict.fromkeys([*failed, *self._reputation.last(time.monotonic())])
         try:
@@ -75,7 +76,7 @@ class Peering:
             stream = await self._peers.fetch(peer, target, None)
             try:
                 if stream.span.size_bytes > MAX_MANIFEST_BYTES:
-                    raise PeerFailed(peer.node, "larger than a manifest may be")
+                    raise PeerFailed(peer.node, "sent a manifest larger than 4 MiB")
                 body = bytearray()
                 while chunk := await stream.read():
                     body += chunk
@@ -90,7 +91,7 @@ class Peering:
         return await self._race(resolution, attempt, discard=lambda _: None)
 
     async def size_of(self, target: Blob, resolution: Resolution) -> tuple[int, str]:
-        """The blob's size, and who says so. Raises `NotServed`."""
+        """The blob's size, and the node that stated it. Raises `NotServed`."""
 
         async def attempt(peer: Peer) -> tuple[int, str]:
             size_bytes = await self._peers.size_of(peer, target)
@@ -102,7 +103,7 @@ class Peering:
     async def open(
         self, target: Blob, wanted: ByteRange | None, resolution: Resolution
     ) -> tuple[Peer, PeerStream]:
-        """A stream of the range with its first bytes in hand. Raises `NotServed` or `RangeNotSatisfiable`."""
+        """A stream of the range, with its first bytes. Raises `NotServed` or `RangeNotSatisfiable`."""
 
         async def attempt(peer: Peer) -> tuple[Peer, PeerStream]:
             try:
@@ -122,9 +123,9 @@ class Peering:
     async def resume(
         self, target: Blob, span: Span, resolution: Resolution, offset: int, failed: tuple[Peer, ...]
     ) -> tuple[Peer, PeerStream]:
-        """The rest of `span` from `offset` on: from a peer not tried yet, else from whom the router names.
+        """The rest of `span` from `offset` on: from a peer not tried yet, else from one the router names now.
 
-        One that has failed once may have come back, and is asked last; one that failed twice is not asked.
+        A peer that failed once in this transfer is tried last, one that failed twice is not tried.
         Raises `NotServed`, `RangeNotSatisfiable` or `TimeoutError`.
         """
         wanted = ByteRange(offset, span.last)
@@ -137,21 +138,24 @@ class Peering:
                     return await self.open(target, wanted, replace(known, peers=untried))
             failures.update(peer.node for peer in untried)
         async with asyncio.timeout(_ANOTHER_PEER_S):
-            (anew,) = await self.resolve([target.digest], sorted(failures))
-            left = (peer for peer in anew.peers if failures[peer.node] < _MOST_FAILURES)
+            (renewed,) = await self.resolve([target.digest], sorted(failures))
+            left = (peer for peer in renewed.peers if failures[peer.node] < _MOST_FAILURES)
             ordered = tuple(sorted(left, key=lambda peer: failures[peer.node]))
             return await self.open(target, wanted, replace(known, peers=ordered))
 
     async def verified(
         self, target: Blob, resolution: Resolution, suspects: frozenset[str], spool: Spool
     ) -> tuple[LocalBlob, str]:
-        """The whole blob, hashed, and its node; `suspects` are asked last. Raises `NotServed`."""
+        """The whole blob, verified, and the node it came from. `suspects` are asked last.
+
+        Raises `NotServed`.
+        """
         peers = sorted(self._candidates(resolution), key=lambda peer: peer.node in suspects)
         for peer in peers:
-            alone = replace(resolution, peers=(peer,))
+            only_this = replace(resolution, peers=(peer,))
             try:
                 async with asyncio.timeout(_ANOTHER_PEER_S):
-                    _, stream = await self.open(target, None, alone)
+                    _, stream = await self.open(target, None, only_this)
             except (NotServed, TimeoutError):
                 continue
             try:
@@ -174,23 +178,23 @@ class Peering:
         raise NotServed(Reason.NOT_VERIFIED)
 
     def failed(self, error: PeerFailed) -> None:
-        """A peer did not deliver: others are asked first for a while, unless it is well."""
+        """Ask this peer last for a while, unless the error says that it is healthy."""
         if not error.healthy:
             self._reputation.failed(error.peer, time.monotonic())
 
     def order(self, resolution: Resolution) -> tuple[Peer, ...]:
-        """Those that would be asked for it, the first first; only so many as there are attempts are tried."""
-        peers = others(resolution.peers, self._node, self._facts.addresses)
+        """The peers in the order in which they would be asked; a request tries the first `attempts`."""
+        peers = without_own_node(resolution.peers, self._node, self._facts.addresses)
         return self._reputation.order(peers, time.monotonic())
 
     def asked_last(self) -> dict[str, float]:
-        """Nodes that did not deliver or sent wrong bytes, and for how many seconds more that counts."""
+        """Nodes that failed or sent wrong bytes, and for how many more seconds they are asked last."""
         return self._reputation.left_s(time.monotonic())
 
     def _candidates(self, resolution: Resolution) -> tuple[Peer, ...]:
         peers = self.order(resolution)
         if not peers:
-            raise NotServed(resolution.why_none)
+            raise NotServed(resolution.miss_reason)
         return peers
 
     async def _race(
@@ -220,11 +224,11 @@ class Peering:
             self.failed(error)
             raise
         except asyncio.CancelledError:
-            if time.monotonic() - began >= _MOST_STAGGER_S:  # given up, and slow enough to be to blame
+            if time.monotonic() - began >= _MOST_STAGGER_S:  # cancelled because it was slow
                 self._reputation.failed(peer.node, time.monotonic())
             raise
         now = time.monotonic()
-        self._latency.took(now - began)
+        self._latency.add(now - began)
         self._reputation.delivered(peer.node, now)
         return result
 
@@ -234,10 +238,11 @@ async def _pieces(stream: PeerStream) -> AsyncIterator[bytes]:
         yield piece
 
 
-def may_have(digest: Digest, size_bytes: int, known_bytes: int = 0) -> bool:
-    """Whether content may be of that size: what the router knows (0: nothing), and never empty by mistake.
+def is_possible_size(digest: Digest, size_bytes: int, known_bytes: int = 0) -> bool:
+    """Whether content with this digest can have this size. `known_bytes` is the router's, 0 if unknown.
 
-    A crash leaves empty files, and containerd fails a pull whose answer ends without a byte.
+    Only the empty blob's digest may have size 0: a crash leaves empty files, and containerd fails a pull
+    whose answer has no byte.
     """
     if size_bytes == 0:
         return digest == digest_of(b"", algorithm_of(digest))
@@ -245,5 +250,5 @@ def may_have(digest: Digest, size_bytes: int, known_bytes: int = 0) -> bool:
 
 
 def _check_size(peer: Peer, target: Blob, size_bytes: int, resolution: Resolution) -> None:
-    if not may_have(target.digest, size_bytes, resolution.size_bytes):
-        raise PeerFailed(peer.node, f"has {size_bytes} bytes of it")
+    if not is_possible_size(target.digest, size_bytes, resolution.size_bytes):
+        raise PeerFailed(peer.node, f"stated a wrong size, {size_bytes} bytes")

@@ -1,4 +1,4 @@
-"""What answering a request needs from outside."""
+"""What the mirror's use cases need from outside."""
 
 import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -12,7 +12,7 @@ from heliograph_shared.digest import Digest
 
 
 class LocalBlob(Protocol):
-    """An open blob of this node; stays readable when it is removed meanwhile. The holder closes it."""
+    """An open blob of this node. It stays readable if the blob is removed. Its holder closes it."""
 
     @property
     def size_bytes(self) -> int: ...
@@ -20,7 +20,7 @@ class LocalBlob(Protocol):
     def fileno(self) -> int: ...
 
     async def read(self, offset: int, count: int) -> bytes:
-        """At most `count` bytes from `offset`, empty only at the end. Raises `OSError`."""
+        """At most `count` bytes from `offset`; empty only at the blob's end. Raises `OSError`."""
         ...
 
     def close(self) -> None: ...
@@ -30,32 +30,32 @@ class Content(Protocol):
     """This node's blobs, by digest."""
 
     async def open(self, digest: Digest) -> LocalBlob | None:
-        """None when the node does not hold it, or cannot read it."""
+        """The blob; None if the node does not hold it or cannot read it."""
         ...
 
     def lacks(self, digest: Digest) -> bool:
-        """Whether there is no such blob."""
+        """Whether the node does not hold this blob."""
         ...
 
 
 class Spool(Protocol):
-    """Keeps bytes out of the client's sight until they have proven to be the right ones."""
+    """Stores a blob while it is hashed, before any of it is sent to a client."""
 
     async def verified(
         self, digest: Digest, size_bytes: int, pieces: AsyncIterator[bytes]
     ) -> LocalBlob | None:
-        """The blob, None when the bytes have another digest. Raises `OSError` when there is no room."""
+        """The blob; None if its bytes have another digest. Raises `OSError` if there is no room."""
         ...
 
 
 class NodeFacts(Protocol):
-    """What this node's indexer tells of its node."""
+    """What this node's indexer writes about the node."""
 
     def digest_of(self, tag_reference: str) -> Digest | None: ...
 
     @property
     def addresses(self) -> frozenset[str]:
-        """Where this very registry is reached, to leave it out of its own peers."""
+        """This registry's own addresses, so that it does not take itself for a peer."""
         ...
 
 
@@ -70,60 +70,64 @@ class Resolver(Protocol):
         failed: Iterable[str] = (),
         wait_s: float = 0,
     ) -> list[Resolution]:
-        """One for each key, a digest or a tag reference; `failed` are nodes that just did not deliver.
+        """One resolution for each key, a digest or a tag reference. `failed` nodes just did not deliver.
 
-        With `wait_s` the answer for a single digest that nobody holds may take that much longer: until
-        others have a copy, or `GO_UPSTREAM`.
+        With `wait_s` and a single digest that no node holds, the answer may take that much longer: until
+        other nodes hold it, or until this node should fetch it (`GO_UPSTREAM`).
 
-        Raises `ResolverUnavailable` when nobody could answer, which is not nobody holding it.
+        Raises `ResolverUnavailable` if no router could answer; an answer without peers is no error.
         """
         ...
 
 
 class PeerAddresses(Protocol):
-    """Where other nodes may be, of which nothing else is known."""
+    """Finds addresses of other nodes' registries without a router."""
 
     async def addresses(self, count: int) -> Sequence[str]:
-        """At most `count` registries, `host:port`, drawn at random. Takes 50 ms at most."""
+        """At most `count` addresses (`host:port`), chosen at random. Takes 50 ms at most."""
         ...
 
 
 class PeerStream(Protocol):
-    """A peer's answer, its first bytes in hand. The holder closes it.
+    """A peer's answer whose first bytes have arrived. Its holder closes it.
 
-    It is read by `read` alone, or by `take_first`, from `socket`, and told of that by `skip`.
+    Either call only `read`; or call `take_first` once, read the rest from `socket`, and report it by `skip`.
     """
 
     @property
     def span(self) -> Span:
-        """The bytes that it announced; of an empty body `last` lies before `first`."""
+        """The bytes that the peer announced; of an empty body `last` is less than `first`."""
         ...
 
     @property
-    def left_bytes(self) -> int: ...
+    def left_bytes(self) -> int:
+        """How many of the announced bytes have not been read."""
+        ...
 
     @property
     def stall_s(self) -> float:
-        """The peer has failed when it sends next to nothing for that long."""
+        """The peer has failed if it sends almost nothing for so many seconds."""
         ...
 
     @property
     def socket(self) -> socket.socket: ...
 
     def take_first(self) -> bytes:
-        """The bytes that have been read from the socket already."""
+        """The bytes that have already been read from the socket."""
         ...
 
     def skip(self, count: int) -> None:
-        """So many bytes have been read from the socket."""
+        """Report that the caller has read `count` bytes from the socket."""
         ...
 
-    def failed(self, reason: str) -> PeerFailed: ...
+    def failed(self, reason: str) -> PeerFailed:
+        """The error to raise if the caller finds that the peer failed."""
+        ...
 
     async def read(self, most: int = ...) -> bytes:
-        """Some bytes, `most` at most, empty once all that were announced have come.
+        """Some bytes, `most` at most; empty when all announced bytes have been read.
 
-        Raises `PeerFailed` when the peer ends early or sends nothing for too long.
+        Raises `PeerFailed` if the peer ends early or sends almost nothing for too long.
         """
         ...
 
@@ -131,21 +135,21 @@ class PeerStream(Protocol):
 
 
 class Outlet(Protocol):
-    """Where the bytes of an answer go. All of it raises `ClientGone`."""
+    """Sends the bytes of an answer to the client. Every method may raise `ClientGone`."""
 
     @property
     def sent_bytes(self) -> int:
-        """What the client has been given so far, also when it then failed."""
+        """How many bytes have been sent to the client so far, also after an error."""
         ...
 
     async def write(self, piece: bytes) -> None: ...
 
     async def send_file(self, blob: LocalBlob, span: Span) -> None:
-        """Raises `SourceFailed` when the file ends early or cannot be read."""
+        """Raises `SourceFailed` if the file ends early or cannot be read."""
         ...
 
     async def relay(self, stream: PeerStream) -> None:
-        """Raises `PeerFailed` when the peer ends early or stalls."""
+        """Raises `PeerFailed` if the peer ends early or stalls."""
         ...
 
 
@@ -155,16 +159,16 @@ class Peers(Protocol):
     async def fetch(
         self, peer: Peer, target: Blob | ManifestByDigest, wanted: ByteRange | None
     ) -> PeerStream:
-        """Ask a peer for content of its own, and wait for the first bytes.
+        """Ask a peer for content that it holds itself, and wait for the first bytes.
 
-        Raises `PeerFailed`, or `RangeNotSatisfiable`. Has no deadline of its own: the caller cancels.
+        Raises `PeerFailed` or `RangeNotSatisfiable`. It has no time limit; the caller cancels it.
         """
         ...
 
     async def size_of(self, peer: Peer, target: Blob) -> int:
-        """How many bytes the peer would send. Raises `PeerFailed`."""
+        """The blob's size at the peer. Raises `PeerFailed`."""
         ...
 
     async def digest_of(self, peer: Peer, target: ManifestByTag) -> Digest:
-        """What the tag names on the peer's own node. Raises `PeerFailed`."""
+        """The tag's digest on the peer's node. Raises `PeerFailed`."""
         ...

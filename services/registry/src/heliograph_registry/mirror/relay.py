@@ -1,4 +1,4 @@
-"""The bodies of blob answers: a span of a local file, or of peers that stand in for each other."""
+"""The bodies of blob answers: a span of a local file, or bytes relayed from one peer after another."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -19,41 +19,45 @@ from heliograph_registry.mirror.ports import LocalBlob, Outlet, PeerStream
 
 log = structlog.get_logger()
 
-_WRITTEN_BYTES = 64 << 10  # as fast by a write, with the head, as by sendfile
-_MAX_RESUMES = 16  # then a FIN: peers that only ever begin are not asked without end
+_WRITTEN_BYTES = 64 << 10  # up to here a write together with the head is as fast as sendfile
+_MAX_RESUMES = 16  # then the answer ends with a FIN, for peers might fail again and again
 
 Resume = Callable[[int, tuple[Peer, ...]], Awaitable[tuple[Peer, PeerStream]]]
-"""From an offset in the blob; told who failed, once for each time. Raises `NotServed` or `TimeoutError`."""
+"""Opens the rest of the blob at another peer.
+
+Arguments: the offset in the blob, and the peers that failed, each as often as it failed. Raises `NotServed`,
+`RangeNotSatisfiable` or `TimeoutError`.
+"""
 
 
 class Body(Protocol):
     async def deliver(self, outlet: Outlet) -> None:
-        """All bytes of the span, in order. Raises `StreamBroken` when they cannot be had."""
+        """Send all bytes of the span, in order. Raises `StreamBroken` if no source has them all."""
         ...
 
     def close(self) -> None: ...
 
 
 class LocalBody:
-    """A span of a local blob, proven to be readable before anything is promised to the client."""
+    """A span of a local blob. `open` reads from it, to find errors before the response starts."""
 
     def __init__(self, blob: LocalBlob, span: Span, whole: bytes | None) -> None:
         self._blob, self._span, self._whole = blob, span, whole
 
     @classmethod
     async def open(cls, blob: LocalBlob, span: Span) -> "LocalBody":
-        """Raises `OSError` when the file cannot be read; then `blob` is still the caller's."""
+        """Takes over `blob`. Raises `OSError` if it cannot be read; then the caller still has to close it."""
         if span.count <= _WRITTEN_BYTES:
             return cls(blob, span, await blob.read(span.first, span.count))
         if not await blob.read(span.first, 1):
-            raise OSError("the file is shorter than it was")
+            raise OSError("the file became shorter")
         return cls(blob, span, None)
 
     async def deliver(self, outlet: Outlet) -> None:
         if self._whole is not None:
             await outlet.write(self._whole)
             if (missing := self._span.count - len(self._whole)) > 0:
-                raise StreamBroken(len(self._whole), missing, "the file is shorter than it was")
+                raise StreamBroken(len(self._whole), missing, "the file became shorter")
             return
         before = outlet.sent_bytes
         try:
@@ -67,7 +71,7 @@ class LocalBody:
 
 
 class BrokenBody:
-    """A span that was promised and can no longer be had: the client shall ask again for it elsewhere."""
+    """A body that ends before its first byte, so that the client asks again for the span."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
@@ -80,7 +84,7 @@ class BrokenBody:
 
 
 class Relay:
-    """A span from a peer; where that peer ends early, the rest comes from another."""
+    """A span from a peer. If the peer fails, the rest comes from another one."""
 
     def __init__(
         self,
@@ -91,38 +95,38 @@ class Relay:
         failed: Callable[[PeerFailed], None],
         ended: Callable[[dict[str, int]], None],
     ) -> None:
-        """`failed` is told of each peer that fails underway, `ended` whom bytes came from, and how many."""
+        """`failed` is called for each peer that fails; `ended` at the end, with the bytes from each node."""
         self._peer, self._stream, self._resume = peer, stream, resume
-        self._tell_failed, self._tell_ended = failed, ended
+        self._on_failed, self._on_ended = failed, ended
         self._span = stream.span
         self._failed: tuple[Peer, ...] = ()
-        self._sources: dict[str, int] = {}
+        self._bytes_by_node: dict[str, int] = {}
 
     async def deliver(self, outlet: Outlet) -> None:
         before = outlet.sent_bytes
         while True:
             node, start = self._peer.node, outlet.sent_bytes
-            self._sources.setdefault(node, 0)
+            self._bytes_by_node.setdefault(node, 0)
             try:
                 return await outlet.relay(self._stream)
             except PeerFailed as error:
                 failure = error
             finally:
-                self._sources[node] += outlet.sent_bytes - start
-            await self._go_on(outlet.sent_bytes - before, failure)
+                self._bytes_by_node[node] += outlet.sent_bytes - start
+            await self._resume_after(failure, outlet.sent_bytes - before)
 
-    async def _go_on(self, sent: int, reason: PeerFailed) -> None:
+    async def _resume_after(self, reason: PeerFailed, sent: int) -> None:
         self._stream.close()
-        self._tell_failed(reason)
+        self._on_failed(reason)
         self._failed = (*self._failed, self._peer)
         log.warning(
             "peer failed, going on at another", peer=self._peer.node, reason=reason.reason, sent_bytes=sent
         )
         if len(self._failed) > _MAX_RESUMES:
             raise StreamBroken(sent, self._span.count - sent, reason.reason) from reason
-        told = {"heliograph.peer": self._peer.node, "heliograph.reason": reason.reason}
+        attributes = {"heliograph.peer": self._peer.node, "heliograph.reason": reason.reason}
         request = trace.get_current_span()
-        request.add_event("peer failed", told | {"http.response.body.size": sent})
+        request.add_event("peer failed", attributes | {"http.response.body.size": sent})
         try:
             self._peer, self._stream = await self._resume(self._span.first + sent, self._failed)
         except (NotServed, RangeNotSatisfiable, TimeoutError) as error:
@@ -131,5 +135,5 @@ class Relay:
 
     def close(self) -> None:
         self._stream.close()
-        if self._sources:
-            self._tell_ended(self._sources)
+        if self._bytes_by_node:
+            self._on_ended(self._bytes_by_node)

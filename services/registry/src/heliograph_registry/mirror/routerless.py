@@ -1,7 +1,7 @@
-"""Finds content when no router can say where it is: at peers that are remembered, or that DNS names.
+"""Finds content while no router answers: it asks peers directly, those it remembers or those that DNS names.
 
-They are asked directly, a few at a time, whether they have it; nobody is believed for what was true earlier.
-It is a `Resolver` around the routers', so that nothing else needs to know.
+A few peers are asked at a time, and a remembered peer is only used if it says that it still has the content.
+`RouterlessResolver` wraps the routers' `Resolver`, so the rest of the mirror sees no difference.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 from cachetools import LRUCache
 
-from heliograph_registry.mirror.domain.peer import Outcome, Peer, Resolution, others
+from heliograph_registry.mirror.domain.peer import Outcome, Peer, Resolution, without_own_node
 from heliograph_registry.mirror.domain.reputation import Reputation
 from heliograph_registry.mirror.domain.target import Blob, ManifestByTag, Name
 from heliograph_registry.mirror.errors import PeerFailed, ResolverUnavailable
@@ -27,14 +27,14 @@ _ASK_S = 0.1
 _STAGGER_S, _SLOW_S = 0.01, 0.05
 _MOST_REMEMBERED = 4096
 _ANY = Name(None, "any")
-"""Content is asked for by digest, which is the same in every repository."""
+"""The name in requests by digest; a registry finds a blob by its digest under any name."""
 
 
 class RouterlessResolver:
     def __init__(
         self, routers: Resolver, peers: Peers, discovery: PeerAddresses, facts: NodeFacts, *, node: str
     ) -> None:
-        """`node` is this node's name, which never asks itself."""
+        """`node` is this node's name; it is never asked."""
         self._routers, self._peers, self._discovery, self._facts = routers, peers, discovery, facts
         self._node = node
         self._remembered: LRUCache[Digest | str, tuple[Peer, ...]] = LRUCache(_MOST_REMEMBERED)
@@ -48,12 +48,15 @@ class RouterlessResolver:
         failed: Iterable[str] = (),
         wait_s: float = 0,
     ) -> list[Resolution]:
-        """As the routers say; a single key they cannot tell of is looked for. Raises as they do."""
+        """The routers' answer. If they have none, a single key is looked for at peers.
+
+        Raises what the routers' `resolve` raises.
+        """
         failed = frozenset(failed)
         try:
             answers = await self._routers.resolve(keys, timeout_s=timeout_s, failed=failed, wait_s=wait_s)
         except ResolverUnavailable:
-            found = await self._look_for(keys, failed)
+            found = await self._ask_peers(keys, failed)
             if found is None:
                 raise
             return [found]
@@ -61,22 +64,22 @@ class RouterlessResolver:
             if answer.peers:
                 self._remembered[key] = answer.peers
         if answers[0].outcome is Outcome.NOT_SYNCED:
-            found = await self._look_for(keys, failed)
+            found = await self._ask_peers(keys, failed)
             return answers if found is None else [found]
         return answers
 
     def remembered(self, most: int) -> tuple[Peer, ...]:
-        """At most `most` nodes that content was found at lately, each once."""
+        """At most `most` nodes that routers named lately, each once."""
         known = {peer.node: peer for peers in self._remembered.values() for peer in peers}
         return tuple(known.values())[-most:]
 
-    async def _look_for(self, keys: Sequence[Digest | str], failed: frozenset[str]) -> Resolution | None:
-        """Of many keys, asked for ahead of need, each is looked for when it is needed."""
+    async def _ask_peers(self, keys: Sequence[Digest | str], failed: frozenset[str]) -> Resolution | None:
+        """None if no peer has it, or for several keys: those of a lookahead are looked for when needed."""
         if len(keys) > 1:
             return None
         target = _target(keys[0])
         if isinstance(target, ManifestByTag) and self._facts.digest_of(keys[0]) is not None:
-            return None  # this node has an answer of its own
+            return None  # this node knows the tag itself
         peers = await self._candidates(keys[0], failed)
         if not peers:
             return None
@@ -94,12 +97,12 @@ class RouterlessResolver:
         return found
 
     async def _candidates(self, key: Digest | str, failed: frozenset[str]) -> tuple[Peer, ...]:
-        """Those remembered first, then others; those that just failed last."""
+        """Remembered peers first, then others; peers that failed lately last."""
         known = self._remembered.get(key, ())
         addresses = {address for peer in known for address in peer.addresses}
-        drawn = await self._discovery.addresses(_MOST_ASKED)
-        strangers = (Peer(address, (address,)) for address in drawn if address not in addresses)
-        peers = others((*known, *strangers), self._node, self._facts.addresses)
+        discovered = await self._discovery.addresses(_MOST_ASKED)
+        unknown = (Peer(address, (address,)) for address in discovered if address not in addresses)
+        peers = without_own_node((*known, *unknown), self._node, self._facts.addresses)
         ordered = self._reputation.order(peers, time.monotonic())
         return tuple(sorted(ordered, key=lambda peer: peer.node in failed))[:_MOST_ASKED]
 
@@ -115,13 +118,13 @@ class RouterlessResolver:
                 self._reputation.failed(peer.node, time.monotonic())
             raise
         except asyncio.CancelledError:
-            if time.monotonic() - began >= _SLOW_S:  # given up, and slow enough to be to blame
+            if time.monotonic() - began >= _SLOW_S:  # cancelled because it was slow
                 self._reputation.failed(peer.node, time.monotonic())
             raise
 
 
 def _target(key: Digest | str) -> Blob | ManifestByTag:
-    """What to ask a peer for; `key` is a digest or a tag reference, `registry/repository:tag`."""
+    """What to request from a peer. `key` is a digest or a tag reference, `registry/repository:tag`."""
     try:
         return Blob(_ANY, parse_digest(key))
     except InvalidDigest:

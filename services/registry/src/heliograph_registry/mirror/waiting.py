@@ -1,4 +1,4 @@
-"""Lets requests wait for a blob that another node is fetching, beyond the bound that they have else."""
+"""Lets requests wait for a blob that another node is fetching, for longer than the usual time limit."""
 
 import asyncio
 
@@ -8,37 +8,37 @@ from heliograph_registry.mirror.peering import Peering
 from heliograph_shared.digest import Digest
 
 
-class Waiting:
+class WaitingRequests:
     def __init__(self, peering: Peering, *, wait_s: float, first_byte_s: float) -> None:
-        """`wait_s`: how long a request may wait, 0 for not at all; `first_byte_s`: what it then has left."""
+        """`wait_s`: how long a request may wait, 0 for not at all; `first_byte_s`: its limit after that."""
         self._peering, self._wait_s, self._first_byte_s = peering, wait_s, first_byte_s
-        self._bounds: set[asyncio.Timeout] = set()
+        self._deadlines: set[asyncio.Timeout] = set()
 
     async def resolution(
-        self, digest: Digest, wanted: ByteRange | None, bound: asyncio.Timeout
+        self, digest: Digest, wanted: ByteRange | None, deadline: asyncio.Timeout
     ) -> Resolution:
-        """Who holds it, perhaps after a wait, which does not count against `bound`. Raises `NotServed`.
+        """The nodes that hold the blob. A wait does not count towards `deadline`. Raises `NotServed`.
 
-        Only who wants it from its first byte waits. The parts of a download that is under way would else
-        wait for each other, of two nodes at two routers, each of which has told the other one to go first.
+        Only requests from the blob's first byte on wait. Otherwise two nodes that both download the blob in
+        ranges could wait for each other, if they ask two routers and each router named the other node first.
         """
         if not self._wait_s or (wanted is not None and wanted.first != 0):
             (resolution,) = await self._peering.resolve([digest])
             return resolution
         clock = asyncio.get_running_loop().time
-        began, ends = clock(), bound.when()
-        bound.reschedule(None)  # the resolver keeps to its own timeout unless it is told to wait
-        self._bounds.add(bound)
+        began, ends = clock(), deadline.when()
+        deadline.reschedule(None)  # the resolver has a timeout of its own while it does not wait
+        self._deadlines.add(deadline)
         try:
             (resolution,) = await self._peering.resolve([digest], wait_s=self._wait_s)
         finally:
-            self._bounds.discard(bound)
+            self._deadlines.discard(deadline)
         waited = clock() - began > self._first_byte_s
-        bound.reschedule(clock() + self._first_byte_s if waited else ends)
+        deadline.reschedule(clock() + self._first_byte_s if waited else ends)
         return resolution
 
     def stop(self) -> None:
-        """End all waits, and let none begin."""
+        """End all waits now, and let no other one begin."""
         self._wait_s = 0
-        for bound in self._bounds:
-            bound.reschedule(0)
+        for deadline in self._deadlines:
+            deadline.reschedule(0)

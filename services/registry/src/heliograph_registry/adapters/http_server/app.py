@@ -1,7 +1,7 @@
 """The data port as a FastAPI application: `/v2/` of the OCI distribution spec v1.1, read-only.
 
 Routes are plain functions from request to response: a route with injected dependencies costs 40 us a call
-(ADR 25). Errors become the spec's JSON in exception handlers, each in one place.
+(ADR 25). Exception handlers turn the mirror's errors into the spec's error JSON.
 """
 
 from collections.abc import Callable
@@ -42,14 +42,14 @@ _NO_TELEMETRY: TelemetryConfig = {
     "tracing": False,
     "metrics": False,
     "logs": False,
-}  # `TraceRequests` and ours do that
+}  # `TraceRequests` and `RecordRequests` do that
 
 
 class DataApp(FastAPI):
-    """FastAPI without the middleware that the data port has no use for, which cost 13 us a request.
+    """FastAPI without middleware that the data port does not need, and that costs 13 us a request.
 
-    Left out are limits on request bodies, the telemetry of FastAPI's own, and the exit stack of injected
-    dependencies. An unexpected error is answered and logged by uvicorn.
+    Left out are limits on request bodies, FastAPI's own telemetry, and the exit stack for injected
+    dependencies. uvicorn answers and logs unexpected errors.
     """
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -66,9 +66,9 @@ def data_app(
     request_log: RequestLog,
     auth: BasicAuth | None = None,
 ) -> FastAPI:
-    """`manifest_cache` is given this node's manifests to answer them by itself from then on.
+    """`manifest_cache` is filled with the manifests of this node that are served.
 
-    Without `auth` everybody may ask.
+    Without `auth` no request is authenticated.
     """
     app = DataApp(
         openapi_url=None,
@@ -104,7 +104,7 @@ class _Routes:
             target, from_peer=record.from_peer, head=record.method == "HEAD"
         )
         if source == LOCAL and isinstance(target, ManifestByDigest):
-            self._manifest_cache.keep(record.url, manifest, target)
+            self._manifest_cache.add(record.url, manifest, target)
         return ManifestResponse(manifest, source)
 
     async def blob(self, request: Request) -> Response:
@@ -116,7 +116,7 @@ class _Routes:
         return BlobResponse(target.digest, answer, self._copies)
 
     async def unknown(self, request: Request) -> Response:
-        """Any other path, for the error that the spec has for it."""
+        """Any other path. Raises the `InvalidTarget` that fits it."""
         target = target_of(request.scope["path"], request.scope["query_string"])
         if isinstance(target, InvalidTarget):
             raise target
@@ -133,7 +133,7 @@ async def _not_served(request: Request, error: NotServed) -> Response:
 
 
 async def _busy(_: Request, error: Busy) -> Response:
-    """Never 429: containerd takes that as a request to ask the same host again, at once."""
+    """Not 429: containerd would ask the same host again at once."""
     return ErrorResponse(503, "TOOMANYREQUESTS", str(error), Reason.BUSY)
 
 
@@ -143,7 +143,7 @@ async def _unsatisfiable(_: Request, error: RangeNotSatisfiable) -> Response:
 
 
 async def _wrong_method(_: Request, error: HTTPException) -> Response:
-    """Starlette raises this for a route that exists but not for the method."""
+    """Starlette raises this if the path has a route, but not for this method."""
     allow = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
     return ErrorResponse(405, "UNSUPPORTED", "this mirror is read-only", Reason.READ_ONLY, allow)
 

@@ -1,4 +1,4 @@
-"""Who may use the data port: HTTP basic authentication (RFC 7617) by accounts from a file."""
+"""HTTP basic authentication (RFC 7617) of requests to the data port, with accounts from a file."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from heliograph_registry.adapters.http_server.headers import Headers
-from heliograph_registry.adapters.http_server.protocol import AtOnce
+from heliograph_registry.adapters.http_server.protocol import AnswerFromCache
 from heliograph_registry.adapters.http_server.record import record_of
 from heliograph_registry.adapters.http_server.responses import ErrorResponse
 from heliograph_registry.mirror.domain.reason import Reason
@@ -29,7 +29,7 @@ _AUTHORIZATION = b"authorization"
 
 
 class BasicAuth(AuthenticationBackend):
-    """A request needs one of the accounts that are in the file now."""
+    """A request must carry one of the accounts that are in the file at that moment."""
 
     def __init__(self, accounts: Reloading[Sequence[Account]]) -> None:
         self._accounts = accounts
@@ -42,11 +42,11 @@ class BasicAuth(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
         """Raises `AuthenticationError`."""
         if not self.admits(record_of(conn.scope).headers.get(_AUTHORIZATION)):
-            raise AuthenticationError("user and password needed")
-        return AuthCredentials(), UnauthenticatedUser()  # no route tells accounts apart
+            raise AuthenticationError("user and password required")
+        return AuthCredentials(), UnauthenticatedUser()  # no route needs to know the account
 
     def admits(self, authorization: bytes | None) -> bool:
-        """`authorization` is the header's value, None without one. Takes the same time for any account."""
+        """`authorization` is the header's value, None without one. Takes equally long for every account."""
         scheme, _, given = (authorization or b"").strip().partition(b" ")
         if scheme.lower() != b"basic":
             return False
@@ -54,17 +54,17 @@ class BasicAuth(AuthenticationBackend):
         matches = [hmac.compare_digest(hashed, known) for known in self._known()]
         return any(matches)
 
-    def guard(self, at_once: AtOnce) -> AtOnce:
-        """Answer at once only requests that are admitted; leave the others to the application's 401."""
+    def guard(self, from_cache: AnswerFromCache) -> AnswerFromCache:
+        """Answer only authenticated requests from the cache; the application answers the others with 401."""
 
         def guarded(url: bytes, headers: Headers) -> bytes | None:
             given = next((value for name, value in headers if name == _AUTHORIZATION), None)
-            return at_once(url, headers) if self.admits(given) else None
+            return from_cache(url, headers) if self.admits(given) else None
 
         return guarded
 
     def own(self) -> str:
-        """The `Authorization` value to send to peers: the first account's."""
+        """The `Authorization` header's value for requests to peers: the first account."""
         return self._accounts.current()[0].authorization
 
     def _known(self) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The headers that the registry's answers share, as uvicorn takes them: lists of lower-case byte pairs."""
+"""Headers of the registry's answers, in ASGI's form: lists of pairs of bytes with lower-case names."""
 
 from functools import lru_cache
 from urllib.parse import quote, unquote
@@ -13,7 +13,7 @@ PEER, TRACE = b"heliograph-peer", b"traceparent"
 
 @lru_cache(1024)
 def fixed_headers(source: Source) -> tuple[tuple[bytes, bytes], ...]:
-    """Every answer has these; a node's name may hold any character, so it is percent-encoded."""
+    """The headers of every answer. A node's name may contain any character, so it is percent-encoded."""
     return (
         (b"docker-distribution-api-version", b"registry/2.0"),
         (b"heliograph-source", quote(str(source)).encode()),
@@ -34,5 +34,5 @@ def node_named(header: bytes) -> str:
 
 
 def trace_id_of(header: bytes) -> str:
-    """The trace ID of a `traceparent` header (W3C Trace Context section 3.2); empty when there is none."""
+    """The trace ID in a `traceparent` header (W3C Trace Context section 3.2); empty if there is none."""
     return header[3:35].decode("latin-1") if len(header) >= 55 and header[35:36] == b"-" else ""

@@ -1,6 +1,7 @@
-"""Small files, moved on the event loop itself to clients that take them as they come.
+"""Sends small files on the event loop itself, if the client reads fast enough.
 
-To hand one over to a pump costs more than to send it: every system call passes the interpreter's lock on.
+Passing a small file to a pump thread costs more than sending it, because every system call releases the
+interpreter's lock.
 """
 
 import asyncio
@@ -10,26 +11,27 @@ from contextlib import suppress
 from heliograph_registry.adapters.http_server.transfer import NotCached, Transfer
 
 _MOST_BYTES = 16 << 20
-_MOST_AT_ONCE = 8  # another request waits for a turn of each, at worst
-_PATIENCE_S = 0.05
+_MOST_AT_ONCE = 8  # at worst, another request waits for one turn of each
+_WRITABLE_TIMEOUT_S = 0.05
 
 
 class InlineSender:
-    """Counts what is moved this way."""
+    """Limits how many files are sent this way at once."""
 
     def __init__(self) -> None:
         self._under_way = 0
 
     async def move(self, transfer: Transfer) -> bool:
-        """Whether that was all of it; what needs patience, or the disk, is left to a pump.
+        """True if all bytes have been sent; else a pump has to send the rest.
 
-        Raises `SourceFailed` or `ClientGone`, as `Pumps.move` does.
+        That is so if the file is large, the client is slow, or the bytes have to be read from disk. Raises
+        `SourceFailed` or `ClientGone`, as `Pumps.move` does.
         """
         if transfer.count > _MOST_BYTES or self._under_way == _MOST_AT_ONCE:
             return False
         self._under_way += 1
         try:
-            complete = await _moved(transfer)
+            complete = await _send(transfer)
         except BaseException:
             transfer.close()
             raise
@@ -40,7 +42,7 @@ class InlineSender:
         return complete
 
 
-async def _moved(transfer: Transfer) -> bool:
+async def _send(transfer: Transfer) -> bool:
     with suppress(NotCached, TimeoutError):
         while True:
             go_on = transfer.turn()
@@ -54,7 +56,7 @@ async def _moved(transfer: Transfer) -> bool:
 
 
 async def _writable(client: socket.socket) -> None:
-    """Raises `TimeoutError` when it takes the client too long."""
+    """Wait until the client's socket accepts bytes. Raises `TimeoutError` after 50 ms."""
     loop = asyncio.get_running_loop()
     waiting: asyncio.Future[None] = loop.create_future()
 
@@ -67,7 +69,7 @@ async def _writable(client: socket.socket) -> None:
             waiting.set_exception(TimeoutError())
 
     loop.add_writer(client, wake)
-    timer = loop.call_later(_PATIENCE_S, give_up)
+    timer = loop.call_later(_WRITABLE_TIMEOUT_S, give_up)
     try:
         await waiting
     finally:

@@ -1,4 +1,4 @@
-"""What surrounds each request on the data port: its record, which ends in metrics and logs, and its trace."""
+"""ASGI middleware of the data port: keeps a record of each request for metrics and logs, and traces it."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ tracer = trace.get_tracer("heliograph_registry")
 
 
 class RecordRequests:
-    """ASGI middleware: makes the request's record, and reports it to metrics and logs at the end."""
+    """Creates the request's record, and at the end reports it to the metrics, the request log and the log."""
 
     def __init__(self, app: Any, metrics: RegistryMetrics, request_log: RequestLog) -> None:
         self._app, self._metrics, self._request_log = app, metrics, request_log
@@ -81,7 +81,7 @@ class RecordRequests:
 
 
 class TraceRequests:
-    """ASGI middleware, inside of `RecordRequests`: a server span around each request."""
+    """A server span for each request. It needs the record, so it runs inside `RecordRequests`."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

@@ -1,6 +1,6 @@
-"""Where the body of a blob goes: by the server's zero-copy extensions, else copied piece by piece.
+"""Sends the body of a blob: by the server's zero-copy extensions, else by copying it piece by piece.
 
-`protocol.py` describes the extensions. It does not offer them over TLS: the kernel would send clear text.
+`protocol.py` describes the extensions. They are not offered over TLS: the kernel would send clear text.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from heliograph_registry.mirror.domain.ranges import Span
 from heliograph_registry.mirror.errors import SourceFailed
 from heliograph_registry.mirror.ports import LocalBlob, PeerStream
 
-_COPIED_BYTES = 4 << 20  # in memory at once, of all bodies that are copied
+_COPIED_BYTES = 4 << 20  # in memory at once, for all bodies that are copied
 _LEAST_PIECE_BYTES, _MOST_PIECE_BYTES = 16 << 10, 256 << 10  # a TLS record holds 16 KiB
 
 
 class CopyBudget:
-    """Bodies that are copied at the same time share 4 MiB; each has 256 KiB at most."""
+    """Bodies that are copied at the same time share 4 MiB; a piece has 16 to 256 KiB."""
 
     def __init__(self) -> None:
         self._under_way = 0
@@ -37,7 +37,7 @@ class CopyBudget:
 
 
 class ResponseOutlet:
-    """The `Outlet` port on an ASGI `send`; counts what it sends in the request's record."""
+    """The `Outlet` port over an ASGI `send`. It counts the bytes sent in the request's record."""
 
     def __init__(self, scope: Any, send: Any, count: int, record: RequestRecord, copies: CopyBudget) -> None:
         """`count` is the Content-Length."""
@@ -56,7 +56,7 @@ class ResponseOutlet:
         self._record.sent_bytes += len(piece)
 
     async def end(self) -> None:
-        """End the answer, unless the last bytes were written and have done so."""
+        """End the response, unless the last `write` did."""
         if not self._ended:
             await self._send({"type": "http.response.body", "body": b""})
 
@@ -103,7 +103,7 @@ class ResponseOutlet:
             except OSError as error:
                 raise SourceFailed(str(error)) from error
             if not piece:
-                raise SourceFailed("the file is shorter than it was")
+                raise SourceFailed("the file became shorter")
             await self.write(piece)
             position += len(piece)
 

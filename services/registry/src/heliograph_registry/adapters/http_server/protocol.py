@@ -1,14 +1,14 @@
-"""What uvicorn lacks for a mirror: bytes that move within the kernel, and an early end that is not an RST.
+"""Adds to uvicorn what a mirror needs: zero-copy sending, and responses that end early without an RST.
 
-Two ASGI extensions, offered where the connection is not encrypted; both are sent after a response start that
-has a Content-Length, count against it, and raise `SourceFailed` or `ClientGone` with the bytes so far in the
-message's `moved`:
+There are two ASGI extensions, offered on unencrypted connections. Both messages are sent after a response
+start with a Content-Length, and count against it. They may raise `SourceFailed` or `ClientGone`; the
+message's `moved` then has the bytes sent so far.
     http.response.zerocopysend   {"file", "offset", "count"}             (ASGI extensions, "Zero Copy Send")
     heliograph.response.splice   {"socket", "count", "stall_s"}          from a peer's socket
 
-A close with unread input sends an RST, which containerd takes for a failed pull; after a FIN it resumes. So a
-response that cannot be completed ends with `shutdown(SHUT_WR)`, what still comes in is read and dropped, and
-the connection is closed when the client closes it or after a while.
+When a connection with unread input is closed, the kernel sends an RST, and containerd fails the pull; after
+a FIN it resumes. So a response that cannot be completed ends with `shutdown(SHUT_WR)`. Further input is read
+and dropped, until the client closes the connection or 5 s have passed.
 
 Private names of uvicorn that this relies on: `send.__self__`, `cycle.expected_content_length`, `flow`.
 """
@@ -33,60 +33,61 @@ _EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, SPLICE: {}}
 _LINGER_S = 5.0
 
 _MOST_UNSENT_BYTES = 1 << 20
-"""Of a connection, in the kernel; what is sent and not yet acknowledged comes on top."""
+"""For each connection, in the kernel. Bytes that are sent but not yet acknowledged come on top."""
 
-_ENCRYPTED_BYTES = 128 << 10  # in the kernel; socket(7): it doubles it
-_UNENCRYPTED_BYTES = 64 << 10  # beyond this the app waits; uvloop would let it run ahead by 512 KiB
+_TLS_SEND_BUFFER_BYTES = 128 << 10  # in the kernel, which doubles it (socket(7))
+_TLS_WRITE_BUFFER_BYTES = 64 << 10  # in the process; if it is full the app waits (uvloop's default: 512 KiB)
 
-AtOnce = Callable[[bytes, list[tuple[bytes, bytes]]], bytes | None]
+AnswerFromCache = Callable[[bytes, list[tuple[bytes, bytes]]], bytes | None]
+"""From a GET's URL and headers: the rest of the response after status line and date; None if not cached."""
 
 
 def bound_memory(listening: socket.socket, *, encrypted: bool = False) -> None:
-    """What slow clients may pile up in the kernel, which charges it to the container (cgroup v2).
+    """Limit how much unsent data slow clients may pile up in the kernel, which charges it to the container.
 
-    Unlike a send buffer of fixed size it leaves what is under way to TCP; pumps see to that. What is
-    `encrypted` no pump moves, so there the buffer is fixed. Connections inherit it.
+    Unlike a fixed send buffer, this leaves the amount in flight to TCP; pumps limit that. Pumps do not send
+    `encrypted` data, so for it the buffer is fixed. Connections inherit both options from `listening`.
     """
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT_BYTES)
     if encrypted:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ENCRYPTED_BYTES)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _TLS_SEND_BUFFER_BYTES)
 
 
 class MirrorProtocol(LimitedProtocol):
-    """For `uvicorn.Config(http=...)`: the app may raise `StreamBroken` once it has started its response.
+    """For `uvicorn.Config(http=...)`. The app may raise `StreamBroken` once it has started its response.
 
-    When the client has gone the app is cancelled, so that no bytes are moved for nothing.
+    The app is cancelled when the client disconnects.
     """
 
-    def __init__(self, *args: Any, pumps: Pumps, at_once: AtOnce, **kwargs: Any) -> None:
-        """`at_once` may know all of an answer to a GET: what follows its status line and the date."""
+    def __init__(self, *args: Any, pumps: Pumps, from_cache: AnswerFromCache, **kwargs: Any) -> None:
+        """`from_cache` is asked first; what it returns is sent without calling the app."""
         super().__init__(*args, **kwargs)
-        self._pumps, self._at_once = pumps, at_once
+        self._pumps, self._from_cache = pumps, from_cache
         self._inner, self.app = self.app, self._guarded
         self._answering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if self.scheme == "https":
-            self.transport.set_write_buffer_limits(_UNENCRYPTED_BYTES)
+            self.transport.set_write_buffer_limits(_TLS_WRITE_BUFFER_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)  # marks a cycle under way as disconnected
+        super().connection_lost(exc)  # marks a running cycle as disconnected
         if self._answering is not None:
             self._answering.cancel()
 
     def answer(self) -> None:
         plain = self.parser.get_method() == b"GET" and self.parser.should_keep_alive()
         ready = plain and not self.busy and not self.transport.get_write_buffer_size()
-        answer = self._at_once(self.url, self.headers) if ready else None
+        answer = self._from_cache(self.url, self.headers) if ready else None
         if answer is None or self.parser.get_http_version() != "1.1":
             super().answer()
             return
         self.transport.write(_status_and_date(self.server_state.default_headers) + answer)
-        self.on_response_complete()  # counts it, and closes the connection when it then stays idle
+        self.on_response_complete()  # counts the request, and starts the idle timeout
 
     def refusal(self, message: str) -> tuple[list[str], bytes]:
-        """The spec's error."""
+        """Header lines and body of the spec's error, for a request that cannot be parsed."""
         body = orjson.dumps({"errors": [{"code": "UNSUPPORTED", "message": message, "detail": {}}]})
         source = ["heliograph-source: none", "heliograph-reason: invalid"]
         return ["content-type: application/json", *source], body
@@ -94,7 +95,7 @@ class MirrorProtocol(LimitedProtocol):
     async def _guarded(self, scope: Any, receive: Any, send: Any) -> None:
         cycle = send.__self__
         self._answering = asyncio.current_task()
-        if self.scheme != "https":  # the kernel would write clear text past the encryption
+        if self.scheme != "https":  # the kernel would send clear text
             scope["extensions"] = _EXTENSIONS
 
         async def extended(message: Any) -> None:
@@ -154,9 +155,9 @@ class MirrorProtocol(LimitedProtocol):
             raise RuntimeError("zero-copy needs a Content-Length that covers it")
 
     async def _drained(self, cycle: Any) -> int:
-        """The client's socket, once the kernel has all that was written before. Raises `ClientGone`."""
+        """The client's socket, once all that was written before is in the kernel. Raises `ClientGone`."""
         if self.transport.get_write_buffer_size():
-            self.transport.set_write_buffer_limits(0)  # now drain() means that nothing is left
+            self.transport.set_write_buffer_limits(0)  # so that drain() waits until nothing is left
             await self.flow.drain()
             self.transport.set_write_buffer_limits()
         if cycle.disconnected:
@@ -165,7 +166,7 @@ class MirrorProtocol(LimitedProtocol):
         return client
 
     def _end_early(self, cycle: Any) -> None:
-        cycle.disconnected = True  # uvicorn shall not complete, nor close, this response
+        cycle.disconnected = True  # so that uvicorn neither completes nor closes this response
         self._ending = True
         if self.transport.is_closing():
             return
@@ -174,7 +175,7 @@ class MirrorProtocol(LimitedProtocol):
             self.transport.write_eof()
             self.loop.call_later(_LINGER_S, self.transport.close)
         else:
-            self.transport.close()  # TLS says goodbye by itself, and reads until the client does
+            self.transport.close()  # TLS sends its own close, and reads until the client's arrives
 
 
 def _status_and_date(default_headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -1,8 +1,9 @@
 """Threads that move bytes within the kernel, apart from the event loop.
 
-Each pump is one epoll loop, edge-triggered, over its transfers, which take turns of at most 2 MiB: none
-starves another, and a slow client costs an idle descriptor. The system calls let go of the interpreter's
-lock. What the disk has not read yet is read in other threads first, so that it delays nobody else's turn.
+Each pump is one edge-triggered epoll loop over its transfers. They take turns of at most 2 MiB, so none
+starves another, and a slow client costs only an idle descriptor. The system calls release the interpreter's
+lock. Bytes that are not in the page cache are first read in other threads, so that the disk delays no other
+transfer.
 """
 
 import asyncio
@@ -22,8 +23,8 @@ from heliograph_registry.mirror.domain.stall import Side
 from heliograph_registry.mirror.errors import ClientGone, SourceFailed
 
 _MOST_PUMPS = 4
-_TICK_S = 0.25
-_QUEUED_BYTES = 12 << 20  # in all
+_CHECK_EVERY_S = 0.25
+_QUEUED_BYTES = 12 << 20  # of all transfers
 _LEAST_QUEUED_BYTES = 64 << 10  # of one transfer
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
@@ -33,9 +34,9 @@ class Pumps:
         self._pumps, self._inline = pumps, InlineSender()
 
     async def move(self, transfer: Transfer) -> None:
-        """Until all bytes have been handed to the client's socket.
+        """Move all bytes to the client's socket.
 
-        Raises `SourceFailed` or `ClientGone`; `transfer.moved` then says how far it came. After a
+        Raises `SourceFailed` or `ClientGone`; `transfer.moved` then has the bytes moved so far. After a
         cancellation no more bytes are moved.
         """
         if isinstance(transfer, FileTransfer) and await self._inline.move(transfer):
@@ -56,9 +57,11 @@ class Pumps:
 
 @contextmanager
 def open_pumps(readers: Executor) -> Iterator[Pumps]:
-    """Own the threads for as long as they are used; `readers` read what is not in memory, and end first."""
+    """Pumps with threads of their own. `readers` read from disk, and must end before the pumps."""
     with ExitStack() as stack:
-        count = min(_MOST_PUMPS, max(1, (os.cpu_count() or 1) // 2))  # more wait for each other's lock
+        count = min(
+            _MOST_PUMPS, max(1, (os.cpu_count() or 1) // 2)
+        )  # more would wait for the interpreter's lock
         pumps = [_Pump(readers, _QUEUED_BYTES // count) for _ in range(count)]
         for pump in pumps:
             stack.callback(pump.close)
@@ -71,9 +74,9 @@ class _Pump:
     def __init__(self, readers: Executor, queued_bytes: int) -> None:
         self.load = 0
         self._readers, self._queued_bytes = readers, queued_bytes
-        self._epoll, self._bell = select.epoll(), os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._bell, select.EPOLLIN)
-        self._told: deque[Callable[[], None]] = deque()
+        self._epoll, self._wakeup = select.epoll(), os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wakeup, select.EPOLLIN)
+        self._commands: deque[Callable[[], None]] = deque()
         self._transfers: dict[int, Transfer] = {}
         self._ready: deque[Transfer] = deque()
         self._running = True
@@ -86,66 +89,67 @@ class _Pump:
                 for descriptor in transfer.descriptors:
                     self._epoll.register(descriptor, _EDGES)
                     self._transfers[descriptor] = transfer
-                self._share()
+                self._limit_queues()
             except OSError as error:
                 self._end(transfer, SourceFailed(str(error)))
             self._queue(transfer)
 
-        self._tell(begin)
+        self._submit(begin)
 
     def cancel(self, transfer: Transfer) -> None:
-        self._tell(lambda: self._end(transfer, ClientGone("not wanted any more")))
+        self._submit(lambda: self._end(transfer, ClientGone("cancelled")))
 
     def close(self) -> None:
         def stop() -> None:
             self._running = False
 
-        self._tell(stop)
+        self._submit(stop)
         self._thread.join()
         self._epoll.close()
-        os.close(self._bell)
+        os.close(self._wakeup)
 
-    def _tell(self, what: Callable[[], None]) -> None:
-        self._told.append(what)
-        os.eventfd_write(self._bell, 1)
+    def _submit(self, command: Callable[[], None]) -> None:
+        """Have the pump's thread run `command`."""
+        self._commands.append(command)
+        os.eventfd_write(self._wakeup, 1)
 
     def _run(self) -> None:
-        judge_at = 0.0
+        check_at = 0.0
         while self._running:
-            timeout = 0.0 if self._ready else _TICK_S if self._transfers else None
+            timeout = 0.0 if self._ready else _CHECK_EVERY_S if self._transfers else None
             for descriptor, _ in self._epoll.poll(timeout):
-                if descriptor == self._bell:
-                    self._listen()
+                if descriptor == self._wakeup:
+                    self._run_commands()
                 elif (transfer := self._transfers.get(descriptor)) is not None:
                     self._queue(transfer)
             for _ in range(len(self._ready)):
                 self._turn(self._ready.popleft())
-            if (now := time.monotonic()) >= judge_at:
-                judge_at = now + _TICK_S
-                self._judge(now)
+            if (now := time.monotonic()) >= check_at:
+                check_at = now + _CHECK_EVERY_S
+                self._end_stalled(now)
         for transfer in self._under_way():
             self._end(transfer, ClientGone("stopping"))
 
     def _under_way(self) -> set[Transfer]:
         return set(self._transfers.values())
 
-    def _judge(self, now: float) -> None:
+    def _end_stalled(self, now: float) -> None:
         for transfer in self._under_way():
             if (error := transfer.stall(now)) is not None:
                 self._end(transfer, error)
-        self._share()
+        self._limit_queues()
 
-    def _share(self) -> None:
-        """What the kernel may hold for clients is shared by the transfers under way."""
+    def _limit_queues(self) -> None:
+        """Share the bytes that the kernel may queue for clients among the running transfers."""
         transfers = self._under_way()
         share = max(self._queued_bytes // max(1, len(transfers)), _LEAST_QUEUED_BYTES)
         for transfer in transfers:
-            transfer.may_queue(share)
+            transfer.limit_queue(share)
 
-    def _listen(self) -> None:
-        os.eventfd_read(self._bell)
-        while self._told:
-            self._told.popleft()()
+    def _run_commands(self) -> None:
+        os.eventfd_read(self._wakeup)
+        while self._commands:
+            self._commands.popleft()()
 
     def _queue(self, transfer: Transfer) -> None:
         if not (transfer.queued or transfer.reading or transfer.ended):
@@ -159,9 +163,9 @@ class _Pump:
         transfer.waiting_for = None
         try:
             go_on = transfer.turn()
-        except NotCached as cold:
-            self._read(transfer, cold.read)
-        except Exception as error:  # noqa: BLE001 - whatever it is ends this transfer, never the pump
+        except NotCached as uncached:
+            self._read(transfer, uncached.read)
+        except Exception as error:  # noqa: BLE001 - any error ends this transfer, but not the pump
             self._end(transfer, error)
         else:
             if transfer.moved == transfer.count:
@@ -182,7 +186,7 @@ class _Pump:
         transfer.reading = True
         transfer.wait_for(Side.SOURCE)
         reading = self._readers.submit(read)
-        reading.add_done_callback(lambda done: self._tell(lambda: go_on(done)))
+        reading.add_done_callback(lambda done: self._submit(lambda: go_on(done)))
 
     def _end(self, transfer: Transfer, error: Exception | None) -> None:
         if transfer.ended:

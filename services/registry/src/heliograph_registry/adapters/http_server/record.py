@@ -1,4 +1,4 @@
-"""What is known of one request while it is answered: for metrics, the log, the debug page and its trace."""
+"""The facts about one request that its metrics, log line, entry on the debug page and span need."""
 
 import time
 from typing import Any
@@ -30,7 +30,7 @@ _SPAN_HEADERS = {b"user-agent": "user_agent.original", PEER: "heliograph.peer"}
 
 
 class RequestRecord:
-    """Middleware makes it, and each `RegistryResponse` fills it in."""
+    """`RecordRequests` creates it; the routes and responses fill it in."""
 
     def __init__(self, scope: Any) -> None:
         """`scope` is an ASGI scope of type `http`."""
@@ -45,18 +45,18 @@ class RequestRecord:
         self.began, self.answered_at = time.perf_counter(), 0.0
         self.trace_id = trace_id_of(self.headers.get(TRACE, b""))
         self.peers, self.resumed_bytes = 0, 0
-        # Not the scope itself: it holds this record, and a cycle would keep both until a collection.
+        # Do not keep the scope: it refers to this record, and a cycle is only freed by the garbage collector.
         self._raw_path, self._scheme = scope["raw_path"], scope["scheme"]
         self._target: Target | InvalidTarget | None = None
 
     def answered(self, status: int, source: Source, reason: Reason | None) -> None:
-        """The answer begins now."""
+        """The response starts now."""
         self.status, self.source, self.reason = status, source, reason
         self.answered_at = time.perf_counter()
 
     @property
     def target(self) -> Target | InvalidTarget:
-        """As its route has found; by the path alone for a request that was refused before that."""
+        """What the request's route found; for a request that reached no route, parsed from the path."""
         if self._target is None:
             self._target = target_of(self.path, self.query)
         return self._target
@@ -67,23 +67,23 @@ class RequestRecord:
 
     @property
     def kind(self) -> str:
-        """The metric label: `ping`, `manifest`, `blob` or `invalid`."""
+        """The value of the metric label: `ping`, `manifest`, `blob` or `invalid`."""
         return _KINDS.get(type(self.target), "invalid")
 
     @property
     def peer(self) -> str:
-        """The node whose registry asks, by its own account; empty for any other client."""
+        """The node whose registry sent the request, as it states itself; empty for any other client."""
         return node_named(self.headers[PEER]) if self.from_peer else ""
 
     @property
     def url(self) -> bytes:
-        """The request's target as it came (RFC 9112 section 3.2.1)."""
+        """The request's target as received (RFC 9112 section 3.2.1)."""
         path: bytes = self._raw_path
         return path + b"?" + self.query if self.query else path
 
     @property
     def registry(self) -> str | None:
-        """The upstream registry, None when the request does not name it."""
+        """The upstream registry; None if the request does not name one."""
         match self.target:
             case ManifestByTag(name=name) | ManifestByDigest(name=name) | Blob(name=name):
                 return name.registry
@@ -91,17 +91,17 @@ class RequestRecord:
 
     @property
     def resumes(self) -> int:
-        """How often another peer went on where one had broken off."""
+        """How often another peer resumed after one had failed."""
         return max(0, self.peers - 1)
 
     @property
     def outcome(self) -> str:
-        """The metric label of a request that was answered in full."""
+        """The value of the metric label for a request that was answered in full."""
         if self.source != NOBODY:
             return self.source.kind
         return "missed" if self.status == 404 else "refused"
 
-    # --- what its span says -------------------------------------------------------------------------
+    # --- attributes of its span ---------------------------------------------------------------------
 
     @property
     def route(self) -> str:
@@ -109,7 +109,7 @@ class RequestRecord:
 
     @property
     def trace_headers(self) -> dict[str, str]:
-        """The headers that name the trace it belongs to."""
+        """The headers with the trace context of the caller."""
         return {
             name: self.headers[name.encode()].decode("latin-1")
             for name in telemetry.HEADERS
@@ -147,6 +147,6 @@ class RequestRecord:
 
 
 def record_of(scope: Any) -> RequestRecord:
-    """The record of the request that this scope belongs to."""
+    """The record of the request with this ASGI scope."""
     record: RequestRecord = scope["state"]["record"]
     return record

@@ -1,4 +1,4 @@
-"""The registry's answers as Starlette responses: what a request asked for, or the spec's error."""
+"""The registry's answers as Starlette responses: ping, manifest, blob, and the spec's error."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _JSON = (b"content-type", b"application/json")
 
 
 class RegistryResponse(Response):
-    """A body in memory, with the headers that every answer has; it fills in the request's record."""
+    """A response with its body in memory and the headers of every answer. Fills in the request's record."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class RegistryResponse(Response):
         source: Source,
         reason: Reason | None = None,
     ) -> None:
-        """`headers` include the content's length. Starlette's own constructor would encode all again."""
+        """`headers` must include Content-Length. Starlette's constructor is skipped: it would encode them."""
         self.status_code, self.body, self.background = status, body, None
         self.raw_headers = [*headers, *fixed_headers(source)]
         self.source, self.reason = source, reason
@@ -75,16 +75,16 @@ class ErrorResponse(RegistryResponse):
 
 
 class BlobResponse(Response):
-    """A blob or a range of it. Its body moves by the server's zero-copy extensions where they are offered."""
+    """A blob or a range of it. The body is sent by the server's zero-copy extensions if they are offered."""
 
     def __init__(self, digest: Digest, answer: BlobAnswer, copies: CopyBudget) -> None:
-        """`answer` is closed when the response has been sent, or has failed."""
+        """The response closes `answer` when it has been sent or has failed."""
         self.status_code, self.background = 206 if answer.partial else 200, None
         self.raw_headers = self._all_headers(digest, answer)
         self._answer, self._copies = answer, copies
 
     async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
-        """Raises `StreamBroken` when bytes are missing, `ClientGone` when the client does not take them."""
+        """Raises `StreamBroken` if bytes are missing, `ClientGone` if the client does not accept them."""
         record, answer = record_of(scope), self._answer
         try:
             record.answered(self.status_code, answer.source, None)
@@ -92,7 +92,7 @@ class BlobResponse(Response):
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
             outlet = ResponseOutlet(scope, send, answer.span.count, record, self._copies)
-            if answer.body is not None:  # else the request is a HEAD
+            if answer.body is not None:  # None for a HEAD
                 await answer.body.deliver(outlet)
             await outlet.end()
         finally:

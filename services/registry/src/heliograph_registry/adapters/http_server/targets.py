@@ -1,4 +1,4 @@
-"""What a request asks for, from its path parameters and query; the latest 4,096 answers are remembered."""
+"""What a request asks for, from its path parameters and query. The latest 4,096 results are cached."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,8 +18,8 @@ from heliograph_registry.mirror.domain.target import (
     parse_target,
 )
 
-_REMEMBERED = 4096
-_MOST_REMEMBERED_BYTES = 1024  # of one path and query: clients may send ever new ones
+_MOST_CACHED = 4096
+_MOST_CACHED_BYTES = 1024  # of one path and query; longer ones would let clients fill the memory
 
 T = TypeVar("T")
 
@@ -43,23 +43,23 @@ def blob_of(request: Request) -> Blob:
 
 
 def target_of(path: str, query: bytes) -> Target | InvalidTarget:
-    """Of a request that no route answers, such as one that was refused before."""
+    """For a request that reached no route, for example because authentication failed."""
     return _parsed(path, query)
 
 
-def _remembering(parse: Callable[..., T]) -> Callable[..., T]:
-    """Remember what `parse` returns for short arguments."""
-    remembered = lru_cache(_REMEMBERED)(parse)
+def _cached(parse: Callable[..., T]) -> Callable[..., T]:
+    """Cache what `parse` returns for short arguments."""
+    cached = lru_cache(_MOST_CACHED)(parse)
 
     def parsed(*arguments: str | bytes) -> T:
-        usual = sum(map(len, arguments)) <= _MOST_REMEMBERED_BYTES
-        return remembered(*arguments) if usual else parse(*arguments)
+        short = sum(map(len, arguments)) <= _MOST_CACHED_BYTES
+        return cached(*arguments) if short else parse(*arguments)
 
     return parsed
 
 
 def _or_error(parse: Callable[[str | None], T], query: bytes) -> T | InvalidTarget:
-    """The error is returned, so that it is remembered as well."""
+    """What `parse` returns; an `InvalidTarget` is returned rather than raised, so that it can be cached."""
     try:
         return parse(_namespace(query))
     except InvalidTarget as error:
@@ -67,26 +67,26 @@ def _or_error(parse: Callable[[str | None], T], query: bytes) -> T | InvalidTarg
 
 
 def _namespace(query: bytes) -> str | None:
-    """The `ns` parameter, in which containerd names the registry. Raises `InvalidTarget`."""
+    """The `ns` parameter, by which containerd names the registry. Raises `InvalidTarget`."""
     if not query:
         return None
     try:
         parameters = parse_qs(query.decode("latin-1"), max_num_fields=8, keep_blank_values=True)
     except ValueError as error:
-        raise InvalidTarget(400, "NAME_INVALID", "the query is not usable") from error
+        raise InvalidTarget(400, "NAME_INVALID", "invalid query") from error
     return parameters.get("ns", [None])[0]
 
 
-@_remembering
+@_cached
 def _manifest(name: str, reference: str, query: bytes) -> ManifestByTag | ManifestByDigest | InvalidTarget:
     return _or_error(lambda namespace: manifest_target(name, reference, namespace), query)
 
 
-@_remembering
+@_cached
 def _blob(name: str, digest: str, query: bytes) -> Blob | InvalidTarget:
     return _or_error(lambda namespace: blob_target(name, digest, namespace), query)
 
 
-@_remembering
+@_cached
 def _parsed(path: str, query: bytes) -> Target | InvalidTarget:
     return _or_error(lambda namespace: parse_target(path, namespace), query)

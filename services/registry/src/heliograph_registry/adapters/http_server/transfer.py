@@ -1,7 +1,7 @@
-"""The transfers that pumps make: `sendfile` from a file, `splice` from a peer's socket, to a client's socket.
+"""Transfers to a client's socket: by `sendfile` from a file, by `splice` from a peer's socket.
 
-A transfer owns duplicates of its descriptors and closes them itself, so that a number that was closed
-elsewhere and given out anew is never written to.
+A transfer owns duplicates of its descriptors and closes them itself. Otherwise it might write to a descriptor
+that was closed elsewhere and whose number was reused.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from heliograph_registry.mirror.domain.stall import Side, StallDetector
 from heliograph_registry.mirror.errors import ClientGone, SourceFailed
 
 TURN_BYTES = 2 << 20
-_MOST_QUEUED_BYTES = 4 << 20  # tcp(7): no more than this is usual, `net.ipv4.tcp_wmem`
+_MOST_QUEUED_BYTES = 4 << 20  # the usual maximum of net.ipv4.tcp_wmem (tcp(7))
 _PIPE_BYTES = 1 << 20
-_AHEAD_BYTES = 4 << 20
+_READ_AHEAD_BYTES = 4 << 20
 _CLIENT_STALL_S = 120.0
 _DISK_STALL_S = 60.0
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 
 
 class NotCached(Exception):
-    """The next bytes are not in memory; `read` gets them there, in its own time."""
+    """The next bytes are not in the page cache; `read` reads them into it, and may block."""
 
     def __init__(self, read: Callable[[], None]) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class NotCached(Exception):
 
 
 class Transfer:
-    """`count` bytes to a client. Once it has been started only its pump touches it, except for `done`."""
+    """`count` bytes to a client. Once it is started, only its pump may use it, except for `done`."""
 
     def __init__(self, client: int, count: int, *, stall_s: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -45,27 +45,27 @@ class Transfer:
         self.waiting_for: Side | None = None
         self.queued = self.ended = self.reading = False
         self._queue_bytes = _MOST_QUEUED_BYTES
-        self._pace = StallDetector(time.monotonic(), source_s=stall_s, client_s=_CLIENT_STALL_S)
+        self._stall = StallDetector(time.monotonic(), source_s=stall_s, client_s=_CLIENT_STALL_S)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """Those that tell when it can go on."""
+        """The descriptors to poll."""
         return (self.client.fileno(),)
 
-    def may_queue(self, count: int) -> None:
-        """How many bytes the kernel may hold for the client, sent or not: it charges them to the container.
+    def limit_queue(self, count: int) -> None:
+        """Limit the bytes that the kernel holds for the client, sent or not: they count as container memory.
 
-        Where it is enough for any path TCP decides alone; else `net.core.wmem_max` limits it, too.
+        Until the limit first changes, TCP tunes the buffer itself. A limit that is set is also capped by
+        `net.core.wmem_max`.
         """
         count = min(count, _MOST_QUEUED_BYTES)
         if count != self._queue_bytes:
             self._queue_bytes = count
-            self.client.setsockopt(
-                socket.SOL_SOCKET, socket.SO_SNDBUF, count // 2
-            )  # socket(7): it doubles it
+            send_buffer = count // 2  # the kernel doubles it (socket(7))
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
 
     def turn(self) -> bool:
-        """Move some bytes: True when there may be more to move at once, False when it has to wait.
+        """Move some bytes. True if more can be moved at once, False if the transfer has to wait.
 
         Raises `SourceFailed`, `ClientGone` or `NotCached`.
         """
@@ -73,21 +73,21 @@ class Transfer:
 
     def wait_for(self, side: Side) -> bool:
         self.waiting_for = side
-        self._pace.waits_for(side)
+        self._stall.waits_for(side)
         return False
 
     def stall(self, now: float) -> Exception | None:
-        """The error to end it with when it does not get on."""
-        match self._pace.stalled(self.moved, now, self.waiting_for):
+        """The error to end the transfer with if it has stalled."""
+        match self._stall.stalled(self.moved, now, self.waiting_for):
             case Side.SOURCE:
                 return SourceFailed("sent next to nothing for too long")
             case Side.CLIENT:
-                return ClientGone("took nothing for too long")
+                return ClientGone("accepted no bytes for too long")
             case None:
                 return None
 
     def finish(self, error: BaseException | None) -> None:
-        def tell() -> None:
+        def set_done() -> None:
             if self.done.done():
                 return
             if error is None:
@@ -98,11 +98,11 @@ class Transfer:
         self.ended = True
         if not self.reading:
             self.close()
-        with contextlib.suppress(RuntimeError):  # a loop that has been closed waits for nobody
-            self._loop.call_soon_threadsafe(tell)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits for the transfer
+            self._loop.call_soon_threadsafe(set_done)
 
     def own(self, opened: Callable[[], Iterable[int]]) -> Iterable[int]:
-        """Descriptors that are closed with it; without them all is closed at once. Raises `OSError`."""
+        """Open descriptors that are closed with the transfer. Raises `OSError` after closing the transfer."""
         try:
             descriptors = tuple(opened())
         except OSError:
@@ -112,7 +112,7 @@ class Transfer:
         return descriptors
 
     def close(self) -> None:
-        self.may_queue(_MOST_QUEUED_BYTES)  # the connection's next answer may be sent alone
+        self.limit_queue(_MOST_QUEUED_BYTES)  # for the connection's next answer
         self.client.close()
         for descriptor in self._owned:
             os.close(descriptor)
@@ -137,26 +137,26 @@ class FileTransfer(Transfer):
         except OSError as error:
             raise SourceFailed(error.strerror or str(error)) from error
         if not sent:
-            raise SourceFailed("the file is shorter than it was")
+            raise SourceFailed("the file became shorter")
         self.moved += sent
         return True
 
     def _read_ahead(self) -> None:
         position = self._offset + self.moved
-        end = min(position + _AHEAD_BYTES, self._offset + self.count)
+        end = min(position + _READ_AHEAD_BYTES, self._offset + self.count)
         while position < end and (piece := os.pread(self._file, min(TURN_BYTES, end - position), position)):
             position += len(piece)
 
 
 class SpliceTransfer(Transfer):
-    """From socket to socket by way of a pipe, which is empty whenever the source is asked for more."""
+    """Moves bytes between sockets through a pipe, which is emptied before more is read from the source."""
 
     def __init__(self, client: int, source: int, count: int, *, stall_s: float) -> None:
         super().__init__(client, count, stall_s=stall_s)
         (self._source,) = self.own(lambda: [os.dup(source)])
         self._out, self._in = self.own(os.pipe)
         self._piped = 0
-        with contextlib.suppress(OSError):  # a user's pipes have a limit: a small one works, too
+        with contextlib.suppress(OSError):  # a user's pipes are limited; a smaller one works, too
             fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     @property
@@ -164,7 +164,7 @@ class SpliceTransfer(Transfer):
         return (self.client.fileno(), self._source)
 
     def turn(self) -> bool:
-        if not self._piped and not self._take():
+        if not self._piped and not self._fill_pipe():
             return self.wait_for(Side.SOURCE)
         try:
             sent = os.splice(self._out, self.client.fileno(), self._piped, flags=_SPLICE)
@@ -176,7 +176,7 @@ class SpliceTransfer(Transfer):
         self.moved += sent
         return True
 
-    def _take(self) -> bool:
+    def _fill_pipe(self) -> bool:
         want = min(TURN_BYTES, self.count - self.moved)
         try:
             self._piped = os.splice(self._source, self._in, want, flags=_SPLICE)

@@ -1,4 +1,4 @@
-"""Connections to peers: addresses are raced (RFC 8305), and what was read to its end is used again."""
+"""Connections to peers. A peer's addresses are raced (RFC 8305), and idle connections are reused."""
 
 import asyncio
 import socket
@@ -18,16 +18,16 @@ from heliograph_shared.reloading import Reloading
 _CONNECT_TIMEOUT_S = 0.2
 _ADDRESS_STAGGER_S = 0.05
 _RECEIVE_BUFFER_BYTES = 512 << 10
-"""As fast as what the kernel would grow, for a tenth of the memory; only counts when set before connect."""
+"""As fast as the kernel's own tuning, for a tenth of the memory. Only takes effect if set before connect."""
 _HANDSHAKE_TIMEOUT_S = 0.5
 _TLS_BUFFER_BYTES = 128 << 10
-"""In the kernel; decrypted the same is kept beside it, so both hold less than one does for a plain peer."""
-_IDLE_S = 30.0  # well under what a registry keeps an idle connection for
+"""In the kernel. The process keeps as much decrypted data, and both together are less than a plain buffer."""
+_IDLE_S = 30.0  # well below the time for which a registry keeps an idle connection open
 _MOST_IDLE = 128
 
 
 class Connection(Protocol):
-    """`reused` when it has carried an answer before: the peer may have closed it meanwhile."""
+    """`reused` if it has carried an answer before; the peer may have closed it since."""
 
     address: Address
     scheme: str
@@ -38,11 +38,11 @@ class Connection(Protocol):
         ...
 
     async def receive(self, most: int) -> bytes:
-        """Empty when the peer has ended it. Raises `OSError`."""
+        """At most `most` bytes; empty if the peer has closed the connection. Raises `OSError`."""
         ...
 
     def is_quiet(self) -> bool:
-        """Neither closed by the other side nor, as far as it can be seen, with bytes nobody asked for."""
+        """True if the peer has not closed it and, as far as can be seen, has sent no unexpected bytes."""
         ...
 
     def close(self) -> None: ...
@@ -93,19 +93,22 @@ class TlsConnection:
         return not (ended or self._writer.is_closing())
 
     def close(self) -> None:
-        self._writer.transport.abort()  # what it still sends nobody waits for
+        self._writer.transport.abort()  # no more bytes of it are needed
 
 
 @dataclass(frozen=True, slots=True)
 class PeerTls:
-    """`server_name` is what a peer's certificate must name, its address if empty."""
+    """`server_name` is the name that a peer's certificate must have, its address if empty."""
 
     contexts: Reloading[ssl.SSLContext]
     server_name: str = ""
 
 
 class Connections:
-    """At most 128 idle ones, each for at most 30 s, the longest idle closed first. With `tls` all use it."""
+    """Keeps at most 128 idle connections, each for at most 30 s; those idle longest are closed first.
+
+    With `tls` every connection uses it.
+    """
 
     def __init__(self, tls: PeerTls | None = None) -> None:
         self._tls = tls
@@ -123,7 +126,7 @@ class Connections:
         )
 
     def give_back(self, connection: Connection) -> None:
-        """For a connection whose last answer has been read in full."""
+        """Keep a connection for reuse. Its last answer must have been read in full."""
         self._close_old()
         connection.reused = True
         self._idle.append((time.monotonic(), str(connection.address), connection))
@@ -154,22 +157,24 @@ async def _connect(peer: Peer, text: str, tls: PeerTls | None) -> Connection:
     buffer_bytes = _RECEIVE_BUFFER_BYTES if tls is None else _TLS_BUFFER_BYTES
     try:
         address = Address.parse(text)
-        text.encode("ascii")  # it becomes the Host header
+        text.encode("ascii")  # it is sent as the Host header
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
             connected = await race(
-                [partial(_connected, *entry, buffer_bytes=buffer_bytes) for entry in found],
+                [partial(_connect_socket, *entry, buffer_bytes=buffer_bytes) for entry in found],
                 stagger_s=_ADDRESS_STAGGER_S,
                 discard=socket.socket.close,
                 failures=(OSError,),
             )
-        return PlainConnection(address, connected) if tls is None else await _secured(address, connected, tls)
-    except (OSError, ValueError) as error:  # ssl, too, has its own ideas of what names a host
+        if tls is None:
+            return PlainConnection(address, connected)
+        return await _start_tls(address, connected, tls)
+    except (OSError, ValueError) as error:  # ssl raises ValueError for some host names
         raise PeerFailed(peer.node, f"{text}: {str(error) or 'no connection in time'}") from error
 
 
-async def _secured(address: Address, connected: socket.socket, tls: PeerTls) -> TlsConnection:
-    """Owns `connected`. Raises `OSError`, `ssl.SSLError` among them."""
+async def _start_tls(address: Address, connected: socket.socket, tls: PeerTls) -> TlsConnection:
+    """Takes over `connected`. Raises `OSError`, for example `ssl.SSLError`."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(_TLS_BUFFER_BYTES // 2)
     protocol = asyncio.StreamReaderProtocol(reader)
@@ -187,7 +192,7 @@ async def _secured(address: Address, connected: socket.socket, tls: PeerTls) -> 
     return TlsConnection(address, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
-async def _connected(
+async def _connect_socket(
     family: int, kind: int, protocol: int, _name: str, target: Any, *, buffer_bytes: int
 ) -> socket.socket:
     connecting = socket.socket(family, kind, protocol)

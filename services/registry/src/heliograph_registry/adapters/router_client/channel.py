@@ -1,4 +1,4 @@
-"""The gRPC channel to the routers: plain, or TLS by files that may be replaced while it is used."""
+"""The gRPC channel to the routers: plain text, or TLS with files that may be replaced at run time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,20 +12,20 @@ from heliograph_shared.rpc.credentials import Material, channel_credentials, cha
 from heliograph_shared.runtime import background
 from heliograph_shared.tls import TlsFiles
 
-_LOOK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
 _GRACE_S = 300.0  # longer than a call may wait
 
-Options = Sequence[tuple[str, Any]]
+ChannelOptions = Sequence[tuple[str, Any]]
 OnChannel = Callable[[grpc.aio.Channel], None]
 
 
 @asynccontextmanager
 async def open_channel(
-    target: str, options: Options, *, tls: TlsFiles | None, server_name: str, use: OnChannel
+    target: str, options: ChannelOptions, *, tls: TlsFiles | None, server_name: str, use: OnChannel
 ) -> AsyncIterator[None]:
-    """Hand over a channel that connects at once, and another one whenever the files have changed.
+    """Pass `use` a channel that connects at once, and a new one whenever the TLS files have changed.
 
-    `server_name` is what the routers' certificates must name, the host of `target` if empty. Raises
+    `server_name` is the name that the routers' certificates must have, the host of `target` if empty. Raises
     `StartupError`.
     """
     if tls is None:
@@ -43,18 +43,20 @@ async def open_channel(
 
 
 class _Channels:
-    """One in use, and those before it until their calls have ended: a channel keeps its first credentials."""
+    """The channel in use, and its predecessors until their calls end: a channel cannot change credentials."""
 
-    def __init__(self, target: str, options: Options, materials: Reloading[Material], use: OnChannel) -> None:
+    def __init__(
+        self, target: str, options: ChannelOptions, materials: Reloading[Material], use: OnChannel
+    ) -> None:
         self._target, self._options, self._materials, self._use = target, options, materials, use
         self._material = materials.current()
         self._channel = self._open()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
-        """Without end."""
+        """Open a new channel whenever the files have changed, until it is cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
             if (latest := self._materials.current()) is not self._material:
                 self._material, before = latest, self._channel
                 self._channel = self._open()
@@ -75,5 +77,5 @@ class _Channels:
 
 
 def _begin(channel: grpc.aio.Channel, use: OnChannel) -> None:
-    channel.get_state(try_to_connect=True)  # not at the first pull
+    channel.get_state(try_to_connect=True)  # connect now rather than at the first pull
     use(channel)

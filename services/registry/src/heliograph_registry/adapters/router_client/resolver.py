@@ -1,4 +1,4 @@
-"""The routers, by gRPC: any replica answers, and one that is down is left alone for a while."""
+"""Asks the routers over gRPC. Any replica answers; after a failure no router is asked for a while."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from heliograph_shared.tls import TlsFiles
 
 _METHOD = "heliograph.resolver.v1.Resolver/Resolve"
 _BREAKER_HOLD_S = 2.0
-_MOST_NOTED = 16
+_MOST_TRACED = 16
 _OPTIONS = [
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -31,7 +31,7 @@ _OPTIONS = [
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 2_000),
-    ("grpc.client_idle_timeout_ms", 2**31 - 1),  # never: a pull after a quiet hour is not to wait for TCP
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),  # never: a pull after a quiet hour need not connect first
 ]
 _OUTCOMES = {
     pb.FOUND: Outcome.FOUND,
@@ -47,7 +47,7 @@ tracer = trace.get_tracer("heliograph_registry")
 
 class GrpcResolver:
     channel: grpc.aio.Channel
-    """The one in use: there is another whenever certificates have changed."""
+    """The one in use; it is replaced whenever certificates change."""
 
     def __init__(
         self, *, target: str, node: str, zone: str, max_peers: int, metrics: RegistryMetrics
@@ -60,7 +60,7 @@ class GrpcResolver:
         self._skipped = metrics.resolves_skipped
 
     def use(self, channel: grpc.aio.Channel) -> None:
-        """From now on; has to be called before anything is resolved."""
+        """Use this channel from now on. Must be called before `resolve`."""
         self.channel = channel
         self._resolve = ResolverStub(channel).Resolve
         self._resolve_or_wait = channel.unary_stream(  # a unary call shows headers only with the answer
@@ -71,7 +71,7 @@ class GrpcResolver:
 
     @property
     def left_alone_s(self) -> float:
-        """For how many seconds more no router is asked, since none answered."""
+        """For how many more seconds no router is asked, because a call failed."""
         return self._breaker.left_s(time.monotonic())
 
     async def resolve(
@@ -85,7 +85,7 @@ class GrpcResolver:
         began = time.monotonic()
         if not self._breaker.admits(began):
             self._skipped.inc()
-            raise ResolverUnavailable("it just failed, not asked again yet", asked=False)
+            raise ResolverUnavailable("a call just failed, the breaker is open", asked=False)
         try:
             resolutions = await self._ask(keys, timeout_s, failed, wait_s)
         except grpc.aio.AioRpcError as error:
@@ -93,7 +93,7 @@ class GrpcResolver:
             raise ResolverUnavailable(f"{error.code().name}: {error.details()}"[:200]) from error
         except TimeoutError as error:
             self._failed(began)
-            raise ResolverUnavailable("no sign of life in time") from error
+            raise ResolverUnavailable("no answer in time") from error
         self._breaker.succeeded()
         self._took["waited" if wait_s else "answered"].observe(time.monotonic() - began)
         return resolutions
@@ -144,12 +144,12 @@ class GrpcResolver:
         return answer
 
     async def _wait(self, request: pb.ResolveRequest, timeout_s: float) -> pb.ResolveResponse:
-        """A router that makes us wait says so within the timeout; if it then is lost, one other is asked."""
+        """A router that lets us wait must say so within the timeout. If it is lost then, ask another one."""
         ends_s = time.monotonic() + request.wait_ms / 1000
         try:
             return await self._wait_at_one(request, timeout_s)
         except _RouterLost as error:
-            log.info("lost the router that made us wait", reason=str(error))
+            log.info("router lost during a wait, asking another", reason=str(error))
         request.wait_ms = max(0, round((ends_s - time.monotonic()) * 1000))
         try:
             return await self._wait_at_one(request, timeout_s)
@@ -176,7 +176,7 @@ class GrpcResolver:
 
 
 class _RouterLost(Exception):
-    """The router was well when it was asked."""
+    """The router had accepted the call, and failed later."""
 
 
 @asynccontextmanager
@@ -190,7 +190,7 @@ async def open_resolver(
     tls: TlsFiles | None = None,
     server_name: str = "",
 ) -> AsyncIterator[GrpcResolver]:
-    """Own the channel for as long as the resolver is used. See `open_channel`."""
+    """A resolver with a channel of its own. See `open_channel`."""
     resolver = GrpcResolver(target=target, node=node, zone=zone, max_peers=max_peers, metrics=metrics)
     async with open_channel(target, _OPTIONS, tls=tls, server_name=server_name, use=resolver.use):
         yield resolver
@@ -201,11 +201,11 @@ def _metadata() -> tuple[tuple[str, str], ...]:
 
 
 def _found(resolutions: Sequence[Resolution]) -> dict[str, list[str]]:
-    """For a span: which outcomes there were, and which peers were named, each once."""
+    """Span attributes: the distinct outcomes and peers of these resolutions."""
     peers = dict.fromkeys(peer.node for found in resolutions for peer in found.peers)
     return {
         "heliograph.outcome": sorted({found.outcome.value for found in resolutions}),
-        "heliograph.peers": [*peers][:_MOST_NOTED],
+        "heliograph.peers": [*peers][:_MOST_TRACED],
     }
 
 
@@ -217,7 +217,7 @@ def _key(key: Digest | str) -> pb.Key:
 
 
 def _resolution(found: pb.Resolution) -> Resolution:
-    """An answer that makes no sense is none."""
+    """An invalid answer counts as `NOT_SYNCED`, which is no answer."""
     try:
         digest = parse_digest(found.digest) if found.digest else None
     except InvalidDigest:

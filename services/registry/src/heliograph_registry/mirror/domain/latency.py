@@ -1,4 +1,4 @@
-"""How long peers took lately, to know when one is slow. Pure."""
+"""How long peers took to answer lately, to tell when one is slow. Pure."""
 
 from collections import deque
 
@@ -7,18 +7,18 @@ _ENOUGH = 8
 
 
 class RecentLatency:
-    """Of the last 128 answers; `unknown_s` until there are 8."""
+    """The latency of the last 128 answers. Fewer than 8 are too few to tell."""
 
     def __init__(self, *, unknown_s: float, least_s: float, most_s: float) -> None:
         self._unknown_s, self._least_s, self._most_s = unknown_s, least_s, most_s
         self._samples: deque[float] = deque(maxlen=_SAMPLES)
 
-    def took(self, seconds: float) -> None:
+    def add(self, seconds: float) -> None:
         self._samples.append(seconds)
 
     @property
     def p90_s(self) -> float:
-        """The 90th percentile (nearest rank), between `least_s` and `most_s`."""
+        """The 90th percentile (nearest rank), within `least_s` and `most_s`; `unknown_s` if too few."""
         if len(self._samples) < _ENOUGH:
             return self._unknown_s
         ordered = sorted(self._samples)

@@ -1,4 +1,4 @@
-"""Manifests: verified bytes with the media type that they state themselves."""
+"""Manifests: verified bytes, their media type and the digests they list."""
 
 import json
 from contextlib import suppress
@@ -8,7 +8,8 @@ from typing import Any
 from heliograph_shared.digest import Digest, InvalidDigest, algorithm_of, digest_of, parse_digest
 
 MAX_MANIFEST_BYTES = 4 << 20
-"""The size that a registry must accept (distribution-spec v1.1, "Pushing Manifests"); larger is refused."""
+"""A registry must accept manifests up to this size (distribution-spec v1.1, "Pushing Manifests"); ours serves
+no larger ones."""
 
 _MOST_CHILDREN = 1_000
 
@@ -18,12 +19,12 @@ DOCKER_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 
 class NotAManifest(ValueError):
-    """The bytes are not those of the digest, or not a manifest at all."""
+    """The bytes have another digest, or are no manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`children` are the manifests of an index, or the config and the layers of an image."""
+    """`children`: digests of an index's manifests, or of an image's config and layers."""
 
     digest: Digest
     media_type: str
@@ -32,7 +33,7 @@ class Manifest:
 
 
 def verified(digest: Digest, body: bytes) -> Manifest:
-    """Raises `NotAManifest` when the bytes have another digest or no media type can be told."""
+    """The manifest in `body`. Raises `NotAManifest` if the digest differs or the media type is unknown."""
     if digest_of(body, algorithm_of(digest)) != digest:
         raise NotAManifest("the bytes have another digest")
     document = _parsed(body)
@@ -50,7 +51,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _children(document: dict[str, Any]) -> tuple[Digest, ...]:
-    """Digests of the descriptors, each once, at most 1,000; what is not one is left out."""
+    """Digests of the first 1,000 descriptors, each once; invalid ones are left out."""
     lists = (document.get(name) for name in ("manifests", "layers"))
     listed = [descriptor for each in lists if isinstance(each, list) for descriptor in each]
     digests: dict[Digest, None] = {}
@@ -62,7 +63,7 @@ def _children(document: dict[str, Any]) -> tuple[Digest, ...]:
 
 
 def _media_type(document: dict[str, Any]) -> str:
-    """What it states, else what its fields show (image-spec v1.1: `mediaType` may be absent)."""
+    """The stated media type, else one that the fields show (image-spec v1.1: `mediaType` may be absent)."""
     stated = document.get("mediaType")
     if isinstance(stated, str) and stated.isascii() and stated.isprintable() and "/" in stated:
         return stated

@@ -1,4 +1,4 @@
-"""Peers, and what a router says of them."""
+"""Peers, and a router's answer about who holds a piece of content."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """`size_bytes` is 0 where the router does not know it; `peers` are best first."""
+    """`size_bytes` is 0 if the router does not know it; `peers` are best first."""
 
     outcome: Outcome
     digest: Digest | None = None
@@ -33,8 +33,8 @@ class Resolution:
     peers: tuple[Peer, ...] = ()
 
     @property
-    def why_none(self) -> Reason:
-        """What to say where no peer can be asked."""
+    def miss_reason(self) -> Reason:
+        """The reason to give if there is no peer to ask."""
         match self.outcome:
             case Outcome.FOUND | Outcome.NOT_FOUND:
                 return Reason.NOT_FOUND
@@ -45,8 +45,10 @@ class Resolution:
         assert_never(self.outcome)
 
 
-def others(peers: tuple[Peer, ...], own_node: str, own_addresses: frozenset[str]) -> tuple[Peer, ...]:
-    """The peers that are not this node, each without addresses of this node."""
+def without_own_node(
+    peers: tuple[Peer, ...], own_node: str, own_addresses: frozenset[str]
+) -> tuple[Peer, ...]:
+    """The peers other than this node, without this node's addresses; those left without one are dropped."""
     reachable = (
         Peer(peer.node, tuple(address for address in peer.addresses if address not in own_addresses))
         for peer in peers

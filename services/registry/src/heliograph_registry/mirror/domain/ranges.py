@@ -1,4 +1,4 @@
-"""The Range header of RFC 9110 section 14, for one range: what several ranges ask for is answered whole."""
+"""The Range header (RFC 9110 section 14) with one range; a request for several ranges gets the whole blob."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """A range as asked for, not yet laid against a size: `first` None means the last `last` bytes."""
+    """A range as requested, not yet resolved against a size. If `first` is None: the last `last` bytes."""
 
     first: int | None
     last: int | None
@@ -38,7 +38,7 @@ class ByteRange:
         return f"bytes={first}-{last}"
 
     def of(self, size_bytes: int) -> Span | None:
-        """The bytes meant; None when no byte lies within (then the answer is 416)."""
+        """The bytes of the blob that it means; None if it has none of them (then the answer is 416)."""
         if self.first is None:
             count = min(self.last or 0, size_bytes)
             return Span(size_bytes - count, size_bytes - 1, size_bytes) if count else None
@@ -49,7 +49,7 @@ class ByteRange:
 
 
 def parse_range(header: str | None) -> ByteRange | None:
-    """None for no header, and for what the RFC lets us ignore: malformed, another unit, several ranges."""
+    """None without a header, and for what a server may ignore: malformed, other unit, several ranges."""
     match = _range(header.strip()) if header else None
     if match is None:
         return None
@@ -62,7 +62,7 @@ def parse_range(header: str | None) -> ByteRange | None:
 
 
 def parse_content_range(header: str) -> Span | None:
-    """None unless it states first, last and size, in that order of magnitude."""
+    """None unless it states first, last and size, with first <= last < size."""
     match = _content_range(header.strip())
     if match is None or any(len(number) > _MAX_DIGITS for number in match.groups()):
         return None

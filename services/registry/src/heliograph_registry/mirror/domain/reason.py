@@ -1,4 +1,4 @@
-"""Why a request was not served: the values of `Heliograph-Reason`, of a metric's label and of the log."""
+"""Why a request was not served. The same values are in `Heliograph-Reason`, in a metric label and in logs."""
 
 from enum import StrEnum
 
@@ -24,7 +24,7 @@ class Reason(StrEnum):
 
     @property
     def ordinary(self) -> bool:
-        """True for a miss that a healthy cluster has every day: containerd goes upstream, as it should."""
+        """True for misses that are normal in a healthy cluster; containerd goes upstream, as it should."""
         return self in _ORDINARY
 
 

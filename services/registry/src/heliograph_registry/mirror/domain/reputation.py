@@ -1,4 +1,4 @@
-"""Which peers are asked last. Pure: the caller says what time it is, in seconds."""
+"""Which peers are asked last, because they failed lately. Pure: the caller passes the time in seconds."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -7,27 +7,27 @@ from itertools import islice
 from heliograph_registry.mirror.domain.peer import Peer
 
 _FAILED_S = 30.0
-_LIED_S = 3600.0
+_WRONG_BYTES_S = 3600.0
 _MOST_NODES = 1024
-_MOST_TOLD = 16
+_MOST_LISTED = 16
 
 
 class Reputation:
-    """Remembers of at most 1,024 nodes until when they are asked last."""
+    """Remembers for at most 1,024 nodes until when they are asked last."""
 
     def __init__(self) -> None:
         self._until: OrderedDict[str, float] = OrderedDict()
 
     def failed(self, node: str, now: float) -> None:
-        """It did not deliver: last for half a minute."""
-        self._hold(node, now + _FAILED_S)
+        """The node did not deliver: ask it last for 30 s."""
+        self._ask_last_until(node, now + _FAILED_S)
 
     def sent_wrong_bytes(self, node: str, now: float) -> None:
-        """It sent wrong bytes: last for an hour."""
-        self._hold(node, now + _LIED_S)
+        """The node sent wrong bytes: ask it last for an hour."""
+        self._ask_last_until(node, now + _WRONG_BYTES_S)
 
     def delivered(self, node: str, now: float) -> None:
-        """Ends what a failure began, and not what wrong bytes did."""
+        """The node delivered: forget its failures, but not that it sent wrong bytes."""
         if self._until.get(node, 0.0) <= now + _FAILED_S:
             self._until.pop(node, None)
 
@@ -35,19 +35,19 @@ class Reputation:
         return self._until.get(node, now) > now
 
     def left_s(self, now: float) -> dict[str, float]:
-        """For how many seconds more each is asked last, of those that are."""
+        """The nodes that are asked last, and for how many more seconds."""
         return {node: until - now for node, until in self._until.items() if until > now}
 
     def last(self, now: float) -> tuple[str, ...]:
-        """Those that are asked last, at most 16, the latest first."""
-        lasting = (node for node in reversed(self._until) if self.is_last(node, now))
-        return tuple(islice(lasting, _MOST_TOLD))
+        """The nodes that are asked last: at most 16, the latest first."""
+        asked_last = (node for node in reversed(self._until) if self.is_last(node, now))
+        return tuple(islice(asked_last, _MOST_LISTED))
 
     def order(self, peers: Iterable[Peer], now: float) -> tuple[Peer, ...]:
-        """Those in good standing first, each group in the order that it came in."""
+        """The same peers, those that are asked last at the end; otherwise the order stays."""
         return tuple(sorted(peers, key=lambda peer: self.is_last(peer.node, now)))
 
-    def _hold(self, node: str, until: float) -> None:
+    def _ask_last_until(self, node: str, until: float) -> None:
         self._until[node] = max(until, self._until.get(node, 0.0))
         self._until.move_to_end(node)
         while len(self._until) > _MOST_NODES:

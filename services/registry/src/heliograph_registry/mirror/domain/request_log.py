@@ -1,6 +1,6 @@
-"""What was asked of this registry lately, and what came of it. Pure, and bounded.
+"""The latest requests to this registry and how each was answered. Pure, and bounded.
 
-A line is added for every request, on the way of every pull: no more is done then than to keep it.
+Every request adds an entry, so adding one does as little as possible.
 """
 
 from collections import deque
@@ -18,8 +18,8 @@ _MOST_ENTRIES = 256
 class LoggedRequest(NamedTuple):
     """One request that has been answered.
 
-    `at` is when it ended, in seconds since the epoch; `peer` the node whose registry asked, empty for any
-    other client; `reason` is None when it was served.
+    `at` is when it ended, in seconds since the epoch. `peer` is the node whose registry sent it, empty for
+    any other client. `reason` is None if it was served.
     """
 
     at: float
@@ -40,24 +40,27 @@ class LoggedRequest(NamedTuple):
 
     @property
     def is_pull(self) -> bool:
-        """Part of a pull by a client, so that its answer says whether the mirror is of use."""
+        """Whether a client, not a peer, asked for content."""
         content = not isinstance(self.target, Ping | InvalidTarget)
         return content and not self.peer and self.status != 405
 
 
 class RequestLog:
-    """The last 256 requests for content, and sums since the start."""
+    """The last 256 requests for content, and sums since the process started.
+
+    `sent` counts bytes by the peer that got them, `received` by the peer that they came from.
+    """
 
     def __init__(self) -> None:
         self._entries: deque[LoggedRequest] = deque(maxlen=_MOST_ENTRIES)
-        self.given, self.taken = Traffic(), Traffic()
+        self.sent, self.received = Traffic(), Traffic()
         self.client_bytes = 0
         self.last_mirrored: LoggedRequest | None = None
         self.version = 0
         self._late: Callable[[], Iterable[LoggedRequest]] = tuple
 
     def record(self, entry: LoggedRequest) -> None:
-        """Take note of it, unless it is a ping, which tells nothing and would soon be all that is left."""
+        """Add an entry. Pings are left out: they say nothing and would soon displace all other entries."""
         if isinstance(entry.target, Ping):
             return
         self._entries.append(entry)
@@ -65,17 +68,17 @@ class RequestLog:
         if not entry.served:
             return
         if entry.peer:
-            self.given.add(entry.peer, entry.sent_bytes)
+            self.sent.add(entry.peer, entry.sent_bytes)
             return
         self.client_bytes += entry.sent_bytes
         if isinstance(entry.source, FromPeer):
             self.last_mirrored = entry
 
-    def ask_also(self, late: Callable[[], Iterable[LoggedRequest]]) -> None:
-        """For entries that are only made when somebody looks; they are in the list, and not in the sums."""
+    def add_source(self, late: Callable[[], Iterable[LoggedRequest]]) -> None:
+        """`late` gives more entries whenever the log is read. They are in the list, but not in the sums."""
         self._late = late
 
     def latest(self) -> list[LoggedRequest]:
-        """The latest first."""
+        """All entries, the latest first."""
         self._entries.extend(self._late())
         return sorted(self._entries, key=lambda entry: entry.at, reverse=True)

@@ -36,7 +36,7 @@ class Nobody:
 
 
 Source = Local | FromPeer | Nobody
-"""`kind` is the value of metric labels; `str()` gives the value of `Heliograph-Source` before quoting."""
+"""`kind` is the value of metric labels; `str()`, percent-encoded, is that of `Heliograph-Source`."""
 
 LOCAL, NOBODY = Local(), Nobody()
 

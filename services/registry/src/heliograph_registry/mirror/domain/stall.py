@@ -1,22 +1,22 @@
-"""Whether a transfer gets on. Pure: the caller says what time it is, in seconds."""
+"""Whether a transfer has stalled, and on which side. Pure: the caller passes the time in seconds."""
 
 from enum import Enum, auto
 
 _MIN_BYTES_S = 1024
-"""Slower than this for a whole window is a stall: a peer that drips would hold a pull for ever."""
+"""A source that is slower than this for a whole window has stalled; it would hold a pull for ever."""
 
 
 class Side(Enum):
-    """Whom a transfer waits for."""
+    """The side that a transfer waits for."""
 
     SOURCE = auto()
     CLIENT = auto()
 
 
 class StallDetector:
-    """Judges a source in windows of `source_s`; a client may take nothing for `client_s`.
+    """A source is checked in windows of `source_s`; a client may accept no bytes for `client_s`.
 
-    A source is only to blame for a window in which nobody ever waited for the client.
+    The source is not blamed for a window in which the transfer ever waited for the client.
     """
 
     def __init__(self, now: float, *, source_s: float, client_s: float) -> None:
@@ -29,9 +29,10 @@ class StallDetector:
         self._waited_for.add(side)
 
     def stalled(self, moved: int, now: float, waiting_for: Side | None) -> Side | None:
-        """Who does not get on; `moved` are the bytes so far, `waiting_for` who is waited for just now.
+        """The side that has stalled, if any.
 
-        That may be nobody, right after a few bytes have moved: what counts is the whole window.
+        `moved` is the number of bytes so far; `waiting_for` is the side that the transfer waits for now, None
+        right after bytes have moved. A source is judged by its whole window, a client by the present wait.
         """
         if moved != self._moved:
             self._moved, self._moved_at = moved, now

@@ -1,4 +1,4 @@
-"""What a request asks for, by its path (OCI distribution spec v1.1: end-1, end-2, end-3)."""
+"""What a request asks for, from its path (OCI distribution spec v1.1: end-1, end-2, end-3)."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from heliograph_shared.reference import is_repository, is_tag, names_a_registry
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """`/v2/`, which asks whether this is a registry."""
+    """`/v2/`, by which a client checks that this is a registry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A repository; `registry` is None when the request does not name one."""
+    """A repository; `registry` is None if the request does not name one."""
 
     registry: str | None
     repository: str
@@ -27,7 +27,7 @@ class ManifestByTag:
 
     @property
     def tag_reference(self) -> str | None:
-        """`registry/repository:tag`, None when the registry is unknown."""
+        """`registry/repository:tag`; None if the registry is unknown."""
         return f"{self.name.registry}/{self.name.repository}:{self.tag}" if self.name.registry else None
 
 
@@ -47,7 +47,7 @@ Target = Ping | ManifestByTag | ManifestByDigest | Blob
 
 
 class InvalidTarget(ValueError):
-    """`status` and `code` make up the answer (distribution-spec v1.1, "Error Codes")."""
+    """The request is answered with `status` and `code` (distribution-spec v1.1, "Error Codes")."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -55,23 +55,23 @@ class InvalidTarget(ValueError):
 
 
 def parse_target(path: str, namespace: str | None) -> Target:
-    """`path` is percent-decoded; `namespace` is the `ns` parameter in which containerd names the registry.
+    """`path` is percent-decoded; `namespace` is the `ns` parameter, by which containerd names the registry.
 
     Raises `InvalidTarget`.
     """
     if path in {"/v2", "/v2/"}:
         return Ping()
-    parts = path.split("/")
-    if len(parts) < 5 or parts[:2] != ["", "v2"] or parts[-2] not in {"manifests", "blobs"}:
-        raise InvalidTarget(404, "UNSUPPORTED", "only /v2/, manifests and blobs are served here")
-    name, reference = "/".join(parts[2:-2]), parts[-1]
-    if parts[-2] == "manifests":
+    segments = path.split("/")
+    if len(segments) < 5 or segments[:2] != ["", "v2"] or segments[-2] not in {"manifests", "blobs"}:
+        raise InvalidTarget(404, "UNSUPPORTED", "only /v2/, manifests and blobs are served")
+    name, reference = "/".join(segments[2:-2]), segments[-1]
+    if segments[-2] == "manifests":
         return manifest_target(name, reference, namespace)
     return blob_target(name, reference, namespace)
 
 
 def manifest_target(name: str, reference: str, namespace: str | None) -> ManifestByTag | ManifestByDigest:
-    """`reference` is a tag or a digest; the rest as for `parse_target`."""
+    """`reference` is a tag or a digest. See `parse_target`."""
     named = _name(name, namespace)
     if ":" in reference:
         return ManifestByDigest(named, _digest(reference))
@@ -81,7 +81,7 @@ def manifest_target(name: str, reference: str, namespace: str | None) -> Manifes
 
 
 def blob_target(name: str, digest: str, namespace: str | None) -> Blob:
-    """As for `parse_target`."""
+    """See `parse_target`."""
     return Blob(_name(name, namespace), _digest(digest))
 
 
@@ -93,9 +93,9 @@ def _digest(text: str) -> Digest:
 
 
 def _name(text: str, namespace: str | None) -> Name:
-    """Without `namespace`, a first component that looks like a host is the registry.
+    """Without `namespace`, a first path component that looks like a host is the registry.
 
-    CRI-O, Podman and skopeo address a mirror like that.
+    CRI-O, Podman and skopeo address a mirror that way.
     """
     registry, components = namespace, text.split("/")
     if registry is None and len(components) > 1 and names_a_registry(components[0]):

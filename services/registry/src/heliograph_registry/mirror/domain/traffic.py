@@ -1,4 +1,4 @@
-"""How many bytes this node has had from others and given to them, by node. Pure, and bounded."""
+"""How many bytes were exchanged with each other node, in one direction. Pure, and bounded."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ _MOST_NAME = 253
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What was exchanged with one node, or with several that are counted together."""
+    """The bytes and transfers of one node, or of several nodes that are counted together."""
 
     node: str
     size_bytes: int
@@ -27,14 +27,14 @@ class _Count:
 
 
 class Traffic:
-    """Of at most 256 nodes apart; of more the 128 with most bytes, and all others together."""
+    """Counts up to 256 nodes separately; of more, only the 128 with most bytes, and the sum of the others."""
 
     def __init__(self) -> None:
         self._counts: dict[str, _Count] = {}
         self._others = _Count()
 
     def add(self, node: str, size_bytes: int) -> None:
-        """Names are as they were told, so one that no node can have is counted with the others."""
+        """`node` is as the peer stated it; a name that no node can have is counted with the others."""
         if not 0 < len(node) <= _MOST_NAME:
             self._others.add(size_bytes, 1)
             return
@@ -47,7 +47,7 @@ class Traffic:
             self._fold()
 
     def shares(self, most: int) -> tuple[tuple[Share, ...], Share]:
-        """The `most` nodes with most bytes, most first, and the sum of the others under an empty name."""
+        """The `most` nodes with most bytes, in that order, and the sum of the others with an empty name."""
         ordered = self._ordered()
         others = _Count(self._others.size_bytes, self._others.times)
         for _, count in ordered[most:]:

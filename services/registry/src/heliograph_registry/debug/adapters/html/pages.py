@@ -113,7 +113,7 @@ class Pages:
         return (_HERE / "assets" / name).read_bytes()
 
     def _live(self, overview: Overview, request_log: RequestLog) -> dict[str, Any]:
-        received, sent = request_log.taken, request_log.given
+        received, sent = request_log.received, request_log.sent
         return {
             "overview": overview,
             "rows": [request_row(entry, overview.now) for entry in overview.requests],
