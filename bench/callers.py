@@ -19,7 +19,7 @@ _MOST_OPEN = 2_000
 
 def request(first: int, keys: int, known: int, **more: Any) -> pb.ResolveRequest:
     asked = [pb.Key(digest=digest((first + number) % known)) for number in range(keys)]
-    return pb.ResolveRequest(keys=asked, node="asker", **more)
+    return pb.ResolveRequest(keys=asked, node="requester", **more)
 
 
 async def closed(stub: ResolverStub, callers: int, keys: int, known: int, seconds: int) -> dict[str, float]:

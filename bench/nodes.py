@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 
 from bench.report import Result, judged, result
-from bench.servers import ContentDirectory
+from bench.servers import BlobDirectory
 from heliograph_shared.rpc import resolver_pb2 as pb
 from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
 from tests.support.containerd import Containerd
@@ -84,7 +84,7 @@ async def first_named(stub: ResolverStub, image: Image) -> dict[str, float]:
 
 async def idle(directory: Path, runs: int) -> list[Result]:
     """Resident memory of each service 15 s after 2,000 blobs were announced, with tracing on."""
-    content = ContentDirectory(directory / "layout")
+    content = BlobDirectory(directory / "layout")
     (content.directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (content.directory / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
     paths = [content.blob(100) for _ in range(BLOBS)]

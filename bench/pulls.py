@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import measure
 from bench.report import Result, judged, ratios, result
-from bench.servers import MIB, ContentDirectory
+from bench.servers import MIB, BlobDirectory
 from tests.support.containerd import Containerd
 from tests.support.images import make_image, push, write_layout
 from tests.support.machines import release
@@ -38,7 +38,7 @@ async def time_to_first_byte(directory: Path, runs: int) -> list[Result]:
     `runs` is not used.
     """
     del runs
-    held, empty = ContentDirectory(directory / "seed"), ContentDirectory(directory / "node")
+    held, empty = BlobDirectory(directory / "seed"), BlobDirectory(directory / "node")
     for content in (held, empty):
         (content.directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
         (content.directory / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')

@@ -199,7 +199,7 @@ async def parked(directory: Path, runs: int) -> list[Result]:
 
 
 async def waiting(router: RouterProcess) -> bool:
-    return (await router.metrics())["heliograph_router_calls_waiting"] >= WAITERS
+    return (await router.metrics())["heliograph_router_resolves_waiting"] >= WAITERS
 
 
 ROWS = {"ingest": ingest, "rebuild": rebuild, "resolve": resolve, "parked": parked}

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import measure, nodes, rollout, router, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
-from bench.servers import GIB, MIB, ContentDirectory, benching, check, tools
+from bench.servers import GIB, MIB, BlobDirectory, benching, check, tools
 from bench.tracing import tracing
 from bench.waiting import waiting
 from tests.support.otlp import OtlpReceiver, exporting_to
@@ -166,7 +166,7 @@ async def memory(directory: Path, runs: int) -> list[Result]:
     ]
 
 
-def _far(held: ContentDirectory, path: str, holds: Callable[[int, str, int], None], port: int) -> str:
+def _far(held: BlobDirectory, path: str, holds: Callable[[int, str, int], None], port: int) -> str:
     name = held.alias(path)
     holds(port, name, GIB)
     return name

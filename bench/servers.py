@@ -39,7 +39,7 @@ def tools() -> Path:
     return machines_path().parent / "bench"
 
 
-class ContentDirectory:
+class BlobDirectory:
     """A content directory with blobs of given sizes; aliases of a blob are hard links to the same bytes."""
 
     def __init__(self, directory: Path) -> None:
@@ -85,10 +85,10 @@ class Bench:
         self.directory, self._stack = directory, stack
         self.known, self.router_port = KnownContent(), free_port()
 
-    def content(self, name: str) -> ContentDirectory:
-        return ContentDirectory(self.directory / name)
+    def content(self, name: str) -> BlobDirectory:
+        return BlobDirectory(self.directory / name)
 
-    async def registry(self, name: str, content: ContentDirectory, **environment: str) -> tuple[int, Process]:
+    async def registry(self, name: str, content: BlobDirectory, **environment: str) -> tuple[int, Process]:
         """heliograph-registry with default settings; returns its port and process."""
         port = free_port()
         process = self._process(
@@ -112,7 +112,7 @@ class Bench:
         command = [str(tools() / "yardstick"), mode, f"127.0.0.1:{port}", of]
         return port, await self._started(self._process(f"go-{mode}", command), port)
 
-    async def nginx(self, content: ContentDirectory) -> tuple[int, list[int]]:
+    async def nginx(self, content: BlobDirectory) -> tuple[int, list[int]]:
         """nginx; returns its port and the process IDs of its workers."""
         return await self._nginx(NGINX_SERVES.format(content=content.directory))
 

@@ -5,7 +5,7 @@ from heliograph_router.domain.cluster import Refusal
 from heliograph_router.domain.resolution import Status
 
 _OF_ANY_METRIC = {
-    "asker": (
+    "requester": (
         "`client` (the node's containerd, or another client that pulls through it), `peer` (another registry)"
     ),
     "change": "what was done to a folder: `write`, `restore`, `release`",
@@ -22,7 +22,7 @@ _OF_ANY_METRIC = {
     "severity": "`error`, `warning`",
     "source": "`local` (this node's content), `peer` (another node's), `none` (an error)",
     "stage": "`noticed`, `published`",
-    "what": "`basic-auth`, `nats-user`, `tls-client`, `tls-server`",
+    "file": "`basic-auth`, `nats-user`, `tls-client`, `tls-server`",
 }
 
 
@@ -31,7 +31,7 @@ def _all(*names: str) -> str:
 
 
 _OF = {
-    ("heliograph_reloads_total", "outcome"): "`ok`, `failed`",
+    ("heliograph_file_reloads_total", "outcome"): "`ok`, `failed`",
     ("heliograph_registry_requests_total", "outcome"): (
         "`local` and `peer` (served, from this node or from another one), `missed` (404: goes upstream), "
         "`refused` (another error), `broken` (ended early, because no source was left), `abandoned` (the "
@@ -49,11 +49,14 @@ _OF = {
     ("heliograph_registry_peer_requests_total", "outcome"): (
         "`answered`, `absent` (the peer works, but does not have it or is busy), `failed`"
     ),
-    ("heliograph_registry_verified_blobs_total", "outcome"): "`right`, `wrong` (the peer sent wrong bytes)",
+    (
+        "heliograph_registry_verified_blobs_total",
+        "outcome",
+    ): "`verified`, `mismatch` (the peer sent wrong bytes)",
     ("heliograph_router_messages_total", "kind"): _all("content", "heartbeat", "left", "snapshot"),
     ("heliograph_router_messages_dropped_total", "reason"): _all(*Refusal, "malformed", "wrong_node"),
     ("heliograph_router_nodes", "state"): "`in_sync` (its content is known completely), `syncing`",
-    ("heliograph_router_nodes_gone_total", "reason"): "`left` (shut down), `lost` (its lease ended)",
+    ("heliograph_router_nodes_removed_total", "reason"): "`left` (shut down), `lost` (its lease ended)",
     ("heliograph_router_leases", "state"): "`running`, `frozen`",
     ("heliograph_router_resolves_total", "status"): _all(*(status.name.lower() for status in Status)),
     ("heliograph_router_snapshots_total", "outcome"): "`received`, `failed`",

@@ -21,13 +21,13 @@ Every label has a bounded set of values. No label names a node: Prometheus adds 
 _REQUESTS = "heliograph_registry_requests_total"
 QUESTIONS = {
     "Is it working? Requests per second, by outcome": (
-        f'sum by (outcome) (rate({_REQUESTS}{{asker="client"}}[5m]))'
+        f'sum by (outcome) (rate({_REQUESTS}{{requester="client"}}[5m]))'
     ),
     "What does it save? Bytes per second that did not come from upstream": (
-        'sum(rate(heliograph_registry_sent_bytes_total{asker="client",source!="none"}[5m]))'
+        'sum(rate(heliograph_registry_sent_bytes_total{requester="client",source!="none"}[5m]))'
     ),
     "Why not? Requests per second that were not served, by reason": (
-        f'sum by (reason) (rate({_REQUESTS}{{asker="client",reason!="none"}}[5m]))'
+        f'sum by (reason) (rate({_REQUESTS}{{requester="client",reason!="none"}}[5m]))'
     ),
     "What does a miss cost a pull? Seconds, 99th percentile": (
         "histogram_quantile(0.99, sum by (le) "

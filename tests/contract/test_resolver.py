@@ -67,10 +67,10 @@ def memory_world(router: MemoryRouter) -> World:
         router.add_node(node, address)
         router.holds(node, digest, 100, tag)
 
-    return World(MemoryResolver(router, "asker"), holds, MemoryRouterQueries(router))
+    return World(MemoryResolver(router, "requester"), holds, MemoryRouterQueries(router))
 
 
-async def grpc_world(stack: AsyncExitStack, port: int, holds: Holds, node: str = "asker") -> World:
+async def grpc_world(stack: AsyncExitStack, port: int, holds: Holds, node: str = "requester") -> World:
     opened = open_resolver(
         f"dns:///127.0.0.1:{port}", node=node, zone="", max_peers=3, metrics=RegistryMetrics()
     )
@@ -108,7 +108,7 @@ async def test_a_tag_is_found_with_its_digest(world: World) -> None:
 
 
 async def test_what_only_the_asker_holds_has_no_peers(world: World) -> None:
-    await world.holds("asker", "127.0.0.1:1000", TAGGED, TAG)
+    await world.holds("requester", "127.0.0.1:1000", TAGGED, TAG)
     (by_tag,) = await world.resolver.resolve([TAG], timeout_s=5)
     assert (by_tag.outcome, by_tag.digest, by_tag.peers) == (Outcome.FOUND, TAGGED, ())
     (by_digest,) = await world.resolver.resolve([TAGGED], timeout_s=5)
@@ -162,9 +162,9 @@ async def test_people_are_told_of_nodes_and_tags(world: World) -> None:
 
 
 async def test_the_asker_too_is_named_among_the_holders(world: World) -> None:
-    await world.holds("asker", "127.0.0.1:1000", HELD, None)
+    await world.holds("requester", "127.0.0.1:1000", HELD, None)
     await world.holds("a", "127.0.0.1:2000", TAGGED, None)
-    assert await world.router_queries.holders([HELD, UNKNOWN, TAGGED], 9) == [("asker",), (), ("a",)]
+    assert await world.router_queries.holders([HELD, UNKNOWN, TAGGED], 9) == [("requester",), (), ("a",)]
 
 
 @pytest.fixture(params=["memory", "fake", "router"])
@@ -205,7 +205,7 @@ class WaitingNodes:
 
 @pytest.fixture(params=["memory", ROUTER])
 async def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[WaitingNodes]:
-    names = ("asker", "other")
+    names = ("requester", "other")
     async with AsyncExitStack() as stack:
         if request.param == "memory":
             table = MemoryRouter()
@@ -225,13 +225,13 @@ async def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 async def test_who_is_the_first_to_want_it_goes_upstream_at_once(waiting: WaitingNodes) -> None:
     async with asyncio.timeout(5):
-        (found,) = await waiting.asks["asker"].resolve([UNKNOWN], timeout_s=5, wait_s=60)
+        (found,) = await waiting.asks["requester"].resolve([UNKNOWN], timeout_s=5, wait_s=60)
     assert (found.outcome, found.peers) == (Outcome.GO_UPSTREAM, ())
 
 
 async def test_others_wait_for_the_copy_of_the_first(waiting: WaitingNodes) -> None:
     await waiting.asks["other"].resolve([UNKNOWN], timeout_s=5, wait_s=60)
-    call = asyncio.create_task(waiting.asks["asker"].resolve([UNKNOWN], timeout_s=5, wait_s=60))
+    call = asyncio.create_task(waiting.asks["requester"].resolve([UNKNOWN], timeout_s=5, wait_s=60))
     done, _ = await asyncio.wait([call], timeout=0.2)
     assert not done
     await waiting.holds("other", "127.0.0.1:1000", UNKNOWN, None)
@@ -241,14 +241,14 @@ async def test_others_wait_for_the_copy_of_the_first(waiting: WaitingNodes) -> N
 
 async def test_a_wait_that_runs_out_ends_upstream(waiting: WaitingNodes) -> None:
     await waiting.asks["other"].resolve([UNKNOWN], timeout_s=5, wait_s=60)
-    (found,) = await waiting.asks["asker"].resolve([UNKNOWN], timeout_s=5, wait_s=0.1)
+    (found,) = await waiting.asks["requester"].resolve([UNKNOWN], timeout_s=5, wait_s=0.1)
     assert found.outcome is Outcome.GO_UPSTREAM
 
 
 async def test_what_somebody_holds_is_not_waited_for(waiting: WaitingNodes) -> None:
     await waiting.holds("a", "127.0.0.1:1000", HELD, None)
     async with asyncio.timeout(5):
-        (found,) = await waiting.asks["asker"].resolve([HELD], timeout_s=5, wait_s=60)
+        (found,) = await waiting.asks["requester"].resolve([HELD], timeout_s=5, wait_s=60)
     assert [peer.node for peer in found.peers] == ["a"]
 
 

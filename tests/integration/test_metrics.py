@@ -119,15 +119,20 @@ async def test_numbers_add_up_to_what_was_pulled(
     await counted(received + 1, *others)
     await counted(received - len(pullers), holder)  # a manifest is fetched once, for its HEAD
     there, here = await scrape(*(node.admin for node in others)), await scrape(holder.admin)
-    assert there.sum(SENT, asker="client") - there.sum(SENT, asker="client", source="none") == received_bytes
-    assert there.sum(SENT, source="peer") == here.sum(SENT, asker="peer", source="local") == received_bytes
+    assert (
+        there.sum(SENT, requester="client") - there.sum(SENT, requester="client", source="none")
+        == received_bytes
+    )
+    assert (
+        there.sum(SENT, source="peer") == here.sum(SENT, requester="peer", source="local") == received_bytes
+    )
     assert there.sum(SENT, source="none") == len(missing.content)
-    assert there.sum(REQUESTS, asker="client", registry=REGISTRY, outcome="peer") == received
+    assert there.sum(REQUESTS, requester="client", registry=REGISTRY, outcome="peer") == received
     assert there.sum(REQUESTS, outcome="missed", reason="not-found", registry=REGISTRY) == 1
     assert there.sum(REQUESTS) == received + 1
-    assert here.sum(REQUESTS, asker="peer", outcome="local", reason="none") == here.sum(REQUESTS) > 0
+    assert here.sum(REQUESTS, requester="peer", outcome="local", reason="none") == here.sum(REQUESTS) > 0
     assert here.sum(REQUESTS) == there.sum("heliograph_registry_peer_requests_total", outcome="answered")
-    assert there.sum("heliograph_registry_verified_blobs_total", outcome="right") == 1
+    assert there.sum("heliograph_registry_verified_blobs_total", outcome="verified") == 1
     assert there.sum("heliograph_registry_first_byte_seconds_count") == received + 1
     assert 0 < there.sum("heliograph_registry_first_byte_seconds_sum") < 30
     assert there.sum("heliograph_registry_resolve_seconds_count", outcome="answered") > 0
@@ -140,7 +145,7 @@ async def test_numbers_add_up_to_what_was_pulled(
     assert empty.sum("heliograph_indexer_advertised_digests") == 0
     router = await scrape(system.routers[0].admin)
     assert router.sum("heliograph_router_digests") == held
-    assert router.sum("heliograph_router_pairs") == held + 1
+    assert router.sum("heliograph_router_index_entries") == held + 1
     assert router.sum("heliograph_router_nodes", state="in_sync") == 3
     assert router.sum("heliograph_router_leases") == 3
     assert router.sum("heliograph_router_event_lag_seconds_count") >= 2
@@ -163,10 +168,12 @@ async def test_bytes_from_the_peer_that_resumed_are_counted_as_resumed(
     await counted(1, node)
     (other,) = {"node-1", "node-3"} - {serving}
     there, other_sent = await scrape(node.admin), await scrape(system.nodes[other].admin)
-    resumed = there.sum(SENT, asker="client", source="resumed")
+    resumed = there.sum(SENT, requester="client", source="resumed")
     assert 0 < resumed < len(BIG)
-    assert there.sum(SENT, asker="client", source="peer") + resumed == len(BIG)
-    assert other_sent.sum(SENT, asker="peer", source="local") >= resumed  # it may have lost the race before
+    assert there.sum(SENT, requester="client", source="peer") + resumed == len(BIG)
+    assert (
+        other_sent.sum(SENT, requester="peer", source="local") >= resumed
+    )  # it may have lost the race before
     assert there.sum("heliograph_registry_resumes_total") == 1
 
 

@@ -83,7 +83,7 @@ async def test_a_node_is_lost_when_its_lease_expires(router: RouterClient, node:
     await router.knows(A, within=LEASE_S + 2)
     metrics = await router.metrics()
     assert metrics['heliograph_router_nodes{state="in_sync"}'] == 0
-    assert metrics['heliograph_router_nodes_gone_total{reason="lost"}'] == 1
+    assert metrics['heliograph_router_nodes_removed_total{reason="lost"}'] == 1
     node.mute = False
     await router.knows(A, node.name)
 
@@ -94,8 +94,8 @@ async def test_a_node_that_leaves_is_gone_at_once(router: RouterClient, node: Bu
     await node.leave()
     await router.knows(A, within=1)
     metrics = await router.metrics()
-    assert metrics['heliograph_router_nodes_gone_total{reason="left"}'] == 1
-    assert metrics['heliograph_router_nodes_gone_total{reason="lost"}'] == 0
+    assert metrics['heliograph_router_nodes_removed_total{reason="left"}'] == 1
+    assert metrics['heliograph_router_nodes_removed_total{reason="lost"}'] == 0
     node.mute = False
     await node.change(add=[B])
     await node.heartbeat()
@@ -351,7 +351,7 @@ async def test_many_nodes_are_spread_and_listed(router: RouterClient, nats_serve
             True,
         )
         metrics = await router.metrics()
-        assert metrics["heliograph_router_pairs"] == 10
+        assert metrics["heliograph_router_index_entries"] == 10
         assert metrics["heliograph_router_tags"] == 1
         assert metrics["heliograph_router_ready"] == 1
         assert metrics['heliograph_router_resolves_total{status="found"}'] > 0

@@ -43,7 +43,7 @@ class Waiters:
         return call
 
     async def _waiting(self) -> float:
-        return (await self.router.metrics())["heliograph_router_calls_waiting"]
+        return (await self.router.metrics())["heliograph_router_resolves_waiting"]
 
 
 @pytest.fixture

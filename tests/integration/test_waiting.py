@@ -51,7 +51,7 @@ class Site:
 
 
 async def waiting(router: RouterProcess) -> float:
-    return (await router.metrics())["heliograph_router_calls_waiting"]
+    return (await router.metrics())["heliograph_router_resolves_waiting"]
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def waterfall(spans: Sequence[ReceivedSpan]) -> str:
     begin = min(span.start_ns for span in spans)
     whole_ns = max(span.end_ns for span in spans) - begin
     root_ms = (rows[0][0].end_ns - begin) / 1e6
-    asker = next((_node(span) for span, _ in rows if span.service_name == "heliograph-registry"), "")
+    requester = next((_node(span) for span, _ in rows if span.service_name == "heliograph-registry"), "")
     scale = (WIDTH - NAMES - 70) / whole_ns
     height = TOP + ROW * len(rows) + 8
     drawn = [
@@ -50,7 +50,7 @@ def waterfall(spans: Sequence[ReceivedSpan]) -> str:
         bar = f'x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="11" rx="2"'
         drawn += [
             f'<text x="{8 + 9 * depth}" y="{y + 14}">{escape(_label(span))}</text>',
-            f'<rect class="{_part(span, asker)}" {bar}/>',
+            f'<rect class="{_part(span, requester)}" {bar}/>',
             f'<text class="dim" x="{x + width + 4:.1f}" y="{y + 14}">{ms:.1f}</text>',
         ]
     return "\n".join([*drawn, "</svg>", ""])
@@ -91,12 +91,12 @@ def _node(span: ReceivedSpan) -> str:
     return str(span.resource.get("service.instance.id", ""))
 
 
-def _part(span: ReceivedSpan, asker: str) -> str:
+def _part(span: ReceivedSpan, requester: str) -> str:
     match span.service_name:
         case "heliograph-router":
             return "router"
         case "heliograph-registry":
-            return "mirror" if _node(span) == asker else "peer"
+            return "mirror" if _node(span) == requester else "peer"
         case _:
             return "containerd"
 

@@ -18,7 +18,7 @@ from heliograph_cli.command import run
 from heliograph_cli.credentials import ClientTls, authorization_of
 from heliograph_cli.errors import NotUnderstood
 from heliograph_cli.layout import Layout
-from heliograph_cli.local_cluster import ContainerdStore, service_names
+from heliograph_cli.local_cluster import ExternalContainerd, service_names
 from heliograph_cli.render import bars, pulled_table
 from heliograph_shared.reference import InvalidReference, Reference, parse_reference
 from heliograph_shared.tls import TlsFiles
@@ -134,7 +134,7 @@ def up(
     pairs = zip(sockets, contents, strict=True)
     options = cluster.UpOptions(
         nodes=nodes,
-        containerds=[ContainerdStore(socket.absolute(), content.absolute()) for socket, content in pairs],
+        containerds=[ExternalContainerd(socket.absolute(), content.absolute()) for socket, content in pairs],
         image=image,
         directory=directory,
         once=once,

@@ -20,14 +20,14 @@ _FIRST_BYTE_TIMEOUT_MS = "2000"  # long, because no upstream could answer instea
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerdStore:
+class ExternalContainerd:
     """A real containerd: its socket, and the directory in which its `blobs/` lies."""
 
     socket: Path
     content: Path
 
 
-NodeStore = Layout | ContainerdStore
+NodeStore = Layout | ExternalContainerd
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _node_services(
     match node.store:
         case Layout(path=content):
             store = {"HELIOGRAPH_CONTENT_STORE": "oci-layout", "HELIOGRAPH_CONTENT_PATH": str(content)}
-        case ContainerdStore(socket=socket, content=content):
+        case ExternalContainerd(socket=socket, content=content):
             store = {
                 "HELIOGRAPH_CONTENT_STORE": "containerd",
                 "HELIOGRAPH_CONTAINERD_SOCKET": str(socket),

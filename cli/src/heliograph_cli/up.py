@@ -17,7 +17,7 @@ from heliograph_cli.credentials import authorization_of
 from heliograph_cli.errors import NotAnswered, UnusableLayout
 from heliograph_cli.layout import Layout, usable
 from heliograph_cli.local_cluster import (
-    ContainerdStore,
+    ExternalContainerd,
     LocalCluster,
     LocalNode,
     NodeStore,
@@ -49,7 +49,7 @@ class UpOptions:
     """
 
     nodes: int
-    containerds: Sequence[ContainerdStore]
+    containerds: Sequence[ExternalContainerd]
     image: Path | None
     directory: Path | None
     once: bool
@@ -183,7 +183,7 @@ def _say_what_to_try(
         f"  {heliograph} events --nats {cluster.nats_url}",
     ]
     for node in cluster.nodes:
-        if isinstance(node.store, ContainerdStore):
+        if isinstance(node.store, ExternalContainerd):
             lines += [
                 "",
                 f"to let {node.store.socket} pull through {node.name}:",

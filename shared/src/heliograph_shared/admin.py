@@ -22,9 +22,9 @@ class _Reloads(Collector):
 
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(
-            "heliograph_reloads",
+            "heliograph_file_reloads",
             "Reloads of changed files; failed: the new content is unusable, the previous one stays in use",
-            labels=["what", "outcome"],
+            labels=["file", "outcome"],
         )
         for (what, outcome), count in sorted(reloads.items()):
             family.add_metric([what, outcome], count)

@@ -85,7 +85,7 @@ class SnapshotRequest(_Message):
     """Asks a node for all its content."""
 
     incarnation: Annotated[
-        Count, Field(description="the highest one of the node that the asker knows, 0 for none")
+        Count, Field(description="the highest one of the node that the requester knows, 0 for none")
     ] = 0
 
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class StartupError(Exception):
-    """The process cannot do its work as it was set up; the message tells the operator what to mend."""
+    """The process cannot do its work as it was set up; the message tells the operator what to fix."""
 
 
 def run(

@@ -23,7 +23,7 @@ class Case:
 
 def _requests(pods: int = 1, **labels: str) -> str:
     shown = ",".join(f'{name}="{value}"' for name, value in labels.items())
-    return f'{_REQUESTS}{{asker="client",kind="blob",pod="n{pods}",{shown}}}'
+    return f'{_REQUESTS}{{requester="client",kind="blob",pod="n{pods}",{shown}}}'
 
 
 def _served(rate: int) -> dict[str, str]:
@@ -49,7 +49,7 @@ _LAG = "heliograph_router_event_lag_seconds"
 _FIRST_BYTE = "heliograph_registry_first_byte_seconds"
 _DROPPED = "heliograph_router_messages_dropped_total"
 _NODES = 'heliograph_router_nodes{pod="r",state="%s"}'
-_RELOADS = 'heliograph_reloads_total{pod="n1",container="registry",what="tls-server",outcome="%s"}'
+_RELOADS = 'heliograph_file_reloads_total{pod="n1",container="registry",file="tls-server",outcome="%s"}'
 _UP = {"job": "heliograph-node", "container": "registry"}
 
 
@@ -120,8 +120,8 @@ CASES: dict[str, Case] = {
         [_per_pod("heliograph_indexer_bus_connected", [0, *[1] * 9])],
     ),
     "HeliographStoreNotFollowed": Case(
-        _per_pod("heliograph_indexer_store_followed", [0, 1]),
-        [{'heliograph_indexer_store_followed{pod="n0"}': "1x55 0 0 0 0 0"}],
+        _per_pod("heliograph_indexer_store_watched", [0, 1]),
+        [{'heliograph_indexer_store_watched{pod="n0"}': "1x55 0 0 0 0 0"}],
         {"pod": "n0"},
     ),
     "HeliographNodeNotNamed": Case(
@@ -198,8 +198,8 @@ CASES: dict[str, Case] = {
         {"pod": "n1"},
     ),
     "HeliographWrongBytes": Case(
-        {'heliograph_registry_verified_blobs_total{pod="n1",outcome="wrong"}': "0x30 1x450"},
-        [{'heliograph_registry_verified_blobs_total{pod="n1",outcome="right"}': "0+1x480"}],
+        {'heliograph_registry_verified_blobs_total{pod="n1",outcome="mismatch"}': "0x30 1x450"},
+        [{'heliograph_registry_verified_blobs_total{pod="n1",outcome="verified"}': "0+1x480"}],
         {"pod": "n1"},
     ),
     "HeliographDefect": Case(

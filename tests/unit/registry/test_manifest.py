@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph_registry.mirror.domain.manifest import (
-    DOCKER_SCHEMA_1,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    NotAManifest,
-    verified,
-)
+from heliograph_registry.mirror.domain.manifest import verified
 from heliograph_shared.digest import digest_of
+from heliograph_shared.image import DOCKER_SCHEMA_1, INDEX, MANIFEST, NotAManifest
 
 DEEP = b"[" * 200_000
 
@@ -31,10 +26,10 @@ def test_a_stated_media_type_is_used() -> None:
 @pytest.mark.parametrize(
     ("document", "media_type"),
     [
-        ({"schemaVersion": 2, "manifests": []}, OCI_INDEX),
-        ({"schemaVersion": 2, "config": {}, "layers": []}, OCI_MANIFEST),
+        ({"schemaVersion": 2, "manifests": []}, INDEX),
+        ({"schemaVersion": 2, "config": {}, "layers": []}, MANIFEST),
         ({"schemaVersion": 1, "fsLayers": []}, DOCKER_SCHEMA_1),
-        ({"mediaType": "a\r\nb/c", "manifests": []}, OCI_INDEX),
+        ({"mediaType": "a\r\nb/c", "manifests": []}, INDEX),
     ],
 )
 def test_without_a_stated_media_type_the_fields_show_it(document: object, media_type: str) -> None:

@@ -27,7 +27,7 @@ def cluster() -> Cluster:
     return Cluster(30)
 
 
-def ask(cluster: Cluster, *keys: Key, node: str = "asker", complete: bool = True) -> list[KeyAnswer]:
+def ask(cluster: Cluster, *keys: Key, node: str = "requester", complete: bool = True) -> list[KeyAnswer]:
     random_below = random.Random(1).randrange
     resolver = KeyResolver(cluster, Selector(random_below), random_below)
     return resolver.resolve(Query(keys, 3, node, "", frozenset()), 0, complete=complete)
@@ -51,13 +51,13 @@ def test_keys_are_answered_in_order(cluster: Cluster) -> None:
 
 
 def test_the_asker_is_never_named(cluster: Cluster) -> None:
-    join(cluster, SimulatedNode("asker", content={A: 7}))
+    join(cluster, SimulatedNode("requester", content={A: 7}))
     assert ask(cluster, ByDigest(A)) == [KeyAnswer(Status.NOT_FOUND)]
     assert ask(cluster, ByDigest(A), node="other")[0].status is Status.FOUND
 
 
 def test_a_tag_is_found_even_when_only_the_asker_has_it(cluster: Cluster) -> None:
-    join(cluster, SimulatedNode("asker", content={A: 7}, tags={REFERENCES[0]: TagClaim(A, 1)}))
+    join(cluster, SimulatedNode("requester", content={A: 7}, tags={REFERENCES[0]: TagClaim(A, 1)}))
     assert ask(cluster, ByTag(REFERENCES[0])) == [KeyAnswer(Status.FOUND, A, 7)]
 
 
@@ -85,7 +85,7 @@ def test_of_many_holders_the_only_one_with_an_address_is_found(cluster: Cluster)
     assert [holder.node for holder in found.holders] == ["n150"]
 
 
-def first_named(resolver: KeyResolver, now_s: float, *, node: str = "asker", failed: str = "") -> str:
+def first_named(resolver: KeyResolver, now_s: float, *, node: str = "requester", failed: str = "") -> str:
     query = Query([ByDigest(A)], 3, node, "", frozenset([failed] if failed else []))
     (found,) = resolver.resolve(query, now_s, complete=True)
     return found.holders[0].node

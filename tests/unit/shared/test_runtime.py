@@ -109,7 +109,7 @@ from heliograph_shared.runtime import StartupError, background, run
 
 async def nested(stop):
     async def fail():
-        raise StartupError("mend this")
+        raise StartupError("fix this")
     async def deeper():
         async with background(fail()):
             await stop.wait()
@@ -117,7 +117,7 @@ async def nested(stop):
         await stop.wait()
 
 async def plain(stop):
-    raise StartupError("mend this")
+    raise StartupError("fix this")
 
 async def several(stop):
     await asyncio.sleep(0)
@@ -152,7 +152,7 @@ def test_what_hinders_the_start_is_one_readable_line(main: str) -> None:
     )
     assert ended.returncode == 1
     (line,) = map(json.loads, ended.stderr.splitlines())
-    assert (line["level"], line["service"], line["reason"]) == ("error", "heliograph-test", "mend this")
+    assert (line["level"], line["service"], line["reason"]) == ("error", "heliograph-test", "fix this")
 
 
 @pytest.mark.processes

@@ -117,7 +117,7 @@ class RouterService:
     def _digest_to_wait_for(self, query: Query) -> Digest | None:
         """The digest, if the query may wait for it: one digest, asked for by a live node of a ready router.
 
-        Any other asker could neither announce its copy nor renew its lease.
+        Any other requester could neither announce its copy nor renew its lease.
         """
         match query.keys:
             case [ByDigest(digest=digest)] if self._readiness.reason is None and self._cluster.knows(

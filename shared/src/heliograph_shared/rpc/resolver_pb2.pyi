@@ -31,7 +31,7 @@ class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Status.ValueTy
     NOT_SYNCED: _Status.ValueType  # 3
     """the router is still rebuilding its index: not an answer"""
     GO_UPSTREAM: _Status.ValueType  # 4
-    """with wait_ms: nobody holds it, and the asker is to fetch it or has waited for long"""
+    """with wait_ms: nobody holds it, and the requester is to fetch it or has waited for long"""
     INVALID_KEY: _Status.ValueType  # 5
     """enough. A call that has to wait is sent its headers at once."""
 
@@ -43,7 +43,7 @@ NOT_FOUND: Status.ValueType  # 2
 NOT_SYNCED: Status.ValueType  # 3
 """the router is still rebuilding its index: not an answer"""
 GO_UPSTREAM: Status.ValueType  # 4
-"""with wait_ms: nobody holds it, and the asker is to fetch it or has waited for long"""
+"""with wait_ms: nobody holds it, and the requester is to fetch it or has waited for long"""
 INVALID_KEY: Status.ValueType  # 5
 """enough. A call that has to wait is sent its headers at once."""
 Global___Status: _TypeAlias = Status  # noqa: Y015

@@ -71,7 +71,7 @@ class IndexerMetrics:
             registry=self.collected,
         )
         self._store_followed = Gauge(
-            "heliograph_indexer_store_followed",
+            "heliograph_indexer_store_watched",
             "1 while the content store is being watched",
             registry=self.collected,
         )

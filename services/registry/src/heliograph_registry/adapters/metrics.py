@@ -36,13 +36,13 @@ class RegistryMetrics:
         self._requests = Counter(
             "heliograph_registry_requests_total",
             "Requests answered, by upstream registry, outcome, and reason if not served",
-            ["registry", "kind", "asker", "outcome", "reason"],
+            ["registry", "kind", "requester", "outcome", "reason"],
             registry=self.collected,
         )
         self._sent_bytes = Counter(
             "heliograph_registry_sent_bytes_total",
             "Body bytes sent, by their source; bytes sent to clients were not pulled from upstream",
-            ["asker", "source"],
+            ["requester", "source"],
             registry=self.collected,
         )
         self._first_byte = Histogram(
@@ -89,7 +89,7 @@ class RegistryMetrics:
             registry=self.collected,
         )
         self._transfers = Gauge(
-            "heliograph_registry_transfers", "Blobs being sent now", ["asker"], registry=self.collected
+            "heliograph_registry_transfers", "Blobs being sent now", ["requester"], registry=self.collected
         )
         self._most_transfers = Gauge(
             "heliograph_registry_transfers_limit",

@@ -21,7 +21,7 @@ class FileSpool:
 
     def __init__(self, directory: Path, readers: ThreadPoolExecutor, metrics: RegistryMetrics) -> None:
         self._directory, self._readers = directory, readers
-        self._right, self._wrong = (metrics.verified.labels(outcome) for outcome in ("right", "wrong"))
+        self._right, self._wrong = (metrics.verified.labels(outcome) for outcome in ("verified", "mismatch"))
         self._held_bytes = 0
 
     async def verified(

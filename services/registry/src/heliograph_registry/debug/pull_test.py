@@ -18,11 +18,11 @@ import structlog
 from heliograph_registry.debug.domain.pull_result import PulledPart, PullResult, PullState, upstream_note
 from heliograph_registry.debug.errors import PullInterrupted, PullTestRefused
 from heliograph_registry.debug.ports import DataPort, PullConnection, PullResponse
-from heliograph_registry.mirror.domain.manifest import NotAManifest, verified
+from heliograph_registry.mirror.domain.manifest import verified
 from heliograph_registry.mirror.domain.source import NOBODY
 from heliograph_shared import image
 from heliograph_shared.digest import Digest, InvalidDigest, algorithm_of, parse_digest
-from heliograph_shared.image import MANIFEST_TYPES, MAX_MANIFEST_BYTES, ImagePart, Kind
+from heliograph_shared.image import MANIFEST_TYPES, MAX_MANIFEST_BYTES, ImagePart, Kind, NotAManifest
 from heliograph_shared.reference import Reference
 
 log = structlog.get_logger()

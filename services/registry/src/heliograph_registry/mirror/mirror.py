@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs
 from heliograph_registry.mirror.deadline import Deadline
-from heliograph_registry.mirror.domain.manifest import MAX_MANIFEST_BYTES, Manifest, NotAManifest, verified
+from heliograph_registry.mirror.domain.manifest import Manifest, verified
 from heliograph_registry.mirror.domain.peer import Resolution
 from heliograph_registry.mirror.domain.ranges import ByteRange
 from heliograph_registry.mirror.domain.reason import Reason
@@ -23,6 +23,7 @@ from heliograph_registry.mirror.ports import Content, NodeFacts
 from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
+from heliograph_shared.image import MAX_MANIFEST_BYTES, NotAManifest
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from heliograph_registry.mirror.domain.latency import RecentLatency
-from heliograph_registry.mirror.domain.manifest import MAX_MANIFEST_BYTES, Manifest, NotAManifest, verified
+from heliograph_registry.mirror.domain.manifest import Manifest, verified
 from heliograph_registry.mirror.domain.peer import Peer, Resolution, without_own_node
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
@@ -22,6 +22,7 @@ from heliograph_registry.mirror.errors import NotServed, PeerFailed, RangeNotSat
 from heliograph_registry.mirror.hedging import race
 from heliograph_registry.mirror.ports import LocalBlob, NodeFacts, Peers, PeerStream, Resolver, Spool
 from heliograph_shared.digest import Digest, algorithm_of, digest_of
+from heliograph_shared.image import MAX_MANIFEST_BYTES, NotAManifest
 
 log = structlog.get_logger()
 

@@ -102,7 +102,7 @@ class _SourceCollector(Collector):
             totals.nodes_stale,
         )
         gone = CounterMetricFamily(
-            "heliograph_router_nodes_gone",
+            "heliograph_router_nodes_removed",
             "Nodes removed: they left, or their lease expired",
             labels=["reason"],
         )
@@ -119,10 +119,10 @@ class _SourceCollector(Collector):
         leases.add_metric(["frozen"], frozen)
         yield leases
         yield _gauge("heliograph_router_digests", "Distinct digests that nodes hold", totals.digests)
-        yield _gauge("heliograph_router_pairs", "(digest, node) pairs", totals.pairs)
+        yield _gauge("heliograph_router_index_entries", "(digest, node) pairs", totals.pairs)
         yield _gauge("heliograph_router_tags", "Distinct tags that nodes have", totals.tags)
         yield _gauge(
-            "heliograph_router_calls_waiting",
+            "heliograph_router_resolves_waiting",
             "Resolve calls that wait for another node to have the content",
             sources.parked(),
         )

@@ -42,7 +42,7 @@ class Selector:
     """Power of two choices: of two holders drawn at random, takes the one less often named first lately.
 
     This spreads load nearly as well as comparing all holders. Always taking the least loaded one would send
-    every asker to the same node at the same time.
+    every requester to the same node at the same time.
     """
 
     def __init__(self, random_below: RandomBelow) -> None:
