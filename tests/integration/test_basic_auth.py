@@ -113,8 +113,8 @@ async def test_a_changed_file_is_reloaded_and_an_invalid_one_is_ignored(
 
     async def failures() -> str:
         text = (await node.http.get(f"{node.admin}/metrics")).text
-        return 'heliograph_file_reloads_total{outcome="failed",file="basic-auth"}' * (
-            'outcome="failed",file="basic-auth"' in text
+        return 'heliograph_file_reloads_total{file="basic-auth",outcome="failed"}' * (
+            'file="basic-auth",outcome="failed"' in text
         )
 
     async def still_admitted() -> bool:

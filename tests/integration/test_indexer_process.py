@@ -75,7 +75,7 @@ async def test_a_layout_is_announced_and_an_image_that_is_added_too(
         assert metrics["advertised_images"] == metrics["advertised_tags"] == 2
         assert metrics["advertised_digests"] == len(listener.replica.blobs)
         assert metrics["advertised_addresses"] == 1
-        assert metrics["store_followed"] == metrics["bus_connected"] == 1
+        assert metrics["store_watched"] == metrics["bus_connected"] == 1
         assert metrics['published_messages_total{kind="ContentChanged"}'] >= 2
         assert metrics["store_resyncs_total"] >= 2
         assert metrics['event_lag_seconds_count{stage="published"}'] >= 2

@@ -58,12 +58,12 @@ async def test_metrics_count_sources_of_bytes_and_reasons_of_misses(cluster: Clu
     await node.http.get(MANIFEST_PATH, headers={"heliograph-peer": "seed"})
     requests = await counted(node, "heliograph_registry_requests_total")
     assert requests == {
-        ("client", "blob", "peer", "none", "reg.test"): 1,
-        ("client", "manifest", "local", "none", "reg.test"): 3,
-        ("peer", "manifest", "local", "none", "reg.test"): 1,
-        ("client", "manifest", "local", "none", "unknown"): 1,
-        ("client", "blob", "missed", "filtered", "reg.test"): 1,
-        ("client", "blob", "missed", "not-found", "other.test"): 1,
+        ("blob", "peer", "none", "reg.test", "client"): 1,
+        ("manifest", "local", "none", "reg.test", "client"): 3,
+        ("manifest", "local", "none", "reg.test", "peer"): 1,
+        ("manifest", "local", "none", "unknown", "client"): 1,
+        ("blob", "missed", "filtered", "reg.test", "client"): 1,
+        ("blob", "missed", "not-found", "other.test", "client"): 1,
     }
     sent = await counted(node, "heliograph_registry_sent_bytes_total")
     assert sent["client", "peer"] == len(BLOB)

@@ -223,7 +223,7 @@ async def test_a_new_certificate_is_used_for_new_connections_and_a_broken_one_is
     async def noticed() -> bool:
         assert await asyncio.to_thread(shown, node.address, ours) == first
         metrics = (await node.http.get(f"{node.admin}/metrics")).text
-        return 'heliograph_file_reloads_total{outcome="failed",file="tls-server"}' in metrics
+        return 'heliograph_file_reloads_total{file="tls-server",outcome="failed"}' in metrics
 
     await eventually(noticed, 20)
     authority.issue(tmp_path / "tls")

@@ -153,7 +153,7 @@ CASES: dict[str, Case] = {
     "HeliographReloadFailed": Case(
         {_RELOADS % "failed": "_x100 1x300"},  # the first one
         [{_RELOADS % "failed": "1x480"}, {_RELOADS % "ok": "0+1x480"}],
-        {"pod": "n1", "container": "registry", "what": "tls-server"},
+        {"pod": "n1", "container": "registry", "file": "tls-server"},
         at=120,
     ),
     "HeliographNothingMirrored": Case(

@@ -94,8 +94,8 @@ async def test_a_broken_change_keeps_what_was_read_and_is_counted(
     transport = httpx.ASGITransport(admin_app(lambda: None))
     async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
         metrics = (await client.get("/metrics")).text
-    assert f'heliograph_file_reloads_total{{outcome="failed",file="{what}"}} 1.0' in metrics
-    assert f'heliograph_file_reloads_total{{outcome="ok",file="{what}"}} 1.0' in metrics
+    assert f'heliograph_file_reloads_total{{file="{what}",outcome="failed"}} 1.0' in metrics
+    assert f'heliograph_file_reloads_total{{file="{what}",outcome="ok"}} 1.0' in metrics
 
 
 def test_it_does_not_start_with_a_broken_file(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from heliograph_shared.tls import TlsFiles, client_contexts
 from tests.support.authority import Authority, Identity
 from tests.support.certificates import Authority as TrustmeAuthority
 
+pytestmark = pytest.mark.processes  # openssl makes the certificates
+
 
 @pytest.fixture
 def _strict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ class IndexerMetrics:
             "Full listings of the content store",
             registry=self.collected,
         )
-        self._store_followed = Gauge(
+        self._store_watched = Gauge(
             "heliograph_indexer_store_watched",
             "1 while the content store is being watched",
             registry=self.collected,
@@ -106,7 +106,7 @@ class IndexerMetrics:
         self._advertised_tags.set_function(lambda: advertised().tags)
         self._advertised_digests.set_function(lambda: advertised().digests)
         self._advertised_addresses.set_function(lambda: advertised().addresses)
-        self._store_followed.set_function(followed)
+        self._store_watched.set_function(followed)
         self._bus_connected.set_function(connected)
 
 
