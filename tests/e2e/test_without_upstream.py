@@ -18,7 +18,7 @@ from tests.support.upstream import Upstream
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
 # Half a lease is what a leader has until its heartbeat must say that it downloads.
-PATIENT = {"HELIOGRAPH_LEASE_S": "10", "HELIOGRAPH_HEARTBEAT_S": "1"}
+PATIENT = {"HELIOGRAPH_LEASE_S": "30", "HELIOGRAPH_HEARTBEAT_S": "1"}
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

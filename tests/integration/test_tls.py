@@ -30,6 +30,7 @@ from tests.support.waiting import eventually
 BIG = os.urandom(1 << 20) * 24
 BIG_PATH = f"/v2/app/blobs/{digest_of(BIG)}?ns=reg.test"
 PATIENT = {"first_byte_timeout_ms": 5000}
+SMALL = b"a small blob"
 
 
 @pytest.fixture
@@ -105,6 +106,35 @@ async def test_many_at_once_over_connections_that_are_used_again(
         answers = await asyncio.gather(*(node.http.get(BIG_PATH, headers={"range": text}) for text in ranges))
         for n, answer in enumerate(answers):
             assert answer.content == BIG[n * 1000 : n * 1000 + 2_000_001]
+
+
+async def test_a_slow_handshake_is_waited_for_where_the_first_byte_may_take_long(
+    cluster: Cluster, authority: Authority, tmp_path: Path
+) -> None:
+    """It takes longer than the 0.5 s of the default settings, and less than their share of 5 s."""
+    holder, node = await pair(cluster, authority, tmp_path)
+    host, port = holder.address.split(":")
+
+    async def delayed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.8)
+        there_reader, there_writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pipe(reader, there_writer))
+            group.create_task(pipe(there_reader, writer))
+
+    async with await asyncio.start_server(delayed, "127.0.0.1", 0) as slow:
+        cluster.known.holds(
+            "slow", f"127.0.0.1:{slow.sockets[0].getsockname()[1]}", digest_of(SMALL), len(SMALL)
+        )
+        holder.put(SMALL)
+        answer = await node.http.get(f"/v2/app/blobs/{digest_of(SMALL)}?ns=reg.test")
+    assert (answer.content, answer.headers["heliograph-source"]) == (SMALL, "peer/slow")
+
+
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while piece := await reader.read(64 << 10):
+        writer.write(piece)
+    writer.close()
 
 
 async def test_callers_must_show_a_certificate_where_that_is_asked(

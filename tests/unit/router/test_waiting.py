@@ -131,6 +131,16 @@ def test_a_node_that_is_gone_frees_its_place_at_the_holder() -> None:
     assert queue.new_turns() == {"d": Turn.PEERS}
 
 
+def test_when_the_last_holder_is_gone_the_next_node_becomes_a_leader_at_once() -> None:
+    queue = QueueOfA()
+    queue.ask("a", "b", "c", "d")
+    queue.arrives("a")
+    queue.new_turns()
+    queue.holders.by_digest[A].clear()
+    queue.waiting.gone("a", queue.now_s)
+    assert queue.new_turns() == {"d": Turn.UPSTREAM}
+
+
 def test_a_node_that_no_longer_waits_is_skipped() -> None:
     queue = QueueOfA()
     queue.ask("a", "b", "c")

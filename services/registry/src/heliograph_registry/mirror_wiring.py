@@ -26,6 +26,7 @@ from heliograph_shared.address import Address
 from heliograph_shared.filters import ImageFilter
 from heliograph_shared.tls import TlsFiles, client_contexts
 
+_LEAST_CONNECT_S, _CONNECT_SHARE = 0.2, 2 / 3  # the share of the time to the first byte
 _RESOLVE_SHARE = 0.6  # of the time limit for the first byte; the rest is for a peer or the disk
 
 
@@ -71,6 +72,7 @@ async def open_mirror(
             metrics=metrics,
             authorization=auth.own if auth else None,
             tls=PeerTls(client_contexts(tls), settings.tls_server_name) if tls else None,
+            connect_s=max(_LEAST_CONNECT_S, first_byte_s * _CONNECT_SHARE),
         ) as peers,
         open_dns_peers([Address.parse(text) for text in settings.peer_dns]) as discovery,
     ):

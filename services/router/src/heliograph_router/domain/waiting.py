@@ -96,12 +96,12 @@ class Waiting:
                     leases[node] = now_s + self._lease_s
 
     def gone(self, node: str, now_s: float) -> None:
-        """The node is lost or has left."""
+        """The node is lost or has left, and is a holder of nothing any more."""
         for digest, queue in list(self._queues.items()):
-            if node in queue.leaders or node in queue.sent:
+            if queue.waiting or node in queue.leaders or node in queue.sent:
                 queue.leaders.pop(node, None)
                 queue.sent.pop(node, None)
-                self._advance(digest, queue, now_s)
+                self._advance(digest, queue, now_s)  # it may have been the last holder
 
     def review(self, now_s: float) -> None:
         """Call this regularly: leases end with time, and not every change is reported through `changed`."""

@@ -153,9 +153,10 @@ async def open_peers(
     metrics: RegistryMetrics,
     authorization: Callable[[], str] | None = None,
     tls: PeerTls | None = None,
+    connect_s: float = 0.2,
 ) -> AsyncIterator[HttpPeers]:
-    """`HttpPeers` with connections of their own."""
-    connections = Connections(tls)
+    """`HttpPeers` with connections of their own; `connect_s` is the time limit for one of them."""
+    connections = Connections(tls, connect_s=connect_s)
     try:
         yield HttpPeers(node, connections, stall_s=stall_s, metrics=metrics, authorization=authorization)
     finally:

@@ -15,11 +15,10 @@ from heliograph_registry.mirror.hedging import race
 from heliograph_shared.address import Address
 from heliograph_shared.reloading import Reloading
 
-_CONNECT_TIMEOUT_S = 0.2
 _ADDRESS_STAGGER_S = 0.05
 _RECEIVE_BUFFER_BYTES = 512 << 10
 """As fast as the kernel's own tuning, for a tenth of the memory. Only takes effect if set before connect."""
-_HANDSHAKE_TIMEOUT_S = 0.5
+_HANDSHAKE_SHARE = 2.5  # times as long as a connection may take
 _TLS_BUFFER_BYTES = 128 << 10
 """In the kernel. The process keeps as much decrypted data, and both together are less than a plain buffer."""
 _IDLE_S = 30.0  # well below the time for which a registry keeps an idle connection open
@@ -110,8 +109,9 @@ class Connections:
     With `tls` every connection uses it.
     """
 
-    def __init__(self, tls: PeerTls | None = None) -> None:
-        self._tls = tls
+    def __init__(self, tls: PeerTls | None = None, *, connect_s: float = 0.2) -> None:
+        """`connect_s`: time limit for a connection, without its TLS handshake."""
+        self._tls, self._connect_s = tls, connect_s
         self._idle: deque[tuple[float, str, Connection]] = deque()
 
     async def take(self, peer: Peer, *, fresh: bool = False) -> Connection:
@@ -119,7 +119,7 @@ class Connections:
         if not fresh and (idle := self._take_idle(peer)) is not None:
             return idle
         return await race(
-            [partial(_connect, peer, text, self._tls) for text in peer.addresses],
+            [partial(_connect, peer, text, self._tls, self._connect_s) for text in peer.addresses],
             stagger_s=_ADDRESS_STAGGER_S,
             discard=lambda late: late.close(),
             failures=(PeerFailed,),
@@ -152,13 +152,13 @@ class Connections:
             self._idle.popleft()[2].close()
 
 
-async def _connect(peer: Peer, text: str, tls: PeerTls | None) -> Connection:
+async def _connect(peer: Peer, text: str, tls: PeerTls | None, connect_s: float) -> Connection:
     loop = asyncio.get_running_loop()
     buffer_bytes = _RECEIVE_BUFFER_BYTES if tls is None else _TLS_BUFFER_BYTES
     try:
         address = Address.parse(text)
         text.encode("ascii")  # it is sent as the Host header
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(connect_s):
             found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
             connected = await race(
                 [partial(_connect_socket, *entry, buffer_bytes=buffer_bytes) for entry in found],
@@ -168,18 +168,20 @@ async def _connect(peer: Peer, text: str, tls: PeerTls | None) -> Connection:
             )
         if tls is None:
             return PlainConnection(address, connected)
-        return await _start_tls(address, connected, tls)
+        return await _start_tls(address, connected, tls, _HANDSHAKE_SHARE * connect_s)
     except (OSError, ValueError) as error:  # ssl raises ValueError for some host names
         raise PeerFailed(peer.node, f"{text}: {str(error) or 'no connection in time'}") from error
 
 
-async def _start_tls(address: Address, connected: socket.socket, tls: PeerTls) -> TlsConnection:
+async def _start_tls(
+    address: Address, connected: socket.socket, tls: PeerTls, handshake_s: float
+) -> TlsConnection:
     """Takes over `connected`. Raises `OSError`, for example `ssl.SSLError`."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(_TLS_BUFFER_BYTES // 2)
     protocol = asyncio.StreamReaderProtocol(reader)
     try:
-        async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
+        async with asyncio.timeout(handshake_s):
             transport, _ = await loop.create_connection(
                 lambda: protocol,
                 sock=connected,
