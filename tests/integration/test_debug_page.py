@@ -320,7 +320,7 @@ async def test_one_pull_is_measured_at_a_time(cluster: Cluster) -> None:
 
 
 async def test_a_registry_stops_while_a_pull_is_measured_and_pages_are_open(cluster: Cluster) -> None:
-    b = await cluster.registry("b", first_byte_timeout_ms=60_000)
+    b = await cluster.registry("b", first_byte_timeout_ms=25_000)
     cluster.known.hangs = True
     form = {"token": await token(b), "image": TAG}
     async with b.http.stream("GET", f"{b.admin}/debug/web/events") as events:

@@ -71,14 +71,15 @@ class Settings(ServiceSettings):
     mirrored_registries: MirroredRegistries
     registry_filters: RegistryFilters
     first_byte_timeout_ms: int = Field(
-        300, gt=0, le=60_000, description="milliseconds until a request is answered, 404 if need be"
+        300, gt=0, le=25_000, description="milliseconds until a request is answered, 404 if need be"
     )
     wait_ms: int = Field(
         0,
         ge=0,
-        le=240_000,
+        le=25_000,
         description="milliseconds that a blob may be waited for that nobody holds but some node fetches; "
-        "0: off, each node fetches for itself; 60,000 where upstream limits rates or costs money",
+        "0: off, each node fetches for itself; 25,000 where upstream limits rates or costs money. "
+        "containerd 2.3 and newer go upstream after 30 s without a response header",
     )
     peer_attempts: int = Field(3, gt=0, le=16, description="peers that are tried for one request")
     max_transfers: int = Field(

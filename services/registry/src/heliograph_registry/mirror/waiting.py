@@ -2,6 +2,7 @@
 
 import asyncio
 
+from heliograph_registry.mirror.deadline import LONGEST_S
 from heliograph_registry.mirror.domain.peer import Resolution
 from heliograph_registry.mirror.domain.ranges import ByteRange
 from heliograph_registry.mirror.peering import Peering
@@ -19,6 +20,8 @@ class Waiting:
     ) -> Resolution:
         """Who holds it, perhaps after a wait, which does not count against `bound`. Raises `NotServed`.
 
+        Wait included, `bound` ends at most `LONGEST_S` after the request began.
+
         Only who wants it from its first byte waits. The parts of a download that is under way would else
         wait for each other, of two nodes at two routers, each of which has told the other one to go first.
         """
@@ -27,14 +30,16 @@ class Waiting:
             return resolution
         clock = asyncio.get_running_loop().time
         began, ends = clock(), bound.when()
-        bound.reschedule(None)  # the resolver keeps to its own timeout unless it is told to wait
+        assert ends is not None
+        latest = ends - self._first_byte_s + LONGEST_S
+        bound.reschedule(latest)  # the resolver keeps to its own timeout unless it is told to wait
         self._bounds.add(bound)
         try:
             (resolution,) = await self._peering.resolve([digest], wait_s=self._wait_s)
         finally:
             self._bounds.discard(bound)
         waited = clock() - began > self._first_byte_s
-        bound.reschedule(clock() + self._first_byte_s if waited else ends)
+        bound.reschedule(min(clock() + self._first_byte_s, latest) if waited else ends)
         return resolution
 
     def stop(self) -> None:
