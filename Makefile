@@ -107,8 +107,9 @@ contracts: setup ## check import contracts, and that each distribution declares 
 	$(BIN)/lint-imports
 	for member in $(MEMBERS); do (cd $$member && $(CURDIR)/$(BIN)/deptry src --config pyproject.toml); done
 
-machines: ## unpack the containerd versions and the docker-registry that the tests run
+machines: ## unpack or build the containerd versions and the docker-registry that the tests run
 	tests/support/install-machines.sh
+	tests/support/build-containerd.sh
 
 quick: setup ## run the unit and contract tests that start no process, in under a minute on two cores
 	$(PYTEST_IN_PARALLEL) --numprocesses auto --hypothesis-profile quick -m 'not processes' tests/unit tests/contract

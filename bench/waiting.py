@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 NODES = 8
 LAYERS = [16 * MIB] * 4
 RATE = 40 * MIB
-WAIT_MS = {"on": 60_000, "off": 0}
+WAIT_MS = {"on": 25_000, "off": 0}
 # The router's defaults; the tests' shorter lease would end while two cores serve eight nodes.
 PATIENT = {"HELIOGRAPH_LEASE_S": "30", "HELIOGRAPH_HEARTBEAT_S": "10"}
 

@@ -33,7 +33,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_report_header() -> str:
     if reason := machines.absent():
         return reason
-    return "containerd: " + ", ".join(release.label for release in machines.versions())
+    left_out = [f"no {series}" for series in machines.KNOWN if series not in machines.SERIES]
+    return "containerd: " + ", ".join([release.label for release in machines.versions()] + left_out)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
 async def containerd(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ContainerdFactory]:
-    """A factory of started daemons, named by series ("1.6", "1.7", "2"); all end with the test.
+    """A factory of started daemons, named by series (such as "1.6"); all end with the test.
 
     Their directories are short, for the sockets; their logs lie in the test's `tmp_path`.
     """

@@ -22,7 +22,7 @@ class Lab:
 
     @property
     def modern(self) -> bool:
-        return self.node.release.series == "2"
+        return self.node.release.modern
 
     @property
     def registry(self) -> str:

@@ -9,13 +9,12 @@ import pytest
 from heliograph_shared.accounts import Account
 from tests.e2e.cluster_support import MIB, REFERENCE, Cluster, holds, pushed
 from tests.support.containerd import Containerd
-from tests.support.machines import absent
+from tests.support.machines import SERIES, absent
 from tests.support.system import Node
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
-SERIES = ("1.6", "1.7", "2")
 ACCOUNT = Account("node", "secret")
 
 

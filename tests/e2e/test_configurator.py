@@ -13,7 +13,7 @@ from heliograph_shared.settings import load
 from tests.e2e.lab_support import Lab
 from tests.integration.watch_support import one_registry, watching
 from tests.support.authority import Authority
-from tests.support.machines import absent
+from tests.support.machines import MODERN, absent
 from tests.support.mirror import FakeMirror, running_mirror
 from tests.unit.configurator.trees import harvest
 
@@ -149,7 +149,7 @@ async def test_a_mirror_with_tls_and_a_password_is_asked_and_others_get_neither(
     assert list(lab.node.certs_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("lab_node", ["2"], indirect=True)
+@pytest.mark.parametrize("lab_node", MODERN, indirect=True)
 async def test_no_pull_fails_whatever_a_watch_does(lab: Lab, tmp_path: Path) -> None:
     before = harvest(lab.node.certs_path)
     async with one_registry(tmp_path) as registry:

@@ -179,13 +179,13 @@ async def test_what_a_containerd_is_reported_wrong_is_named(
     }
     assert f"'{node.certs_path}'" in finding(report, "config-path").seen
     assert 'config_path = "/elsewhere/certs.d"' in finding(report, "config-path").remedy
-    section = "cri.v1.images" if series == "2" else "grpc.v1.cri"
+    section = "cri.v1.images" if node.release.modern else "grpc.v1.cri"
     assert section in finding(report, "discard-unpacked-layers").remedy
 
     blind = await examined(settings | {"CONTAINERD_CONFIG_PATH": "/nowhere"})
     assert severities(blind)["discard-unpacked-layers"] == "error"
-    assert ("config-path" in {one.check for one in blind.unchecked}) is (series == "2")
-    assert ("pulled last" in finding(blind, "discard-unpacked-layers").seen) is (series == "2")
+    assert ("config-path" in {one.check for one in blind.unchecked}) is node.release.modern
+    assert ("pulled last" in finding(blind, "discard-unpacked-layers").seen) is node.release.modern
 
 
 @every_version
@@ -278,7 +278,7 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
         (folder / "hosts.toml").write_text(f'[host."{url}"\n')
         assert await looked() == ({"hosts-broken": "error"}, False)
         (folder / "hosts.toml").write_text(f'[host."{url}"]\n  dial_timeout = 3\n')
-        assert await looked() == ({"hosts-broken": "error"}, series != "2")
+        assert await looked() == ({"hosts-broken": "error"}, not node.release.modern)
         for named in (
             'ca = "ca.crt"',
             'ca = ["ca.crt"]',

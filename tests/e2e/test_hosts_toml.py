@@ -182,7 +182,9 @@ async def test_a_file_with_one_broken_line_is_ignored(lab: Lab, mirror: FakeMirr
     assert mirror.asked, "a key that it does not know is no fault"
 
 
-async def test_a_file_with_brackets_in_a_host_is_ignored_before_2(lab: Lab) -> None:
+async def test_a_file_with_an_ipv6_host_is_ignored_with_brackets_before_2_and_without_by_go_1_26(
+    lab: Lab,
+) -> None:
     async with running_mirror("::1") as mirror:
         port = mirror.url.rpartition(":")[2]
         lab.write(lab.registry, host(mirror.url))
@@ -191,7 +193,7 @@ async def test_a_file_with_brackets_in_a_host_is_ignored_before_2(lab: Lab) -> N
         mirror.forget()
         lab.write(lab.registry, host(f"http://::1:{port}"))
         await lab.pull()
-        assert mirror.asked
+        assert bool(mirror.asked) is (lab.node.release.series != "2.4")
 
 
 async def test_a_mirror_that_asks_for_credentials_may_get_those_of_upstream(lab: Lab) -> None:
@@ -231,7 +233,7 @@ async def test_one_file_may_hold_a_certificate_and_its_key(lab: Lab, authority: 
 
 
 @pytest.mark.parametrize("series", SERIES)
-async def test_2_ignores_two_config_paths(
+async def test_2_1_ignores_two_config_paths(
     series: str,
     lab_upstream: tuple[Upstream, Image],
     mirror: FakeMirror,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.cluster_support import MIB, Cluster, held_at, holds, line_of, logged
 from tests.support.images import Image, make_image, push
-from tests.support.machines import absent
+from tests.support.machines import SERIES, absent
 from tests.support.system import Node
 from tests.support.upstream import Upstream
 
@@ -32,7 +32,7 @@ async def holders(cluster: Cluster, images: dict[str, Image], count: int) -> lis
     return await asyncio.gather(*(cluster.add_holder(f"peer-{number}", *held) for number in range(count)))
 
 
-@pytest.mark.parametrize("series", ["1.6", "1.7", "2"])
+@pytest.mark.parametrize("series", SERIES)
 async def test_a_peer_killed_at_any_place_in_a_layer_does_not_fail_the_pull(
     series: str, cluster: Cluster, images: dict[str, Image], upstream: Upstream
 ) -> None:
@@ -61,7 +61,7 @@ async def test_the_upstream_has_the_rest_of_a_layer_whose_last_peer_is_killed(
     await push(image, upstream.url, "team/app", reference.rpartition(":")[2])
     upstream.forget()
     (peer,) = await holders(cluster, images, 1)
-    daemons = [(await cluster.add(f"puller-{series}", series))[1] for series in ("1.6", "1.7", "2")]
+    daemons = [(await cluster.add(f"puller-{series}", series))[1] for series in SERIES]
 
     pulls = asyncio.gather(*(daemon.cri.pull(reference) for daemon in daemons))
     await held_at(LAYER_BYTES // 2, [peer], pulls)
@@ -79,7 +79,7 @@ async def test_a_rolling_restart_of_all_peers_disturbs_no_pull(
     await upstream.stop()
     reference, image = next(iter(images.items()))
     peers = await holders(cluster, images, 3)
-    daemons = [(await cluster.add(f"puller-{series}", series))[1] for series in ("1.6", "1.7", "2")]
+    daemons = [(await cluster.add(f"puller-{series}", series))[1] for series in SERIES]
     for peer in peers:
         line_of(peer).limit(50 * MIB)
     pulls = asyncio.gather(*(daemon.cri.pull(reference) for daemon in daemons))

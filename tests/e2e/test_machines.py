@@ -1,4 +1,4 @@
-"""The machinery itself: three real containerds pull from a real registry, and survive a SIGKILL."""
+"""The machinery itself: real containerds pull from a real registry, and survive a SIGKILL."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.conftest import ContainerdFactory
 from tests.support.images import Image, make_image, push
-from tests.support.machines import SERIES, absent
+from tests.support.machines import MODERN, SERIES, absent
 from tests.support.otlp import OtlpReceiver, exporting_to
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
@@ -15,6 +15,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
 every_version = pytest.mark.parametrize("series", SERIES)
+every_modern_version = pytest.mark.parametrize("series", MODERN)
 
 KIB = 1024
 
@@ -95,10 +96,11 @@ async def test_the_native_snapshotter_serves_where_overlayfs_cannot(
     assert node.blobs() == {blob.digest for blob in image.pulled()}
 
 
+@every_modern_version
 async def test_a_stopped_upstream_is_not_asked(
-    containerd: ContainerdFactory, upstream: Upstream, image: Image
+    series: str, containerd: ContainerdFactory, upstream: Upstream, image: Image
 ) -> None:
-    node = await containerd("2")
+    node = await containerd(series)
     node.mirror("reg.test", upstream.url)
     await upstream.stop()
     with pytest.raises(Exception, match="connection refused"):
@@ -109,10 +111,15 @@ async def test_a_stopped_upstream_is_not_asked(
     await node.cri.pull("reg.test/team/app:v1")
 
 
+@every_modern_version
 async def test_containerd_2_continues_the_callers_trace(
-    containerd: ContainerdFactory, upstream: Upstream, image: Image, otlp_receiver: OtlpReceiver
+    series: str,
+    containerd: ContainerdFactory,
+    upstream: Upstream,
+    image: Image,
+    otlp_receiver: OtlpReceiver,
 ) -> None:
-    node = await containerd("2", environment=exporting_to(otlp_receiver))
+    node = await containerd(series, environment=exporting_to(otlp_receiver))
     node.mirror("reg.test", upstream.url)
     trace_id, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.machines import absent, release
+from tests.support.machines import MODERN, absent, release
 from tests.unit.deploy.manifests import DEPLOY
 
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
@@ -40,6 +40,7 @@ def plugins(series: str, settings: str, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("series", MODERN)
 @pytest.mark.parametrize(
     ("file", "path"),
     [
@@ -48,17 +49,19 @@ def plugins(series: str, settings: str, folder: Path) -> dict[str, Any]:
         ("talos/machine.yaml", ("machine", "files", 0, "content")),
     ],
 )
-def test_containerd_2_is_told_what_it_understands(file: str, path: tuple[Any, ...], tmp_path: Path) -> None:
+def test_containerd_2_is_told_what_it_understands(
+    file: str, path: tuple[Any, ...], series: str, tmp_path: Path
+) -> None:
     settings = fragment(file, *path)
     if "version" not in settings:  # it is merged into a file that has one
         settings = f"version = 3\n{settings}"
-    images = plugins("2", settings, tmp_path)[CONTAINERD_2]
+    images = plugins(series, settings, tmp_path)[CONTAINERD_2]
     assert images["discard_unpacked_layers"] is False
     if "config_path" in settings:
         assert images["registry"]["config_path"] == "/etc/containerd/certs.d"
 
     turned = re.sub(r"(discard_unpacked_layers = )false", r"\1true", settings)
-    assert plugins("2", turned, tmp_path)[CONTAINERD_2]["discard_unpacked_layers"] is True
+    assert plugins(series, turned, tmp_path)[CONTAINERD_2]["discard_unpacked_layers"] is True
 
 
 @pytest.mark.parametrize("series", ["1.6", "1.7"])

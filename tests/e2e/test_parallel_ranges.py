@@ -7,12 +7,15 @@ import pytest
 
 from tests.e2e.cluster_support import MIB, REFERENCE, Cluster, holds, line_of, logged, pushed
 from tests.support.images import Image
-from tests.support.machines import absent
+from tests.support.machines import MODERN, absent
 from tests.support.system import Node
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
+pytestmark = [
+    pytest.mark.skipif(bool(absent()), reason=absent()),
+    pytest.mark.parametrize("series", MODERN),
+]
 
 LAYER_BYTES = 64 * MIB
 PARALLEL = f"""
@@ -48,10 +51,10 @@ async def begun(puller: Node, peers: list[Node], pull: asyncio.Task[str]) -> Non
 
 
 async def test_the_upstream_has_the_rest_when_all_peers_are_killed(
-    cluster: Cluster, image: Image, upstream: Upstream
+    series: str, cluster: Cluster, image: Image, upstream: Upstream
 ) -> None:
     peers = await held_by(cluster, image, "a", "b")
-    puller, daemon = await cluster.add("puller", "2", extra_config=PARALLEL)
+    puller, daemon = await cluster.add("puller", series, extra_config=PARALLEL)
     pull = asyncio.create_task(daemon.cri.pull(REFERENCE))
     await begun(puller, peers, pull)
     await asyncio.gather(*(peer.registry.kill() for peer in peers))
@@ -64,11 +67,11 @@ async def test_the_upstream_has_the_rest_when_all_peers_are_killed(
 
 
 async def test_another_peer_has_the_rest_when_one_is_killed_and_there_is_no_upstream(
-    cluster: Cluster, image: Image, upstream: Upstream
+    series: str, cluster: Cluster, image: Image, upstream: Upstream
 ) -> None:
     await upstream.stop()
     peers = await held_by(cluster, image, "a", "b")
-    puller, daemon = await cluster.add("puller", "2", extra_config=PARALLEL)
+    puller, daemon = await cluster.add("puller", series, extra_config=PARALLEL)
     pull = asyncio.create_task(daemon.cri.pull(REFERENCE))
     await begun(puller, peers, pull)
     killed = max(peers, key=lambda peer: sum(line_of(peer).sent_bytes().values()))

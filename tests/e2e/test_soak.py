@@ -19,7 +19,7 @@ import pytest
 from tests.e2e.cluster_support import MIB, Cluster, holds, line_of, logged
 from tests.support.containerd import Containerd
 from tests.support.images import Image, make_image, push
-from tests.support.machines import absent
+from tests.support.machines import SERIES, absent
 from tests.support.process import Process
 from tests.support.system import Node
 from tests.support.upstream import Upstream
@@ -66,7 +66,7 @@ async def test_no_pull_fails_while_peers_are_killed(
     peers = await asyncio.gather(*(cluster.add_holder(name, *held) for name in "abc"))
     for peer in peers:
         line_of(peer).limit(LINE_BYTES_S)
-    pullers = [await cluster.add(f"puller-{series}", series) for series in ("1.6", "1.7", "2")]
+    pullers = [await cluster.add(f"puller-{series}", series) for series in SERIES]
     tally, ends_at = Tally(), time.monotonic() + SOAK_S
     registries = [node.registry for node, _ in pullers]
 

@@ -21,7 +21,7 @@ from tests.integration.cli_support import heliograph, started
 from tests.support.certificates import Authority, Identity
 from tests.support.containerd import Containerd
 from tests.support.images import Image, make_image, push
-from tests.support.machines import absent
+from tests.support.machines import SERIES, absent
 from tests.support.nats import NatsServer
 from tests.support.system import Node, running_system
 from tests.support.upstream import Upstream
@@ -31,7 +31,6 @@ from tests.unit.deploy.mounted import bus_config
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
 LAYER_BYTES = 24 * MIB
-SERIES = ("1.6", "1.7", "2")
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.cluster_support import MIB, REFERENCE, Cluster, held_at
 from tests.support.images import make_image
-from tests.support.machines import absent
+from tests.support.machines import MODERN, absent
 from tests.support.otlp import OtlpReceiver, ReceivedSpan, exporting_to
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
@@ -75,14 +75,15 @@ async def trace_of_the_pull(receiver: OtlpReceiver, **requests: int) -> Trace:
     return so_far()
 
 
+@pytest.mark.parametrize("series", MODERN)
 async def test_containerds_trace_goes_on_to_the_bytes_of_the_peer(
-    cluster: Cluster, upstream: Upstream, otlp_receiver: OtlpReceiver, tmp_path: Path
+    series: str, cluster: Cluster, upstream: Upstream, otlp_receiver: OtlpReceiver, tmp_path: Path
 ) -> None:
     image = make_image(tmp_path / "image", [12 * MIB, 3 * MIB])
     await cluster.add_holder("peer", (image, REFERENCE))
     await upstream.stop()
     plugin = exporting_to(otlp_receiver, http=True)
-    _, daemon = await cluster.add("puller", "2", environment=plugin)
+    _, daemon = await cluster.add("puller", series, environment=plugin)
     assert await daemon.cri.pull(REFERENCE) == image.config.digest
 
     blobs = len(image.pulled())
@@ -124,14 +125,15 @@ async def test_containerds_trace_goes_on_to_the_bytes_of_the_peer(
     keep_picture(trace)
 
 
+@pytest.mark.parametrize("series", MODERN)
 async def test_a_transfer_that_goes_on_at_another_peer_says_so_in_its_trace(
-    cluster: Cluster, upstream: Upstream, otlp_receiver: OtlpReceiver, tmp_path: Path
+    series: str, cluster: Cluster, upstream: Upstream, otlp_receiver: OtlpReceiver, tmp_path: Path
 ) -> None:
     image = make_image(tmp_path / "image", [64 * MIB])
     (layer,) = image.layers
     peers = [await cluster.add_holder(name, (image, REFERENCE)) for name in ("a", "b")]
     await upstream.stop()
-    _, daemon = await cluster.add("puller", "2", environment=exporting_to(otlp_receiver, http=True))
+    _, daemon = await cluster.add("puller", series, environment=exporting_to(otlp_receiver, http=True))
     pull = asyncio.create_task(daemon.cri.pull(REFERENCE))
     killed = await held_at(layer.size_bytes // 2, peers, pull)
     await killed.registry.kill()

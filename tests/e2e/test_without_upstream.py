@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.cluster_support import MIB, REFERENCE, Cluster, pushed
 from tests.e2e.conftest import ContainerdFactory
-from tests.support.machines import absent
+from tests.support.machines import SERIES, absent
 from tests.support.nats import NatsServer
 from tests.support.system import running_system
 from tests.support.uplink import Uplink
@@ -33,7 +33,7 @@ async def test_of_many_nodes_that_pull_at_once_one_for_each_router_goes_upstream
         await system.start_router()
         uplink = await stack.enter_async_context(Uplink(upstream.port, 8 * MIB).open())
         cluster = Cluster(system, containerd, upstream, tmp_path)
-        nodes = await cluster.add_all("2", "1.6", "1.7", "2", registry={"HELIOGRAPH_WAIT_MS": "60000"})
+        nodes = await cluster.add_all("2", *SERIES, registry={"HELIOGRAPH_WAIT_MS": "25000"})
         for node, daemon in nodes:
             daemon.mirror("reg.test", node.url, server=uplink.url)
         pulled = await asyncio.gather(*(daemon.cri.pull(REFERENCE, within=90) for _, daemon in nodes))
@@ -54,7 +54,7 @@ async def test_either_router_is_enough(
     async with running_system(tmp_path, nats_server, replicas=2) as system:
         await system.start_router()
         cluster = Cluster(system, containerd, upstream, tmp_path)
-        added = await cluster.add_all("2", "1.7", "2")
+        added = await cluster.add_all("2", "1.7", SERIES[-1])
         first, second, third = (daemon for _, daemon in added)
         await first.cri.pull(REFERENCE)
         await system.announced("0", REFERENCE, *digests)

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.cluster_support import MIB, REFERENCE, Cluster, holds, logged, pushed
 from tests.support.containerd import Containerd
 from tests.support.images import Image, make_image
-from tests.support.machines import absent
+from tests.support.machines import SERIES, absent
 from tests.support.system import Node
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
@@ -16,7 +16,6 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
 FIRST = "reg.test/team/first:v1"
-SERIES = ("1.6", "1.7", "2")
 
 
 @pytest.fixture

@@ -71,7 +71,13 @@ def test_a_mirror_that_was_written_by_hand_counts(tmp_path: Path) -> None:
     assert severities(tmp_path) == {}
     ipv6 = '[host."http://fd00::1:5000"]\n'
     put(tmp_path, "_default", ipv6)
-    assert severities(tmp_path, "--mirror-targets", "http://[fd00::1]:5000") == {}
+    assert severities(tmp_path, "--mirror-targets", "http://[fd00::1]:5000") == {"hosts-broken": "warning"}
+
+
+def test_what_is_written_for_an_ipv6_mirror_is_no_finding(tmp_path: Path) -> None:
+    target = ("--mirror-targets", "http://[fd00::1]:5000")
+    assert apply(settings(tmp_path, *target))
+    assert severities(tmp_path, *target) == {}
 
 
 def test_an_absent_certs_folder_is_found(tmp_path: Path) -> None:
@@ -107,6 +113,7 @@ def test_the_folder_name_that_containerd_tries_first_shadows_ours(tmp_path: Path
         ('[host."http://a"]\n  dial_timeout = 3\n', "error"),
         ("host = 3\n", "error"),
         ('[host."http://[fd00::1]:5000"]\n', "warning"),
+        ('[host."http://fd00::1:5000"]\n', "warning"),
         ('[host."http://a"]\n  skip_verify = true\n', "warning"),
     ],
 )

@@ -284,7 +284,7 @@ async def test_one_pull_test_runs_at_a_time(cluster: Cluster) -> None:
 
 
 async def test_a_registry_stops_while_a_pull_test_runs_and_pages_are_open(cluster: Cluster) -> None:
-    b = await cluster.registry("b", first_byte_timeout_ms=60_000)
+    b = await cluster.registry("b", first_byte_timeout_ms=25_000)
     cluster.known.hangs = True
     async with b.http.stream("GET", f"{b.admin}/debug/web/events") as events:
         lines = events.aiter_lines()

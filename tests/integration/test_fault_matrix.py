@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from heliograph_registry.mirror import blobs
+from heliograph_registry.mirror.deadline import LONGEST_S
 from tests.integration.registry_support import BLOB, BLOB_DIGEST, BLOB_PATH, Cluster, Registry
 from tests.support.bad_peer import Exchange
 from tests.support.ports import free_port
@@ -267,4 +269,30 @@ async def test_wrong_bytes_are_not_sent_twice(cluster: Cluster, wanted: str | No
     await good_peer(cluster)
     again = await ask(node, wanted)
     assert again.body == BLOB[first:end]
-    assert not any("tmp" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - a short call
+    assert not any("tmp" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - not in the loop's way
+
+
+async def test_a_repeat_that_is_not_hashed_in_time_is_refused(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before containerd gives up on a mirror that sends no header."""
+    assert blobs._VERIFY_TIMEOUT_S < LONGEST_S
+    monkeypatch.setattr(blobs, "_VERIFY_TIMEOUT_S", 1.0)
+    repeated = False
+
+    async def drips_when_asked_again(exchange: Exchange) -> None:
+        await exchange.begin(BLOB_DIGEST, SIZE)
+        while repeated:
+            await exchange.send(b"x" * 100)
+            await asyncio.sleep(0.01)
+        await exchange.send(BLOB)
+
+    await cluster.peer(drips_when_asked_again, "slow")
+    node = await cluster.registry("node", spool_path=tmp_path)
+    assert (await ask(node, None)).body == BLOB
+    repeated = True
+    began = time.monotonic()
+    answer = await node.http.get(BLOB_PATH)
+    assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "not-verified")
+    assert 0.9 < time.monotonic() - began < 1 + SLACK_S
+    assert not any("tmp" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - not in the loop's way

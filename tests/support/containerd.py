@@ -184,12 +184,11 @@ class Containerd:
 
 
 def _config(release: Release, directory: Path, config_path: str, address: Path, *, native: bool) -> str:
-    modern = release.series == "2"
-    template = CONFIG + (REGISTRY_2 if modern else REGISTRY_1)
+    template = CONFIG + (REGISTRY_2 if release.modern else REGISTRY_1)
     if native:
-        template += NATIVE_2 if modern else NATIVE_1
+        template += NATIVE_2 if release.modern else NATIVE_1
     return template.format(
-        version=3 if modern else 2,
+        version=3 if release.modern else 2,
         directory=directory,
         config_path=config_path,
         socket=address,

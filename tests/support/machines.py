@@ -1,4 +1,4 @@
-"""The real daemons that `install-machines.sh` has unpacked."""
+"""The real daemons that `install-machines.sh` has unpacked and `build-containerd.sh` has built."""
 
 import os
 import re
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-SERIES = ("1.6", "1.7", "2")
+KNOWN = ("1.6", "1.7", "2", "2.4")
+"""Every series of containerd that CI tests, oldest first; "2" is that of Debian sid."""
+BUILT = "2.4"
+"""The one that is built from source: without Go it is left out, except in CI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,11 @@ class Release:
     series: str
     label: str
     program: Path
+
+    @property
+    def modern(self) -> bool:
+        """Whether it is containerd 2: with another configuration, and with the transfer service."""
+        return self.series.startswith("2")
 
     @property
     def ctr(self) -> Path:
@@ -32,7 +40,7 @@ def machines_path() -> Path:
 def versions() -> list[Release]:
     """The releases that are there, oldest first."""
     releases = []
-    for series in SERIES:
+    for series in KNOWN:
         link = machines_path() / f"containerd-{series}"
         if not (program := link / "containerd").exists():
             continue
@@ -42,11 +50,20 @@ def versions() -> list[Release]:
 
 
 def release(series: str) -> Release:
-    """Return the release of "1.6", "1.7" or "2". Raises `LookupError` where it is absent."""
+    """Return the release of one of `SERIES`. Raises `LookupError` where it is absent."""
     for candidate in versions():
         if candidate.series == series:
             return candidate
     raise LookupError(f"containerd {series} is not in {machines_path()}")
+
+
+def _there(series: str) -> bool:
+    return series in {found.series for found in versions()}
+
+
+SERIES = tuple(series for series in KNOWN if series != BUILT or _there(BUILT) or os.environ.get("CI"))
+"""Those that tests run on here."""
+MODERN = tuple(series for series in SERIES if series.startswith("2"))
 
 
 def docker_registry() -> Path:
@@ -58,7 +75,6 @@ def absent() -> str:
     """Why the end-to-end tests cannot run here, in one line; empty if they can."""
     if os.geteuid() != 0:
         return "no machines for the end-to-end tests: they need root"
-    missing = [name for name in SERIES if name not in {found.series for found in versions()}]
-    if missing or not docker_registry().exists():
-        return "no machines for the end-to-end tests: run tests/support/install-machines.sh"
+    if not all(map(_there, SERIES)) or not docker_registry().exists():
+        return "no machines for the end-to-end tests: run `make machines`"
     return ""

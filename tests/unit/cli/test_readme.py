@@ -5,7 +5,7 @@ from pathlib import Path
 
 from docs.reference.configuration import settings
 from docs.reference.labels import values
-from tests.support.machines import SERIES
+from tests.support.machines import KNOWN
 from tests.unit.deploy.validation import VERSIONS
 
 ROOT = Path(__file__).parents[3]
@@ -40,5 +40,5 @@ def test_every_reason_is_explained_once() -> None:
 def test_the_versions_that_the_readme_names_are_those_that_are_tried() -> None:
     assert re.findall(r"\d+\.\d+", row("Kubernetes")) == list(VERSIONS)
     named = re.findall(r"\d+\.\d+", row("containerd"))
-    assert len(named) == len(SERIES)
-    assert all(version.startswith(series) for version, series in zip(named, SERIES, strict=True))
+    assert len(named) == len(KNOWN)
+    assert all(version.startswith(series) for version, series in zip(named, KNOWN, strict=True))

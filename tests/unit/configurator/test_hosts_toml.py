@@ -13,7 +13,7 @@ from heliograph_configurator.domain.hosts_toml import BrokenHosts, new, parse, p
 from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, MirrorHosts, MirrorTls
 
 MIRROR = MirrorHosts(("http://127.0.0.1:5000", "http://[::1]:5000"), resolves_tags=True)
-TABLES = ["http://127.0.0.1:5000", "http://::1:5000"]
+TABLES = ["http://127.0.0.1:5000", "http://[::1]:5000"]
 
 keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
 scalars = st.booleans() | st.integers(-(2**63), 2**63 - 1) | keys | st.lists(keys, max_size=3)
@@ -26,26 +26,58 @@ documents = st.builds(
 
 
 def test_a_new_file_names_the_mirrors_in_order_and_the_server() -> None:
-    document = tomllib.loads(new(MIRROR, "https://quay.io", ()).decode())
+    document = parse(new(MIRROR, "https://quay.io", ()))
     capabilities = {"capabilities": ["pull", "resolve"]}
     assert document == {
         "server": "https://quay.io",
-        "host": {"http://127.0.0.1:5000": capabilities, "http://::1:5000": capabilities},
+        "host": {"http://127.0.0.1:5000": capabilities, "http://[::1]:5000": capabilities},
     }
     assert list(document["host"]) == TABLES
 
 
-@pytest.mark.parametrize(
-    ("target", "table"),
-    [
-        ("http://[::1]:5000", "http://::1:5000"),
-        ("http://[fd00::10]", "http://fd00::10:80"),
-        ("https://[fd00::10]/path", "https://fd00::10:443/path"),
-        ("https://mirror.test", "https://mirror.test"),
-    ],
-)
-def test_an_ipv6_address_is_written_so_that_every_containerd_can_read_it(target: str, table: str) -> None:
-    assert list(MirrorHosts((target,), resolves_tags=True).tables()) == [table]
+IPV6 = [
+    ("http://[::1]:5000", {}, "http://[::1]:5000/v2"),
+    ("http://[fd00::10]", {"capabilities": ["pull"]}, "http://[fd00::10]/v2"),
+    ("https://[fd00::10]/path", {"client": [["a.pem", "b.pem"]]}, "https://[fd00::10]/path/v2"),
+    ("https://[fd00::10]/path/v2", {"header": {"X-Sign": ["a"]}}, "https://[fd00::10]/path"),
+    ("https://[fd00::10]/path", {"override_path": True}, "https://fd00::10:443/path"),
+]
+
+
+@pytest.mark.parametrize(("url", "table", "for_1"), IPV6)
+def test_an_ipv6_host_is_there_twice_and_read_as_one(url: str, table: dict[str, Any], for_1: str) -> None:
+    """Once for containerd 1, whose headings have no brackets, once for those that need them."""
+    existing = {"host": {"http://a.test": {}, url: table, "http://b.test": {}}}
+    text = prepended(MirrorHosts(("http://m",), resolves_tags=True), None, existing)
+    hosts = tomllib.loads(text.decode())["host"]
+    assert list(hosts) == ["http://m", "http://a.test", for_1, url, "http://b.test"]
+    assert hosts[url] == table
+    assert hosts[for_1] == {"capabilities": ["pull", "resolve", "push"], **table}
+    assert list(parse(text)["host"].items()) == [
+        ("http://m", {"capabilities": ["pull", "resolve"]}),
+        *existing["host"].items(),
+    ]
+    for line in text.decode().splitlines():
+        if line.startswith("["):
+            assert "[" not in line[1:], "containerd 1 rejects the file"
+            assert not (line.startswith("[host.") and "::" in line), "Go 1.26 rejects the host"
+
+
+def test_a_host_without_brackets_is_written_for_every_containerd_too() -> None:
+    existing = parse(b'[host."http://fd00::10:5000"]\nca = "ca.pem"\n')
+    document = parse(prepended(MirrorHosts(("http://m",), resolves_tags=True), None, existing))
+    assert document["host"]["http://[fd00::10]:5000"] == {"ca": "ca.pem"}
+
+
+@given(tables)
+def test_all_that_an_ipv6_host_has_is_written(table: dict[str, Any]) -> None:
+    mirror = MirrorHosts(("http://m",), resolves_tags=True)
+    text = prepended(mirror, None, {"host": {"http://[::1]:5000": table}})
+    assert parse(text)["host"]["http://[::1]:5000"] == table
+    twin = dict(tomllib.loads(text.decode())["host"]["http://[::1]:5000/v2"])
+    if "capabilities" not in table:
+        del twin["capabilities"]
+    assert twin == {key: value for key, value in table.items() if value != {}}
 
 
 def test_without_a_server_only_hosts_are_written() -> None:
@@ -104,7 +136,7 @@ def test_everything_existing_follows_the_mirror_in_its_order(
     existing: dict[str, Any], server: str | None
 ) -> None:
     text = prepended(MIRROR, server, parse(tomli_w.dumps(existing).encode()))
-    document = tomllib.loads(text.decode())
+    document = parse(text)
 
     hosts = list(document["host"].items())
     theirs = existing.pop("host", {})
@@ -126,9 +158,9 @@ def test_an_existing_table_of_a_target_is_replaced() -> None:
     existing = parse(
         b'[host."https://a.test"]\n[host."http://[::1]:5000"]\nskip_verify = true\n[host."https://b.test"]\n'
     )
-    document = tomllib.loads(prepended(MIRROR, None, existing).decode())
+    document = parse(prepended(MIRROR, None, existing))
     assert list(document["host"]) == [*TABLES, "https://a.test", "https://b.test"]
-    assert "skip_verify" not in document["host"]["http://::1:5000"]
+    assert "skip_verify" not in document["host"]["http://[::1]:5000"]
 
 
 @pytest.mark.parametrize(

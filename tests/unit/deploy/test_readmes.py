@@ -56,7 +56,7 @@ def test_the_overlay_shown_to_operators_changes_what_it_says(tmp_path: Path) -> 
     assert own["indexer"].host_paths() - containers(default())["indexer"].host_paths() == {
         ("/run/other/containerd", "ro")
     }
-    assert own["registry"].environment["HELIOGRAPH_WAIT_MS"] == "60000"
+    assert own["registry"].environment["HELIOGRAPH_WAIT_MS"] == "25000"
     assert given(own["indexer"], "fd00::7")["HELIOGRAPH_ADVERTISE"] == "[fd00::7]:5000"
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_factories=["virtual time"])
 
 DATA = bytes(range(256)) * 100
 DIGEST = digest_of(DATA)
-WAIT_S = 60.0
+WAIT_S = 25.0
 
 
 @pytest.fixture

@@ -69,14 +69,15 @@ class Settings(ServiceSettings):
     mirrored_registries: MirroredRegistries
     registry_filters: RegistryFilters
     first_byte_timeout_ms: int = Field(
-        300, gt=0, le=60_000, description="time limit in milliseconds for the first byte; then 404"
+        300, gt=0, le=25_000, description="time limit in milliseconds for the first byte; then 404"
     )
     wait_ms: int = Field(
         0,
         ge=0,
-        le=240_000,
+        le=25_000,
         description="milliseconds that a request may wait for a blob that another node is fetching from "
-        "upstream; 0: off, each node fetches for itself; 60,000 if upstream limits rates or costs money",
+        "upstream; 0: off, each node fetches for itself; 25,000 if upstream limits rates or costs money. "
+        "containerd 2.3 and newer go upstream after 30 s without a response header",
     )
     peer_attempts: int = Field(3, gt=0, le=16, description="peers that are tried for one request")
     max_transfers: int = Field(

@@ -13,6 +13,7 @@ from heliograph_configurator.domain.certificate import Certificate, named_in
 from heliograph_configurator.domain.checks import ConfiguratorCheck
 from heliograph_configurator.domain.folder import Folder, Ownership, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
+from heliograph_configurator.domain.ipv6_hosts import bracketed, unbracketed
 from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry
 from heliograph_shared.findings import Finding
 
@@ -78,7 +79,7 @@ class Diagnosis:
             remedy = f"fix or remove {path}, then `{_APPLY}`"
             yield Finding(ConfiguratorCheck.HOSTS, "error", problem, f"{path}: {error}", remedy)
             return
-        yield from _pitfalls(path, document)
+        yield from _pitfalls(path, folder.hosts.content, document)
         if folder.name == DEFAULT and "server" in document:
             problem = "_default names a server: containerd asks it for images of every registry"
             seen = f"{path}: server = {document['server']!r}"
@@ -155,15 +156,22 @@ def unreadable(root: str, reason: str) -> Finding:
     )
 
 
-def _pitfalls(path: str, document: Mapping[str, Any]) -> Iterator[Finding]:
+def _pitfalls(path: str, content: bytes, document: Mapping[str, Any]) -> Iterator[Finding]:
     for url, table in document.get("host", {}).items():
         if "dial_timeout" in table and not isinstance(table["dial_timeout"], str):
             problem = "dial_timeout is not a string: containerd 2 ignores the whole file"
             remedy = f'in {path}: dial_timeout = "200ms"'
             yield Finding(ConfiguratorCheck.HOSTS, "error", problem, f"{path}: host {url}", remedy)
-        if "[" in url:
+        if "[" in url and hosts_toml.is_heading(content, url):
             problem = "a host is written with brackets: containerd 1.6 and 1.7 ignore the whole file"
-            remedy = f"in {path}, write the host as {_normalized(url)}"
+            remedy = f"on a node with containerd 1, in {path}, write the host as {unbracketed(url)}"
+            yield Finding(ConfiguratorCheck.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
+        elif bracketed(url) != url:
+            problem = (
+                "an IPv6 address is written without brackets: a containerd built with Go 1.26 or newer, "
+                "such as 2.4, ignores the whole file"
+            )
+            remedy = f"on a node with containerd 2, in {path}, write the host as {bracketed(url)}"
             yield Finding(ConfiguratorCheck.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
         if url.startswith("http://") and table.get("skip_verify") is True:
             problem = "skip_verify for an http host makes containerd try TLS there first"

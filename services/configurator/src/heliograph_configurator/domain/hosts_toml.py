@@ -13,7 +13,8 @@ from typing import Any
 
 import tomli_w
 
-from heliograph_configurator.domain.mirror import MirrorHosts, table_name
+from heliograph_configurator.domain import ipv6_hosts
+from heliograph_configurator.domain.mirror import MirrorHosts
 
 HEADING = (
     "# Written by heliograph-configurator. What was here before lies in ../.heliograph/originals,\n"
@@ -32,7 +33,7 @@ class BrokenHosts(ValueError):
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """Raises `BrokenHosts`."""
+    """Each IPv6 host once, though what we write has it twice. Raises `BrokenHosts`."""
     try:
         document = tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
@@ -44,7 +45,12 @@ def parse(content: bytes) -> dict[str, Any]:
     hosts = document.get("host", {})
     if not isinstance(hosts, dict) or not all(isinstance(host, dict) for host in hosts.values()):
         raise BrokenHosts(0, "`host` does not hold tables")
-    return document
+    return {**document, "host": ipv6_hosts.joined(hosts)} if hosts else document
+
+
+def is_heading(content: bytes, url: str) -> bool:
+    """True if the URL is spelt out in a table's heading."""
+    return any(line.lstrip().startswith(b"[") and url.encode() in line for line in content.splitlines())
 
 
 def new(mirror: MirrorHosts, server: str | None, certificates: Sequence[str]) -> bytes:
@@ -66,9 +72,9 @@ def prepended(mirror: MirrorHosts, server: str | None, existing: Mapping[str, An
     root = {"server": server} if server and "server" not in existing else {}
     mirrors, others = mirror.tables(), {}
     for url, table in existing.get("host", {}).items():
-        name = table_name(url)
+        name = ipv6_hosts.bracketed(url)
         if name not in mirrors:
-            others[url] = table
+            others[name] = table
         elif not mirror.is_target(name):
             mirrors[name] = {**table, **mirrors[name]}
     return _encoded({**root, **existing, "host": {**mirrors, **others}})
@@ -86,4 +92,8 @@ def _server_tls(certificates: Sequence[str]) -> dict[str, Any]:
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:
-    return (HEADING + tomli_w.dumps(document, indent=2)).encode()
+    hosts = document.get("host", {})
+    if not ipv6_hosts.are_in(hosts):
+        return (HEADING + tomli_w.dumps(document, indent=2)).encode()
+    root = tomli_w.dumps({key: value for key, value in document.items() if key != "host"}, indent=2)
+    return (HEADING + "\n".join(filter(None, [root, ipv6_hosts.encoded(hosts)]))).encode()

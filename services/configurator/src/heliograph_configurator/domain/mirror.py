@@ -1,16 +1,13 @@
 """The mirrors that containerd asks first, and the `[host]` tables that say so. Pure."""
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
+
+from heliograph_configurator.domain.ipv6_hosts import bracketed
 
 CA_FILE, CLIENT_FILE = "heliograph-ca.pem", "heliograph-client.pem"
 """Written beside a `hosts.toml`. The names do not end in `.crt`, `.cert` or `.key`, since containerd uses
 such files for the upstream registry when there is no `hosts.toml`."""
-
-_ipv6 = re.compile(
-    r"(?P<scheme>https?)://\[(?P<address>[0-9A-Fa-f:.]+)\](?::(?P<port>[0-9]+))?(?P<path>(?:/.*)?)\Z"
-).match
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +52,14 @@ class MirrorHosts:
         return self.tls if any(map(_is_https, self.targets)) else NO_TLS
 
     def tables(self) -> dict[str, Any]:
-        """The `[host]` tables by name, in order."""
-        ours = {table_name(target): self._target_table(target) for target in self.targets}
-        others = {table_name(target): self._common_table() for target in self.additional}
+        """The `[host]` tables by name, in order; an IPv6 address has brackets."""
+        ours = {bracketed(target): self._target_table(target) for target in self.targets}
+        others = {bracketed(target): self._common_table() for target in self.additional}
         return {**ours, **{name: table for name, table in others.items() if name not in ours}}
 
     def is_target(self, table: str) -> bool:
         """True if a table of this name belongs to one of the `targets`."""
-        return table in map(table_name, self.targets)
+        return table in map(bracketed, self.targets)
 
     def _common_table(self) -> dict[str, Any]:
         capabilities = ["pull", "resolve"] if self.resolves_tags else ["pull"]
@@ -78,20 +75,6 @@ class MirrorHosts:
         if self.authorization:
             table["header"] = {"Authorization": self.authorization}
         return table
-
-
-def table_name(url: str) -> str:
-    """The name of a host's table: the URL, where an IPv6 address has no brackets but always a port.
-
-    containerd 1.6 and 1.7 reject a file with brackets in a table's name, quoted or not. All versions read
-    what follows the last colon as the port. A containerd built with Go 1.26 or newer will need the brackets
-    again.
-    """
-    ipv6 = _ipv6(url)
-    if ipv6 is None:
-        return url
-    port = ipv6["port"] or ("443" if ipv6["scheme"] == "https" else "80")
-    return f"{ipv6['scheme']}://{ipv6['address']}:{port}{ipv6['path']}"
 
 
 def _is_https(url: str) -> bool:

@@ -6,6 +6,12 @@ from types import TracebackType
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.errors import NotServed
 
+LONGEST_S = 28.0
+"""No request stays without its first byte for longer, whatever it waits for.
+
+containerd 2.3 and newer give up on a mirror that has sent no response header for 30 s, and ask the next host.
+"""
+
 
 class Deadline:
     """`async with Deadline(seconds) as timeout` raises `NotServed` if the body takes longer.

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from heliograph_registry.mirror.deadline import LONGEST_S
 from heliograph_registry.mirror.domain.peer import Resolution
 from heliograph_registry.mirror.domain.ranges import ByteRange
 from heliograph_registry.mirror.peering import Peering
@@ -19,6 +20,8 @@ class WaitingRequests:
     ) -> Resolution:
         """The nodes that hold the blob. A wait does not count towards `deadline`. Raises `NotServed`.
 
+        A wait included, `deadline` ends at most `LONGEST_S` after the request began.
+
         Only requests from the blob's first byte on wait. Otherwise two nodes that both download the blob in
         ranges could wait for each other, if they ask two routers and each router named the other node first.
         """
@@ -27,14 +30,16 @@ class WaitingRequests:
             return resolution
         clock = asyncio.get_running_loop().time
         began, ends = clock(), deadline.when()
-        deadline.reschedule(None)  # the resolver has a timeout of its own while it does not wait
+        assert ends is not None
+        latest = ends - self._first_byte_s + LONGEST_S
+        deadline.reschedule(latest)  # the resolver has a timeout of its own while it does not wait
         self._deadlines.add(deadline)
         try:
             (resolution,) = await self._peering.resolve([digest], wait_s=self._wait_s)
         finally:
             self._deadlines.discard(deadline)
         waited = clock() - began > self._first_byte_s
-        deadline.reschedule(clock() + self._first_byte_s if waited else ends)
+        deadline.reschedule(min(clock() + self._first_byte_s, latest) if waited else ends)
         return resolution
 
     def stop(self) -> None:
