@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from heliograph_registry.mirror.deadline import LONGEST_S
 from heliograph_registry.mirror.domain.ranges import ByteRange
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.errors import NotServed
+from heliograph_registry.settings import Settings
 from heliograph_shared.digest import digest_of
 from tests.support.fakes.cluster import FIRST_BYTE_S, FakeCluster, FakeMirror, blob, delivered
 from tests.support.fakes.peers import MemoryPeer
@@ -95,6 +97,34 @@ async def test_a_wait_that_runs_out_goes_upstream(cluster: FakeCluster, leader: 
         assert await reason_of(asking(here)) is Reason.GO_UPSTREAM
         assert clock() - began == pytest.approx(WAIT_S, abs=0.01)
         assert here.blobs.to_clients() == 0
+
+
+async def test_no_wait_lasts_until_containerd_gives_up(cluster: FakeCluster, leader: MemoryPeer) -> None:
+    clock = asyncio.get_running_loop().time
+    async with cluster.mirror(wait_s=2 * LONGEST_S) as here:
+        began = clock()
+        assert await reason_of(asking(here)) is Reason.TIMEOUT
+        assert clock() - began == pytest.approx(LONGEST_S, abs=0.01)
+
+
+async def test_after_a_long_wait_the_first_byte_has_only_what_is_left(
+    cluster: FakeCluster, leader: MemoryPeer
+) -> None:
+    leader.hangs = True
+    clock = asyncio.get_running_loop().time
+    async with cluster.mirror(wait_s=2 * LONGEST_S) as here:
+        began = clock()
+        asked = asking(here)
+        await asyncio.sleep(LONGEST_S - FIRST_BYTE_S / 2)
+        cluster.announce(leader, DATA)
+        assert await reason_of(asked) is Reason.TIMEOUT
+        assert clock() - began == pytest.approx(LONGEST_S, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["wait_ms", "first_byte_timeout_ms"])
+async def test_no_setting_allows_more(name: str) -> None:
+    (longest_ms,) = [limit.le for limit in Settings.model_fields[name].metadata if hasattr(limit, "le")]
+    assert longest_ms / 1000 < LONGEST_S < 30
 
 
 async def test_the_first_to_ask_goes_upstream_at_once(cluster: FakeCluster) -> None:
