@@ -196,7 +196,7 @@ async def test_a_peer_that_stalls_has_failed_after_a_while(faulty: FaultyPeer) -
     assert stream.stall_s == STALL_S
     began = time.monotonic()
     assert await received_until_failure(stream) == DATA[:5000]
-    assert STALL_S * 0.9 <= time.monotonic() - began < STALL_S + 5
+    assert STALL_S * 0.9 <= time.monotonic() - began < STALL_S + 10
 
 
 async def test_a_peer_that_never_answers_is_given_up_by_the_caller(faulty: FaultyPeer) -> None:

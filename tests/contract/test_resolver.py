@@ -224,7 +224,7 @@ async def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 async def test_who_is_the_first_to_want_it_goes_upstream_at_once(waiting: WaitingNodes) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         (found,) = await waiting.asks["requester"].resolve([UNKNOWN], timeout_s=5, wait_s=60)
     assert (found.outcome, found.peers) == (Outcome.GO_UPSTREAM, ())
 
@@ -235,7 +235,7 @@ async def test_others_wait_for_the_copy_of_the_first(waiting: WaitingNodes) -> N
     done, _ = await asyncio.wait([call], timeout=0.2)
     assert not done
     await waiting.holds("other", "127.0.0.1:1000", UNKNOWN, None)
-    (found,) = await asyncio.wait_for(call, 5)
+    (found,) = await asyncio.wait_for(call, 10)
     assert (found.outcome, [peer.node for peer in found.peers]) == (Outcome.FOUND, ["other"])
 
 
@@ -247,7 +247,7 @@ async def test_a_wait_that_runs_out_ends_upstream(waiting: WaitingNodes) -> None
 
 async def test_what_somebody_holds_is_not_waited_for(waiting: WaitingNodes) -> None:
     await waiting.holds("a", "127.0.0.1:1000", HELD, None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         (found,) = await waiting.asks["requester"].resolve([HELD], timeout_s=5, wait_s=60)
     assert [peer.node for peer in found.peers] == ["a"]
 
@@ -276,6 +276,6 @@ async def test_nobody_listening_is_unavailable_and_then_left_alone() -> None:
     ) as resolver:
         with pytest.raises(ResolverUnavailable, match=r"UNAVAILABLE|DEADLINE"):
             await resolver.resolve([HELD], timeout_s=1)
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(10):
             with pytest.raises(ResolverUnavailable, match="breaker is open"):
                 await resolver.resolve([HELD], timeout_s=60)

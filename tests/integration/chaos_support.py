@@ -22,7 +22,7 @@ from tests.support.nats import NatsServer
 DIGESTS = [digest_of(f"chaos {number}".encode()) for number in range(80)]
 _EACH = 30
 _CHANGE_S = 0.005
-GRACE_S = 2.0
+GRACE_S = 8.0
 
 
 class Chaos:
@@ -100,5 +100,5 @@ async def chaos(directory: Path, nats: NatsServer, count: int) -> AsyncIterator[
         made = Chaos(nats, router, nodes)
         for number, node in enumerate(nodes):
             await node.change(add=random.Random(number).sample(DIGESTS, _EACH))
-        await made.converges(LEASE_S)
+        await made.converges(LEASE_S + GRACE_S)
         yield made

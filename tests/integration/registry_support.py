@@ -19,6 +19,11 @@ from tests.support.ports import free_port
 from tests.support.resolver import KnownContent
 from tests.support.waiting import eventually
 
+FIRST_BYTE_TIMEOUT_MS = 10_000
+"""Generous: on a busy machine a 404 after the product's default would fail tests that are not about time."""
+IMPATIENT = {"first_byte_timeout_ms": 300}
+"""For a test of what happens when the limit is reached."""
+
 
 @dataclass
 class Registry:
@@ -55,6 +60,7 @@ async def serve_registry(
             "registry_listen": f"127.0.0.1:{data}",
             "admin_listen": f"127.0.0.1:{admin}",
             "router_target": f"dns:///127.0.0.1:{router_port}",
+            "first_byte_timeout_ms": FIRST_BYTE_TIMEOUT_MS,
             **more,
         }
     )

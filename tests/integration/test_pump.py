@@ -110,7 +110,7 @@ async def test_a_disk_that_does_not_answer_delays_no_other_transfer(blob: Path, 
         moving = [asyncio.create_task(pumps.move(transfer)) for transfer in stuck]
         await eventually(lambda: all(transfer.reading for transfer in stuck))
         warm = FileTransfer(server.fileno(), warm_file.fileno(), 0, LENGTH)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             _, received = await asyncio.gather(pumps.move(warm), receive(client, LENGTH))
         assert received == DATA
         for task in moving:
@@ -166,7 +166,7 @@ async def test_a_silent_source_ends_a_transfer_and_a_slow_client_does_not(pumps:
         assert not done
         assert await receive(client, LENGTH - 1) == DATA[:-1]
         await sending
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             with pytest.raises(SourceFailed, match="next to nothing"):
                 await moving
         assert transfer.moved == LENGTH - 1

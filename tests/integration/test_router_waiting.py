@@ -71,10 +71,11 @@ async def test_each_holder_serves_two_nodes_at_a_time(waiters: Waiters) -> None:
     calls = [await waiters.asks(number) for number in range(1, 5)]
     assert not any(call.done() for call in calls)
     await waiters.nodes[0].change(add=[A])
-    done, waiting = await asyncio.wait(calls, timeout=1)
+    await eventually(lambda: sum(call.done() for call in calls) == 2)
+    done, waiting = await asyncio.wait(calls, timeout=0.5)
     assert [[peer.node for peer in call.result().peers] for call in done] == [["n0"], ["n0"]]
     await waiters.nodes[1].change(add=[A])
-    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    await asyncio.wait_for(asyncio.gather(*waiting), 10)
     assert all(call.result().status == pb.FOUND for call in calls)
 
 
@@ -93,7 +94,7 @@ async def test_a_leader_that_leaves_is_replaced_at_once(waiters: Waiters) -> Non
     await waiters.router.wait(A, "n0")
     call = await waiters.asks(1)
     await waiters.nodes[0].leave()
-    assert (await asyncio.wait_for(call, 1)).status == pb.GO_UPSTREAM
+    assert (await asyncio.wait_for(call, 10)).status == pb.GO_UPSTREAM
 
 
 async def test_after_a_timeout_a_node_is_told_to_go_upstream(waiters: Waiters) -> None:
@@ -124,7 +125,7 @@ async def test_a_waiting_call_gets_its_headers_at_once(waiters: Waiters) -> None
         response_deserializer=pb.ResolveResponse.FromString,
     )
     call: Any = resolve(request, timeout=20)
-    await asyncio.wait_for(call.initial_metadata(), 1)
+    await asyncio.wait_for(call.initial_metadata(), 10)
     assert not call.done()
     call.cancel()
 

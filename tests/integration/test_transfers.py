@@ -137,7 +137,7 @@ async def test_clients_that_read_nothing_delay_no_other_client(cluster: Cluster)
     for _ in range(20):
         assert (await node.http.get(MANIFEST_PATH)).content == MANIFEST
     assert (await node.http.get(path)).content == BIG
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     for _, writer in idle:
         writer.transport.abort()
     for writer in stalled:

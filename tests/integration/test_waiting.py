@@ -14,6 +14,7 @@ from tests.integration.registry_support import (
     BLOB,
     BLOB_DIGEST,
     BLOB_PATH,
+    IMPATIENT,
     MANIFEST_PATH,
     Cluster,
     Registry,
@@ -24,7 +25,7 @@ from tests.support.nats import NatsServer
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
-WAIT_MS, FIRST_BYTE_MS = 20_000, 1_000
+WAIT_MS, FIRST_BYTE_MS = 20_000, 3_000
 
 
 @dataclass
@@ -91,7 +92,7 @@ async def test_a_client_waits_for_the_leaders_copy(site: Site) -> None:
     refused = await site.leader.http.get(BLOB_PATH)
     assert (refused.status_code, refused.headers["heliograph-reason"]) == (404, "go-upstream")
     request = await site.start_request()
-    await asyncio.wait([request], timeout=2 * FIRST_BYTE_MS / 1000)
+    await asyncio.wait([request], timeout=1.2 * FIRST_BYTE_MS / 1000)
     assert not request.done()
     await site.leader_gets_blob()
     answer = await request
@@ -127,14 +128,14 @@ async def waiting_at(router: RouterProcess) -> bool:
 async def test_if_all_routers_are_lost_during_a_wait_the_answer_is_a_quick_404(site: Site) -> None:
     request = await site.start_request()
     await asyncio.gather(*(router.process.kill() for router in site.routers))
-    answer = await asyncio.wait_for(request, 3 * FIRST_BYTE_MS / 1000)
+    answer = await asyncio.wait_for(request, WAIT_MS / 1000 / 2)
     assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "resolver-unavailable")
 
 
 async def test_a_registry_that_stops_sends_waiting_clients_upstream(site: Site) -> None:
     request = await site.start_request()
     site.follower.stop.set()
-    answer = await asyncio.wait_for(request, 5)
+    answer = await asyncio.wait_for(request, WAIT_MS / 1000 / 2)
     assert answer.status_code == 404
 
 
@@ -147,16 +148,16 @@ async def test_a_wait_that_runs_out_is_a_404(site: Site, tmp_path: Path) -> None
 
 
 async def test_a_router_that_hangs_delays_no_more_than_without_waiting(cluster: Cluster) -> None:
-    node = await cluster.registry("node", wait_ms=WAIT_MS)
+    node = await cluster.registry("node", wait_ms=WAIT_MS, **IMPATIENT)
     cluster.known.hangs = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_MS / 1000 / 2):
         answer = await node.http.get(BLOB_PATH)
     assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "resolver-unavailable")
 
 
 async def test_a_router_that_is_down_delays_no_more_than_without_waiting(cluster: Cluster) -> None:
     cluster.router_port = free_port()
-    node = await cluster.registry("node", wait_ms=WAIT_MS)
-    async with asyncio.timeout(5):
+    node = await cluster.registry("node", wait_ms=WAIT_MS, **IMPATIENT)
+    async with asyncio.timeout(WAIT_MS / 1000 / 2):
         answer = await node.http.get(BLOB_PATH)
     assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "resolver-unavailable")

@@ -26,7 +26,7 @@ def cluster() -> FakeCluster:
 def routerless(cluster: FakeCluster, *drawn: str) -> RouterlessResolver:
     """`drawn` are the nodes that DNS names."""
     discovery = MemoryDiscovery(*(f"{node}:5000" for node in drawn))
-    return RouterlessResolver(cluster.resolver, cluster.peers, discovery, cluster.facts, node=HERE)
+    return RouterlessResolver(cluster.resolver, cluster.peers, discovery, cluster.facts, node=HERE, ask_s=0.1)
 
 
 async def resolve(

@@ -28,6 +28,7 @@ from heliograph_shared.tls import TlsFiles, client_contexts
 
 _LEAST_CONNECT_S, _CONNECT_SHARE = 0.2, 2 / 3  # the share of the time to the first byte
 _RESOLVE_SHARE = 0.6  # of the time limit for the first byte; the rest is for a peer or the disk
+_ROUTERLESS_SHARE = 1 / 3  # of that limit, for finding a peer while no router answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ async def open_mirror(
         ) as peers,
         open_dns_peers([Address.parse(text) for text in settings.peer_dns]) as discovery,
     ):
-        routerless = RouterlessResolver(resolver, peers, discovery, facts, node=node)
+        routerless = RouterlessResolver(
+            resolver, peers, discovery, facts, node=node, ask_s=first_byte_s * _ROUTERLESS_SHARE
+        )
         peering = Peering(
             node=node,
             facts=facts,

@@ -23,7 +23,6 @@ from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 log = structlog.get_logger()
 
 _MOST_ASKED = 8
-_ASK_S = 0.1
 _STAGGER_S, _SLOW_S = 0.01, 0.05
 _MOST_REMEMBERED = 4096
 _ANY = Name(None, "any")
@@ -32,11 +31,18 @@ _ANY = Name(None, "any")
 
 class RouterlessResolver:
     def __init__(
-        self, routers: Resolver, peers: Peers, discovery: PeerAddresses, facts: NodeFacts, *, node: str
+        self,
+        routers: Resolver,
+        peers: Peers,
+        discovery: PeerAddresses,
+        facts: NodeFacts,
+        *,
+        node: str,
+        ask_s: float,
     ) -> None:
-        """`node` is this node's name; it is never asked."""
+        """`node` is this node's name; it is never asked. `ask_s` is the time that peers have to answer."""
         self._routers, self._peers, self._discovery, self._facts = routers, peers, discovery, facts
-        self._node = node
+        self._node, self._ask_s = node, ask_s
         self._remembered: LRUCache[Digest | str, tuple[Peer, ...]] = LRUCache(_MOST_REMEMBERED)
         self._reputation = Reputation()
 
@@ -84,7 +90,7 @@ class RouterlessResolver:
         if not peers:
             return None
         try:
-            async with asyncio.timeout(_ASK_S):
+            async with asyncio.timeout(self._ask_s):
                 found = await race(
                     [partial(self._ask, peer, target) for peer in peers],
                     stagger_s=_STAGGER_S,
