@@ -13,8 +13,8 @@ from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
-PERCENTS = (10, 50, 99)
-LAYER_BYTES = 200_000_000
+PERCENTS = (10, 50, 98)
+LAYER_BYTES = 100_000_000
 
 
 @pytest.fixture(scope="module")

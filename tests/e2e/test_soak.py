@@ -36,8 +36,8 @@ TAGS = ("v0", "v1", "v2", "v3")
 LINE_BYTES_S = 24 * MIB
 """What a peer sends on one connection: a kill mostly hits a layer that is under way."""
 GROWTH_MIB = 24
-GROWTH_DESCRIPTORS = 20 if SOAK_S > 200 else 120
-"""What may be gained after the first quarter: caches fill, a pull leaves connections idle for 30 s."""
+GROWTH_DESCRIPTORS = 20
+"""What may be gained after the first quarter of a long run, in which caches fill."""
 
 
 @dataclass
@@ -93,6 +93,9 @@ async def test_no_pull_fails_while_peers_are_killed(
     )
     assert tally.failures == []
     assert tally.pulls >= len(pullers)
+    assert tally.kills
+    if SOAK_S < 200:
+        return
     assert tally.kills >= SOAK_S / KILL_EVERY_S / 4
     for (rss_early, open_early), (rss_late, open_late) in zip(early, late, strict=True):
         assert rss_late - rss_early < GROWTH_MIB

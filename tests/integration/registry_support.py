@@ -71,7 +71,7 @@ async def serve_registry(
     stop = asyncio.Event()
     serving = asyncio.create_task(app.serve(settings, stop))
     base = f"{'https' if trusted else 'http'}://127.0.0.1:{data}"
-    async with httpx.AsyncClient(base_url=base, timeout=20, trust_env=False, verify=trusted) as http:
+    async with httpx.AsyncClient(base_url=base, timeout=60, trust_env=False, verify=trusted) as http:
         registry = Registry(name, directory, f"127.0.0.1:{data}", f"http://127.0.0.1:{admin}", http, stop)
 
         async def ready() -> bool:

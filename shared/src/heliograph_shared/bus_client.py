@@ -21,6 +21,7 @@ CONNECT_TIMEOUT_S = 2
 _READ_BYTES = 32 << 10
 
 _NO_TLS = "the server does not speak TLS"
+_HUNG_UP = "the server closed the connection"
 _DENIED = "permissions violation"
 
 
@@ -75,6 +76,16 @@ class _Transport(TcpTransport):
                 self._io_writer.transport.abort()
                 self._io_writer = None
             raise
+
+    async def readline(self) -> bytes:
+        """The next line of the greeting. nats-py would take the end of the stream for a PONG.
+
+        A server that refuses a client may reset the connection, and then its reason is lost.
+        """
+        line: bytes = await super().readline()  # type: ignore[no-untyped-call]
+        if not line:
+            raise NatsError(_HUNG_UP)
+        return line
 
 
 class Client(nats.aio.client.Client):

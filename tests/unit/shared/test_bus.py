@@ -139,6 +139,26 @@ async def test_what_was_published_last_is_sent(nats_server: NatsServer) -> None:
         await eventually(lambda: b"goodbye" in listening.received)
 
 
+async def test_a_server_that_hangs_up_instead_of_an_answer_is_not_a_connection() -> None:
+    """As a client sees it whose refusal was lost: the server closes with our PING unread, which resets."""
+    greeted: list[bytes] = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id": "x", "version": "2.10.0", "max_payload": 1000}\r\n')
+        greeted.append(await reader.readuntil(b"PING\r\n"))
+        writer.close()
+
+    calls, reasons = Calls(), list[str]()
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url, on_error = f"nats://127.0.0.1:{port}", reasons.append
+        async with connect([url], name="test", on_connect=calls.on_connect, on_error=on_error) as client:
+            await eventually(lambda: len(greeted) >= 2 and reasons)
+            assert not client.is_connected
+    assert calls.connected == 0
+    assert set(reasons) == {"the server closed the connection"}
+
+
 async def test_it_closes_quickly_though_it_never_connected() -> None:
     calls = Calls()
     async with connected(calls, f"nats://127.0.0.1:{free_port()}"):
