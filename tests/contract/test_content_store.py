@@ -1,7 +1,6 @@
 """The contract of every content store, in memory and real."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from tests.contract.content_store_support import KINDS, Hand, hand
 from tests.support.machines import absent
 from tests.support.waiting import eventually
 
-ON_TIME_S = 1.0
+PATIENCE_S = 20.0
 TAG = "reg.test/team/app:v1"
 
 
@@ -42,7 +41,7 @@ class Follower:
         self.events: list[StoreEvent] = []
         self.ended: StoreUnavailable | None = None
 
-    async def becomes(self, check: Callable[[Holdings], bool], within: float = ON_TIME_S + 0.5) -> None:
+    async def becomes(self, check: Callable[[Holdings], bool], within: float = PATIENCE_S) -> None:
         await eventually(
             lambda: check(self.holdings), within, lambda: f"only {self.events} were reported, {self.ended}"
         )
@@ -98,7 +97,7 @@ async def test_a_removed_blob_is_reported(outside: Hand) -> None:
     kept, digest = await outside.add_blob(b"kept"), await outside.add_blob(b"removed")
     async with following(outside.store) as follower:
         await outside.remove_blob(digest)
-        await follower.becomes(lambda held: set(held.blobs) == {kept}, within=5)
+        await follower.becomes(lambda held: set(held.blobs) == {kept})
 
 
 async def test_tags_are_reported_when_set_moved_and_removed(outside: Hand) -> None:
@@ -111,7 +110,7 @@ async def test_tags_are_reported_when_set_moved_and_removed(outside: Hand) -> No
         await follower.becomes(lambda held: held.tags[TAG].digest == second)
         assert follower.holdings.tags[TAG].tagged_at_ms >= tagged_at_ms
         await outside.untag(TAG)
-        await follower.becomes(lambda held: held.tags == {}, within=5)
+        await follower.becomes(lambda held: held.tags == {})
 
 
 async def test_a_blob_is_reported_once(outside: Hand) -> None:
@@ -137,7 +136,7 @@ async def test_a_store_that_goes_says_so_and_can_be_watched_again(outside: Hand)
     kept, removed = await outside.add_blob(b"kept"), await outside.add_blob(b"removed meanwhile")
     async with following(outside.store) as follower:
         await outside.take_away()
-        await eventually(lambda: follower.ended, 5, "the watch goes on")
+        await eventually(lambda: follower.ended, 20, "the watch goes on")
         assert set(follower.holdings.blobs) == {kept, removed}
 
     with pytest.raises(StoreUnavailable):
@@ -148,7 +147,7 @@ async def test_a_store_that_goes_says_so_and_can_be_watched_again(outside: Hand)
     await outside.remove_blob(removed)
     late = await outside.add_blob(b"late")
     async with following(outside.store) as follower:
-        await follower.becomes(lambda held: set(held.blobs) == {kept, late}, within=5)
+        await follower.becomes(lambda held: set(held.blobs) == {kept, late})
 
 
 async def test_nothing_is_downloading_into_a_store_at_rest(outside: Hand) -> None:
@@ -159,10 +158,6 @@ async def test_nothing_is_downloading_into_a_store_at_rest(outside: Hand) -> Non
 async def test_many_blobs_at_once_are_all_reported(outside: Hand) -> None:
     async with following(outside.store) as follower:
         bodies = [f"many {number}".encode() for number in range(60)]
-        began = time.monotonic()
         for start in range(0, len(bodies), 6):
             await asyncio.gather(*map(outside.add_blob, bodies[start : start + 6]))
-        added_in = time.monotonic() - began
-        await follower.becomes(
-            lambda held: set(held.blobs) == set(map(digest_of, bodies)), within=added_in + 20
-        )
+        await follower.becomes(lambda held: set(held.blobs) == set(map(digest_of, bodies)))

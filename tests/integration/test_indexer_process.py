@@ -64,7 +64,7 @@ async def test_a_layout_is_announced_and_an_image_that_is_added_too(
 
         another = make_image(tmp_path / "another", [500], seed=1)
         write_layout(another, layout, "reg.test/team/other:v1")
-        await eventually(lambda: set(listener.replica.blobs) == digests(image) | digests(another), 2)
+        await eventually(lambda: set(listener.replica.blobs) == digests(image) | digests(another))
         await eventually(
             lambda: (
                 read_node_state(program.state_path).tags
@@ -139,9 +139,9 @@ async def test_addresses_are_advertised_while_the_registry_is_ready(
     ) as program:
         await eventually(lambda: listener.last_heartbeat().addresses == [])
         async with await asyncio.start_server(answer, "127.0.0.1", port):
-            await eventually(lambda: listener.last_heartbeat().addresses == ["127.0.0.1:5000"], 3)
+            await eventually(lambda: listener.last_heartbeat().addresses == ["127.0.0.1:5000"], 20)
             await eventually(lambda: read_node_state(program.state_path).addresses == ["127.0.0.1:5000"])
-        await eventually(lambda: listener.last_heartbeat().addresses == [], 3)
+        await eventually(lambda: listener.last_heartbeat().addresses == [], 20)
         await eventually(lambda: read_node_state(program.state_path).addresses == [])
 
 

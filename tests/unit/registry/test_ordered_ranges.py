@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from heliograph_registry.mirror.ordered_ranges import OrderedRanges
 from heliograph_shared.digest import digest_of
-from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_factories=["virtual time"])
 
 DIGEST, OTHER = digest_of(b"one"), digest_of(b"other")
 
@@ -33,7 +36,7 @@ async def test_a_broken_range_waits_for_an_earlier_one_that_is_still_sent() -> N
     done, _ = await asyncio.wait([waiting], timeout=0.1)
     assert not done
     ranges.leave(DIGEST, 0)
-    await eventually(waiting.done, 3)
+    await waiting
 
 
 async def test_the_earliest_range_of_a_blob_ends_at_once_whatever_other_blobs_do() -> None:
@@ -54,4 +57,4 @@ async def test_a_range_that_breaks_just_after_an_earlier_one_waits_until_that_ca
     waiting = asyncio.create_task(ranges.broke(DIGEST, 10))
     done, _ = await asyncio.wait([waiting], timeout=0.1)
     assert not done
-    await eventually(waiting.done, 3)
+    await waiting
