@@ -41,7 +41,7 @@ async def _quiet(_: Exception) -> None:
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Client]:
     client = await nats.connect(
-        url, error_cb=_quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1, ping_interval=1
+        url, error_cb=_quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1, ping_interval=10
     )
     try:
         yield client

@@ -68,7 +68,9 @@ async def test_heliograph_works_with_them(guarded: NatsServer, user: str, name: 
         await node.change(add=[B], lost=True)  # only a snapshot tells of it
         await router.knows(A, name)
         await router.knows(B, name)
-        await eventually(lambda: all_heard.count(subjects.content(name)) == 1)
+        await eventually(
+            lambda: all_heard.count(subjects.content(name)) == 1, message=lambda: f"heard {all_heard}"
+        )
         assert node.asked
 
 
