@@ -12,7 +12,7 @@ from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE
 from tests.integration.watch_support import PATIENCE_S, OneRegistry, one_registry, watching
 from tests.support.authority import Authority
 from tests.support.waiting import eventually
-from tests.unit.configurator.trees import cleanup, harvest
+from tests.unit.configurator.trees import EDITED, cleanup, harvest
 
 THEIRS = b'server = "https://quay.io"\n\n[host."https://proxy.test"]\n'
 TARGET = "http://127.0.0.1:5000"
@@ -91,11 +91,11 @@ async def test_damaged_files_are_repaired_and_edited_files_are_left(tmp_path: Pa
         (certs / "quay.io/hosts.toml").write_bytes(b"")
         await watch.names(ours, "quay.io")
 
-        (certs / "reg.test/hosts.toml").write_text("# mine\n")
+        (certs / "reg.test/hosts.toml").write_bytes(EDITED)
         await eventually(lambda: "left as it is" in watch.process.tail(), PATIENCE_S)
         (certs / "docker.io/hosts.toml").unlink()
         await watch.names(TARGET, "docker.io")
-        assert watch.hosts("reg.test") == "# mine\n"
+        assert watch.hosts("reg.test") == EDITED.decode()
 
         assert await watch.answers("/metrics", 200, "heliograph_configurator_mirrors_written 1.0")
         assert await watch.answers(

@@ -11,6 +11,7 @@ from typing import Any
 
 from heliograph_configurator.adapters.disk import Disk
 from heliograph_configurator.adapters.filesystem import open_certs_folder
+from heliograph_configurator.domain.hosts_toml import HEADING
 from heliograph_configurator.domain.mirror import NO_TLS, MirrorHosts, MirrorTls
 from heliograph_configurator.domain.registry import UpstreamRegistry
 from heliograph_configurator.service import Configurator
@@ -18,6 +19,9 @@ from heliograph_configurator.service import Configurator
 MEMORY = Path("/dev/shm")
 TARGET = "http://127.0.0.1:5000"
 EXISTING = b'server = "https://quay.io"\n\n[host."https://proxy.test"]\n  ca = "proxy.crt"\n'
+
+EDITED = HEADING.encode() + b"# mine\n"
+"""What is left of a file of ours that somebody has edited by hand."""
 
 Entry = tuple[str, bytes, int]
 """Kind ("file", "link" or "folder"), content or target, and mode."""

@@ -9,6 +9,7 @@ import structlog
 from heliograph_configurator.domain.mirror import MirrorHosts
 from heliograph_configurator.domain.plan import (
     LeftEdited,
+    NewOriginal,
     Note,
     OverridesDefault,
     Plan,
@@ -117,6 +118,10 @@ def _log_note(note: Note) -> None:
                 "hosts.toml was damaged, writing it again; the damaged file is kept in .heliograph/damaged",
                 folder=note.folder,
                 reason=reason,
+            )
+        case NewOriginal():
+            log.warning(
+                "hosts.toml was written by another program: cleanup will restore this one", folder=note.folder
             )
         case Replaced():
             log.warning(

@@ -11,6 +11,8 @@ A claim is valid once it is in record.json. Its original is saved before that, a
 dropped. record.json, empty at first, is written before any original, so that its loss is noticed.
 """
 
+import errno
+import os
 import stat
 from pathlib import Path
 from typing import Literal
@@ -80,7 +82,9 @@ class ClaimRecord:
         claim = self._recorded.claims.get(folder)
         if claim is None:
             return None
-        original = self._original(folder) if claim.hosts_existed else None
+        original = self._saved(folder) if claim.hosts_existed else None
+        if claim.hosts_existed and original is None:
+            raise RecordUnusable(self._original_path(folder), os.strerror(errno.ENOENT))
         return Claim(original, claim.folder_existed, tuple(claim.written))
 
     def claim(self, folder: str, claim: Claim, created: tuple[Path, ...]) -> None:
@@ -90,7 +94,7 @@ class ClaimRecord:
                 self._disk.make_folder(path, 0o700)
         if not self._file.exists():
             self._replace(self._file, _encoded(self._recorded), 0o600)
-        if claim.original is not None and folder not in self._recorded.claims:
+        if claim.original is not None and claim.original != self._saved(folder):
             self._replace(self._original_path(folder), claim.original.content, claim.original.mode)
         entry = _ClaimEntry(
             folder_existed=claim.folder_existed,
@@ -132,10 +136,12 @@ class ClaimRecord:
     def _original_path(self, folder: str) -> Path:
         return self._originals / f"{folder}.toml"
 
-    def _original(self, folder: str) -> HostsFile:
+    def _saved(self, folder: str) -> HostsFile | None:
         path = self._original_path(folder)
         try:
             return HostsFile(path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise RecordUnusable(path, error.strerror or str(error)) from error
 

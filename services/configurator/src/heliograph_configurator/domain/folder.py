@@ -1,6 +1,7 @@
 """One registry's folder in certs.d: what is there now, what was there originally, and who wrote it. Pure.
 
-Original means: as it was before the configurator changed anything.
+Original means: as it was before the configurator changed anything. Tools such as k3s write their files again at
+every start: a file that parses and lacks our heading replaces the original.
 """
 
 import hashlib
@@ -8,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from heliograph_configurator.domain import hosts_toml
+from heliograph_configurator.domain.hosts_toml import BrokenHosts
 from heliograph_configurator.domain.mirror import NO_TLS, MirrorTls
 from heliograph_configurator.domain.registry import UpstreamRegistry
 
@@ -43,9 +46,10 @@ class Ownership(Enum):
 
     FOREIGN = auto()  # the folder was never claimed; there may be no file
     ORIGINAL = auto()  # claimed, but the original is still there, or there again
+    REPLACED = auto()  # claimed, but another program has written a file of its own, the new original
     OURS = auto()
     MISSING = auto()  # claimed, but there is no file
-    EDITED = auto()  # claimed, but somebody else has changed our file
+    EDITED = auto()  # claimed, but somebody else has changed our file, or left it empty or broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +79,31 @@ class Folder:
             return Ownership.OURS
         if original is not None and self.hosts.content == original.content:
             return Ownership.ORIGINAL
-        return Ownership.EDITED
+        return Ownership.REPLACED if _is_foreign(self.hosts.content) else Ownership.EDITED
 
     @property
     def original(self) -> HostsFile | None:
-        return self.hosts if self.claim is None else self.claim.original
+        if self.claim is None or self.ownership in {Ownership.ORIGINAL, Ownership.REPLACED}:
+            return self.hosts
+        return self.claim.original
 
     @property
     def preexisting(self) -> bool:
         """True if the folder was there originally."""
-        return self.exists if self.claim is None else self.claim.folder_existed
+        if self.claim is None:
+            return self.exists
+        return self.claim.folder_existed or self.ownership is Ownership.REPLACED
+
+
+def _is_foreign(content: bytes) -> bool:
+    """True if the whole file is somebody else's: a usable `hosts.toml` without our heading."""
+    if hosts_toml.is_signed(content) or not content.strip():
+        return False
+    try:
+        hosts_toml.parse(content)
+    except BrokenHosts:
+        return False
+    return True
 
 
 class Tree:

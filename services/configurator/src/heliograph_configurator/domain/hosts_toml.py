@@ -21,6 +21,8 @@ HEADING = (
     "# and `heliograph-configurator cleanup` brings it back.\n\n"
 )
 
+_SIGNATURE = b"Written by heliograph-configurator."
+
 _line_of = re.compile(r"\(at line (\d+), column \d+\)").search
 
 
@@ -46,6 +48,11 @@ def parse(content: bytes) -> dict[str, Any]:
     if not isinstance(hosts, dict) or not all(isinstance(host, dict) for host in hosts.values()):
         raise BrokenHosts(0, "`host` does not hold tables")
     return {**document, "host": ipv6_hosts.joined(hosts)} if hosts else document
+
+
+def is_signed(content: bytes) -> bool:
+    """True if the file has our heading: we wrote it, and somebody may have edited it since."""
+    return _SIGNATURE in content
 
 
 def is_heading(content: bytes, url: str) -> bool:

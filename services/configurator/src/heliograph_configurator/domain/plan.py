@@ -2,7 +2,8 @@
 
 The plan depends on the settings and on the original files, never on earlier runs: every folder that the
 settings do not ask for gets its original back, and every new file is computed from an original. A file of
-ours that somebody else has changed since then belongs to them and is left.
+ours that somebody else has changed since then belongs to them and is left. A file without our heading is a new
+original.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,6 +16,8 @@ from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, 
 from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry
 
 NEW_FILE_MODE = 0o644
+
+_THEIRS = {Ownership.FOREIGN, Ownership.REPLACED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,13 @@ class Repaired:
 
 
 @dataclass(frozen=True, slots=True)
+class NewOriginal:
+    """Another program has written its own file over ours; it is the original from now on."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
     """The operator's own `hosts.toml` does not apply any more."""
 
@@ -100,7 +110,16 @@ class UnparsableFile:
     reason: str
 
 
-Note = LeftEdited | Repaired | Replaced | OverridesDefault | ShadowsDefault | UnusableFolder | UnparsableFile
+Note = (
+    LeftEdited
+    | Repaired
+    | NewOriginal
+    | Replaced
+    | OverridesDefault
+    | ShadowsDefault
+    | UnusableFolder
+    | UnparsableFile
+)
 
 
 @dataclass(slots=True)
@@ -175,7 +194,7 @@ def _configure(
     except BrokenHosts as error:
         plan.notes.append(UnparsableFile(folder.name, error.line, error.reason))
         if folder.claim is not None:
-            plan.steps.append(RestoreOriginal(folder.name, folder.claim))
+            plan.steps.append(_restored(folder, folder.claim))
         return
     file = HostsFile(content, _mode(folder, mirror))
     if _is_up_to_date(folder, file, mirror.tls_files):
@@ -186,7 +205,9 @@ def _configure(
         return
     if damage:
         plan.notes.append(Repaired(folder.name, damage))
-    elif folder.ownership is Ownership.FOREIGN and folder.hosts is not None and not prepend:
+    if folder.ownership is Ownership.REPLACED:
+        plan.notes.append(NewOriginal(folder.name))
+    if folder.ownership in _THEIRS and folder.hosts is not None and not prepend:
         plan.notes.append(Replaced(folder.name))
     damaged = folder.hosts if damage else None
     plan.steps.append(WriteHosts(folder.name, file, _claim(folder, file), mirror.tls_files, damaged))
@@ -245,8 +266,12 @@ def _restore_others(plan: Plan, tree: Tree, *, keep: Collection[str]) -> None:
         if folder.obstacle:
             plan.notes.append(UnusableFolder(folder.name, folder.obstacle))
         elif folder.ownership is not Ownership.EDITED:
-            plan.steps.append(RestoreOriginal(folder.name, folder.claim))
+            plan.steps.append(_restored(folder, folder.claim))
         else:
             plan.notes.append(LeftEdited(folder.name, original_kept=folder.original is not None))
             if folder.original is None:
                 plan.steps.append(ReleaseClaim(folder.name))
+
+
+def _restored(folder: Folder, claim: Claim) -> RestoreOriginal:
+    return RestoreOriginal(folder.name, Claim(folder.original, folder.preexisting, claim.written))
