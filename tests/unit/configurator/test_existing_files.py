@@ -109,6 +109,35 @@ def test_a_broken_file_cannot_be_prepended_to_but_other_folders_are_written(root
     assert TARGET in hosts(root, "_default")["host"]
 
 
+@pytest.mark.parametrize(
+    "line", ['capabilities = ["pull", "reslove"]', 'skip_verify = "true"', "ca = true", 'client = [["a"]]']
+)
+def test_a_file_that_containerd_ignores_is_left_and_named(root: Path, line: str) -> None:
+    put(root, "quay.io", f'[host."https://proxy.test"]\n{line}\n'.encode())
+    before = harvest(root / "quay.io")
+    with capture_logs() as logs:
+        assert not apply(root, Choice(prepend=True))
+    assert [entry["file"] for entry in levels(logs, "error")] == ["quay.io/hosts.toml"]
+    assert harvest(root / "quay.io") == before
+    assert cleanup(root)
+
+
+def test_a_file_that_some_containerds_ignore_is_kept_with_a_warning(root: Path) -> None:
+    put(root, "quay.io", b'[host."https://proxy.test"]\ncapabilities = ["pull", "referrers"]\n')
+    with capture_logs() as logs:
+        assert apply(root, Choice(prepend=True))
+    (warning,) = levels(logs, "warning")
+    assert warning["versions"] == ("1.6 and 1.7", "2.0 and 2.1")
+    assert list(hosts(root, "quay.io")["host"]) == [TARGET, "https://proxy.test"]
+
+
+def test_the_capabilities_of_an_unnamed_server_stay_without_effect(root: Path) -> None:
+    """They count only for a `server` that is named, so none may be added."""
+    put(root, "quay.io", b'capabilities = ["pull"]\n[host."https://proxy.test"]\n')
+    assert apply(root, Choice(registries=("quay.io",), prepend=True))
+    assert "server" not in hosts(root, "quay.io")
+
+
 def link_of_a_file(root: Path) -> None:
     (root / "target.toml").write_bytes(EXISTING)
     (root / "quay.io").mkdir()

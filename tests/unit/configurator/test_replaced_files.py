@@ -37,7 +37,7 @@ def k3s_writes(root: Path, folder: str, *endpoints: str) -> None:
 
 
 @pytest.mark.parametrize("repair", [False, True])
-def test_a_new_upstream_of_k3s_is_kept_after_the_mirror_and_restored(root: Path, repair: bool) -> None:
+def test_a_new_upstream_of_k3s_is_kept_after_the_mirror_and_restored(root: Path, *, repair: bool) -> None:
     choice = replace(PREPENDED, repair=repair, targets=("https://m.test",), tls=MirrorTls(b"ca", b"pair"))
     k3s_writes(root, "quay.io", "https://old.test")
     assert apply(root, choice)

@@ -12,6 +12,7 @@ from heliograph_configurator.domain.plan import (
     NewOriginal,
     Note,
     OverridesDefault,
+    PartlyIgnored,
     Plan,
     ReleaseClaim,
     Repaired,
@@ -129,6 +130,13 @@ def _log_note(note: Note) -> None:
                 "--prepend-existing keeps them",
                 folder=note.folder,
             )
+        case PartlyIgnored(versions=versions, reason=reason):
+            log.warning(
+                "some versions of containerd ignore this hosts.toml",
+                folder=note.folder,
+                versions=versions,
+                reason=reason,
+            )
         case OverridesDefault():
             log.warning("_default does not apply to this registry any more", folder=note.folder)
         case ShadowsDefault():
@@ -141,7 +149,7 @@ def _log_note(note: Note) -> None:
             log.error("folder cannot be used, left as it is", folder=note.folder, reason=reason)
         case UnparsableFile(line=line, reason=reason):
             log.error(
-                "hosts.toml is broken, left as it is",
+                "hosts.toml cannot be kept after the mirrors, left as it is",
                 file=f"{note.folder}/hosts.toml",
                 line=line,
                 reason=reason,

@@ -11,6 +11,7 @@ from typing import Any
 from heliograph_configurator.domain import hosts_toml
 from heliograph_configurator.domain.certificate import Certificate, named_in
 from heliograph_configurator.domain.checks import ConfiguratorCheck
+from heliograph_configurator.domain.containerd_reading import NO_HOST, Series, dropped_by
 from heliograph_configurator.domain.folder import Folder, Ownership, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
 from heliograph_configurator.domain.ipv6_hosts import bracketed, unbracketed
@@ -79,7 +80,8 @@ class Diagnosis:
             remedy = f"fix or remove {path}, then `{_APPLY}`"
             yield Finding(ConfiguratorCheck.HOSTS, "error", problem, f"{path}: {error}", remedy)
             return
-        yield from _pitfalls(path, folder.hosts.content, document)
+        yield from _ignored(path, folder.hosts.content, document)
+        yield from _pitfalls(path, document)
         if folder.name == DEFAULT and "server" in document:
             problem = "_default names a server: containerd asks it for images of every registry"
             seen = f"{path}: server = {document['server']!r}"
@@ -156,23 +158,30 @@ def unreadable(root: str, reason: str) -> Finding:
     )
 
 
-def _pitfalls(path: str, content: bytes, document: Mapping[str, Any]) -> Iterator[Finding]:
+def _ignored(path: str, content: bytes, document: Mapping[str, Any]) -> Iterator[Finding]:
+    """An error if every containerd 2 ignores the file, else a warning: the node's version is unknown."""
+    dropped = {series: reason for series, reason in dropped_by(content).items() if reason != NO_HOST}
+    if not dropped:
+        return
+    versions = ", ".join(series.value for series in dropped)
+    ipv6 = [url for url in document.get("host", {}) if bracketed(url) != unbracketed(url)]
+    remedy = f"correct or remove {path}, then `{_APPLY}`"
+    if len(dropped) == 1 and ipv6:
+        remedy = (
+            f"in {path}, write the host as {unbracketed(ipv6[0])} for containerd 1, "
+            f"as {bracketed(ipv6[0])} for containerd 2"
+        )
+    yield Finding(
+        ConfiguratorCheck.HOSTS,
+        "error" if {Series.V2_0, Series.V2_2} <= dropped.keys() else "warning",
+        f"containerd {versions} ignores a whole hosts.toml and asks none of its hosts",
+        f"{path}: {next(iter(dropped.values()))}",
+        remedy,
+    )
+
+
+def _pitfalls(path: str, document: Mapping[str, Any]) -> Iterator[Finding]:
     for url, table in document.get("host", {}).items():
-        if "dial_timeout" in table and not isinstance(table["dial_timeout"], str):
-            problem = "dial_timeout is not a string: containerd 2 ignores the whole file"
-            remedy = f'in {path}: dial_timeout = "200ms"'
-            yield Finding(ConfiguratorCheck.HOSTS, "error", problem, f"{path}: host {url}", remedy)
-        if "[" in url and hosts_toml.is_heading(content, url):
-            problem = "a host is written with brackets: containerd 1.6 and 1.7 ignore the whole file"
-            remedy = f"on a node with containerd 1, in {path}, write the host as {unbracketed(url)}"
-            yield Finding(ConfiguratorCheck.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
-        elif bracketed(url) != url:
-            problem = (
-                "an IPv6 address is written without brackets: a containerd built with Go 1.26 or newer, "
-                "such as 2.4, ignores the whole file"
-            )
-            remedy = f"on a node with containerd 2, in {path}, write the host as {bracketed(url)}"
-            yield Finding(ConfiguratorCheck.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
         if url.startswith("http://") and table.get("skip_verify") is True:
             problem = "skip_verify for an http host makes containerd try TLS there first"
             remedy = f"in {path}, remove skip_verify from {url}"

@@ -1,7 +1,7 @@
 """One registry's folder in certs.d: what is there now, what was there originally, and who wrote it. Pure.
 
-Original means: as it was before the configurator changed anything. Tools such as k3s write their files again at
-every start: a file that parses and lacks our heading replaces the original.
+Original means: as it was before the configurator changed anything. Tools such as k3s write their files again
+at every start: a file that parses and lacks our heading is the new original.
 """
 
 import hashlib

@@ -55,11 +55,6 @@ def is_signed(content: bytes) -> bool:
     return _SIGNATURE in content
 
 
-def is_heading(content: bytes, url: str) -> bool:
-    """True if the URL is spelt out in a table's heading."""
-    return any(line.lstrip().startswith(b"[") and url.encode() in line for line in content.splitlines())
-
-
 def new(mirror: MirrorHosts, server: str | None, certificates: Sequence[str]) -> bytes:
     """A file that names the mirrors, then `server`.
 
@@ -70,13 +65,12 @@ def new(mirror: MirrorHosts, server: str | None, certificates: Sequence[str]) ->
     return _encoded({**root, **_server_tls(certificates), "host": mirror.tables()})
 
 
-def prepended(mirror: MirrorHosts, server: str | None, existing: Mapping[str, Any]) -> bytes:
-    """The mirrors first, then all of `existing`, which keeps its own `server` if it names one.
+def prepended(mirror: MirrorHosts, existing: Mapping[str, Any]) -> bytes:
+    """The mirrors first, then all of `existing`. No `server` is added: containerd guesses it as before.
 
     An additional mirror that `existing` names already keeps the other settings it has there, such as
     certificates.
     """
-    root = {"server": server} if server and "server" not in existing else {}
     mirrors, others = mirror.tables(), {}
     for url, table in existing.get("host", {}).items():
         name = ipv6_hosts.bracketed(url)
@@ -84,7 +78,7 @@ def prepended(mirror: MirrorHosts, server: str | None, existing: Mapping[str, An
             others[name] = table
         elif not mirror.is_target(name):
             mirrors[name] = {**table, **mirrors[name]}
-    return _encoded({**root, **existing, "host": {**mirrors, **others}})
+    return _encoded({**existing, "host": {**mirrors, **others}})
 
 
 def _server_tls(certificates: Sequence[str]) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 The plan depends on the settings and on the original files, never on earlier runs: every folder that the
 settings do not ask for gets its original back, and every new file is computed from an original. A file of
-ours that somebody else has changed since then belongs to them and is left. A file without our heading is a new
-original.
+ours that somebody else has changed since then belongs to them and is left. A file without our heading is a
+new original.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from heliograph_configurator.domain import hosts_toml
+from heliograph_configurator.domain import hosts_toml, kept_hosts
+from heliograph_configurator.domain.containerd_reading import NO_HOST
 from heliograph_configurator.domain.folder import Claim, Folder, HostsFile, Ownership, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
 from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, MirrorHosts, MirrorTls
@@ -80,6 +81,15 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
+class PartlyIgnored:
+    """Some versions of containerd ignore the original; they may read what is written from it."""
+
+    folder: str
+    versions: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class OverridesDefault:
     """The operator's `_default` does not apply any more to a registry that gets a folder of its own."""
 
@@ -103,7 +113,7 @@ class UnusableFolder:
 
 @dataclass(frozen=True, slots=True)
 class UnparsableFile:
-    """The existing file has to be kept behind the mirrors, but cannot be parsed."""
+    """The existing file has to be kept after the mirrors, but containerd ignores it, or it cannot be kept."""
 
     folder: str
     line: int
@@ -119,6 +129,7 @@ Note = (
     | ShadowsDefault
     | UnusableFolder
     | UnparsableFile
+    | PartlyIgnored
 )
 
 
@@ -203,12 +214,9 @@ def _configure(
         reason = f"it holds a {CA_FILE} or {CLIENT_FILE} that the configurator did not write"
         plan.notes.append(UnusableFolder(folder.name, reason))
         return
+    plan.notes += _notes_about_original(folder, prepend=prepend)
     if damage:
         plan.notes.append(Repaired(folder.name, damage))
-    if folder.ownership is Ownership.REPLACED:
-        plan.notes.append(NewOriginal(folder.name))
-    if folder.ownership in _THEIRS and folder.hosts is not None and not prepend:
-        plan.notes.append(Replaced(folder.name))
     damaged = folder.hosts if damage else None
     plan.steps.append(WriteHosts(folder.name, file, _claim(folder, file), mirror.tls_files, damaged))
 
@@ -239,17 +247,36 @@ def _is_up_to_date(folder: Folder, file: HostsFile, tls: MirrorTls) -> bool:
 
 
 def _content(folder: Folder, mirror: MirrorHosts, server: str | None, *, prepend: bool) -> bytes:
-    """Raises `BrokenHosts` for an original that has to be kept but cannot be parsed."""
+    """Raises `BrokenHosts` for an original that has to be kept but cannot be."""
     original = folder.original
     if original is None or not original.content:
         return hosts_toml.new(mirror, server, folder.certificates)
+    if prepend:
+        return kept_hosts.with_mirrors(mirror, original.content, folder.certificates)
     try:
-        existing = hosts_toml.parse(original.content)
+        kept_hosts.ignored(original.content)
     except BrokenHosts:
-        if prepend:
-            raise
         return hosts_toml.new(mirror, server, folder.certificates)
-    return hosts_toml.prepended(mirror, server, existing) if prepend else hosts_toml.new(mirror, server, ())
+    return hosts_toml.new(mirror, server, ())
+
+
+def _notes_about_original(folder: Folder, *, prepend: bool) -> Iterator[Note]:
+    if folder.ownership is Ownership.REPLACED:
+        yield NewOriginal(folder.name)
+    if prepend and folder.original is not None:
+        yield from _partly_ignored(folder.name, folder.original.content)
+    if folder.ownership in _THEIRS and folder.hosts is not None and not prepend:
+        yield Replaced(folder.name)
+
+
+def _partly_ignored(folder: str, original: bytes) -> Iterator[PartlyIgnored]:
+    """A file with a `server` alone, which containerd 1 ignores, is no mistake."""
+    dropped = kept_hosts.ignored(original) if original else {}
+    versions = tuple(series.value for series, reason in dropped.items() if reason != NO_HOST)
+    if versions:
+        yield PartlyIgnored(
+            folder, versions, next(reason for reason in dropped.values() if reason != NO_HOST)
+        )
 
 
 def _claim(folder: Folder, file: HostsFile) -> Claim:
