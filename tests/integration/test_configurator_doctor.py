@@ -130,6 +130,18 @@ def test_a_file_that_containerd_misreads_is_found(tmp_path: Path, text: str, sev
     assert str(tmp_path / "quay.io/hosts.toml") in found["hosts-broken"].seen
 
 
+def test_a_folder_of_a_later_root_that_ours_hides_is_found(tmp_path: Path) -> None:
+    first, later = tmp_path / "first", tmp_path / "later"
+    later.mkdir()
+    assert apply(settings(first))
+    put(later, "reg.test:5000", 'server = "https://reg.test:5000"\n')
+    assert severities(first) == {}, "it does not know the other"
+    both = Path(f"{first}:{later}")
+    assert severities(both) == {"later-root-hidden": "error"}
+    assert apply(settings(both))
+    assert severities(both) == {}
+
+
 def test_a_default_with_a_server_is_found(tmp_path: Path) -> None:
     put(tmp_path, "_default", f'server = "https://quay.io"\n[host."{MIRROR}"]\n')
     assert severities(tmp_path) == {"default-server": "warning"}

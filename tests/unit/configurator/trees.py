@@ -39,6 +39,7 @@ class Choice:
     authorization: str = ""
     tls: MirrorTls = NO_TLS
     repair: bool = False
+    later: tuple[Path, ...] = ()
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def apply(root: Path, choice: Choice, disk: Disk | None = None) -> bool:
     registries = None
     if choice.registries is not None:
         registries = tuple(UpstreamRegistry.parse(entry) for entry in choice.registries)
-    with open_certs_folder(root, create=True, disk=disk) as config:
+    with open_certs_folder(root, create=True, disk=disk, later=choice.later) as config:
         mirror = MirrorHosts(
             choice.targets,
             choice.resolves_tags,

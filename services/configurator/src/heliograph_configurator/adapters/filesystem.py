@@ -8,13 +8,14 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_never
 
 from heliograph_configurator.adapters.claim_record import ClaimRecord
 from heliograph_configurator.adapters.disk import Disk
+from heliograph_configurator.adapters.later_roots import read_later
 from heliograph_configurator.adapters.registry_folder import RegistryFolder, kind_of
 from heliograph_configurator.domain.folder import Folder, Tree
 from heliograph_configurator.domain.mirror import NO_TLS
@@ -26,10 +27,15 @@ LOCK_TIMEOUT_S = 10.0
 
 
 class CertsFolder:
-    """`created` are the folders that this run created, down to `root`, outermost first."""
+    """`created` are the folders that this run created, down to `root`, outermost first.
 
-    def __init__(self, root: Path, disk: Disk, created: tuple[Path, ...] = ()) -> None:
-        self._root, self._disk, self._created = root, disk, created
+    `later` are the roots that containerd looks into after `root`; they are only read.
+    """
+
+    def __init__(
+        self, root: Path, disk: Disk, created: tuple[Path, ...] = (), later: Sequence[Path] = ()
+    ) -> None:
+        self._root, self._disk, self._created, self._later = root, disk, created, later
         self._record = ClaimRecord(root, disk)
 
     def read(self) -> Tree:
@@ -39,7 +45,11 @@ class CertsFolder:
         except OSError as error:
             raise PathUnusable(self._root, _reason(error)) from error
         names = {*filter(is_looked_up, present), *self._record.claimed}
-        return Tree({name: self._folder(name) for name in sorted(names)})
+        try:
+            later = read_later(self._later)
+        except OSError as error:
+            raise PathUnusable(Path(error.filename or self._root), _reason(error)) from error
+        return Tree({name: self._folder(name) for name in sorted(names)}, later)
 
     def execute(self, step: Step) -> None:
         try:
@@ -99,8 +109,12 @@ class CertsFolder:
 
 
 @contextmanager
-def open_certs_folder(root: Path, *, create: bool, disk: Disk | None = None) -> Iterator[CertsFolder]:
+def open_certs_folder(
+    root: Path, *, create: bool, disk: Disk | None = None, later: Sequence[Path] = ()
+) -> Iterator[CertsFolder]:
     """Lock certs.d while the body runs. `create` creates it first; otherwise it may be absent.
+
+    `later` are the roots that containerd looks into after this one.
 
     Raises `PathUnusable`, or `FolderLocked` if another configurator holds the lock for more than 10 s.
     """
@@ -111,11 +125,11 @@ def open_certs_folder(root: Path, *, create: bool, disk: Disk | None = None) -> 
     except OSError as error:
         raise PathUnusable(root, _reason(error)) from error
     if descriptor is None:
-        yield CertsFolder(root, disk)
+        yield CertsFolder(root, disk, later=later)
         return
     try:
         _lock(descriptor, root)
-        yield CertsFolder(root, disk, created)
+        yield CertsFolder(root, disk, created, later)
     finally:
         os.close(descriptor)
 

@@ -17,9 +17,10 @@ from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, MirrorTl
 
 HOSTS = "hosts.toml"
 MAX_FILE_BYTES = 1 << 20
+CERTIFICATES = (".crt", ".cert", ".key")
+"""What containerd takes for certificates and keys of the registry if there is no `hosts.toml`."""
 
 _TLS_MODES = {CA_FILE: 0o644, CLIENT_FILE: 0o600}
-_CERTIFICATES = (".crt", ".cert", ".key")
 
 
 def temporary_of(name: str) -> str:
@@ -46,7 +47,7 @@ class RegistryFolder:
         """Names of the certificates and keys that containerd uses if there is no `hosts.toml`."""
         with os.scandir(self._path) as entries:
             named = (entry.name for entry in entries if not entry.is_dir())
-            return tuple(sorted(name for name in named if name.endswith(_CERTIFICATES)))
+            return tuple(sorted(name for name in named if name.endswith(CERTIFICATES)))
 
     def write(self, file: HostsFile, tls: MirrorTls, staged: Path) -> None:
         """A folder that does not exist yet is prepared at `staged` and renamed."""

@@ -48,6 +48,7 @@ class Diagnosis:
         yield from self._not_mirrored()
         if self.registries is None:
             yield from self._shadowed()
+        yield from self._hidden()
 
     def certificates(self) -> Iterator[tuple[str, Certificate]]:
         """The certificates that the files name, each with the folder that its paths are relative to."""
@@ -117,6 +118,21 @@ class Diagnosis:
                 f"{folder.name} is not mirrored: its folder keeps containerd from looking into _default",
                 f"{path} is empty" if empty else f"{path} exists and names none of the mirrors",
                 f"rmdir {path}" if empty else f"{_APPLY} --prepend-existing",
+            )
+
+    def _hidden(self) -> Iterator[Finding]:
+        default = self.tree[DEFAULT]
+        for name in self.tree.only_later():
+            later = self.tree.inherited(name)
+            if later is None or not default.exists or self.tree.folder_of(UpstreamRegistry(name)).exists:
+                continue
+            yield Finding(
+                ConfiguratorCheck.HIDDEN,
+                "error",
+                f"a _default folder keeps containerd from using the folder of {name} in a later root: "
+                "its hosts and certificates do not apply",
+                f"{self.root}/{DEFAULT} comes before {later.path}",
+                f"{_APPLY} with all folders of containerd's config_path in HELIOGRAPH_REGISTRY_CONFIG_PATH",
             )
 
     def _is_mirrored(self, folder: Folder) -> bool:

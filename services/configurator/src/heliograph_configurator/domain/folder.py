@@ -12,7 +12,7 @@ from enum import Enum, auto
 from heliograph_configurator.domain import hosts_toml
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
 from heliograph_configurator.domain.mirror import NO_TLS, MirrorTls
-from heliograph_configurator.domain.registry import UpstreamRegistry
+from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +106,45 @@ def _is_foreign(content: bytes) -> bool:
     return True
 
 
-class Tree:
-    """Every folder that containerd may look into, and every claimed one."""
+@dataclass(frozen=True, slots=True)
+class LaterFolder:
+    """A registry's folder in a later root: containerd uses it if no earlier root has one for the registry.
 
-    def __init__(self, folders: Mapping[str, Folder]) -> None:
-        self._folders = folders
+    `path` is its own, and `certificates` are full paths. Nothing else is known if there is an `obstacle`.
+    """
+
+    path: str
+    hosts: HostsFile | None = None
+    certificates: tuple[str, ...] = ()
+    obstacle: str = ""
+
+
+class Tree:
+    """Every folder that containerd may look into, and every claimed one, of the first root.
+
+    containerd's `config_path` may list several roots. `later` has what those after the first hold for each
+    registry, as `host:port`, and for `_default`.
+    """
+
+    def __init__(self, folders: Mapping[str, Folder], later: Mapping[str, LaterFolder] | None = None) -> None:
+        self._folders, self._later = folders, later or {}
 
     def __getitem__(self, name: str) -> Folder:
         return self._folders.get(name, Folder(name))
 
     def __iter__(self) -> Iterator[Folder]:
         return iter(self._folders.values())
+
+    def inherited(self, name: str) -> LaterFolder | None:
+        """What containerd would use for the registry, or for all others, without any folder of ours."""
+        first = {name, plain(name), UpstreamRegistry(plain(name)).escaped_folder, DEFAULT}
+        if any(self[one].preexisting for one in first):
+            return None
+        return self._later.get(plain(name))
+
+    def only_later(self) -> tuple[str, ...]:
+        """The registries whose folders a `_default` of ours in the first root would hide."""
+        return tuple(name for name in self._later if name != DEFAULT and self.inherited(name) is not None)
 
     def folder_of(self, registry: UpstreamRegistry) -> Folder:
         """Where containerd finds the registry's hosts: `host_port_` when there is one, else `host:port`."""

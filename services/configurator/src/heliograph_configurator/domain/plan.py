@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from heliograph_configurator.domain import hosts_toml, kept_hosts
 from heliograph_configurator.domain.containerd_reading import NO_HOST
-from heliograph_configurator.domain.folder import Claim, Folder, HostsFile, Ownership, Tree
+from heliograph_configurator.domain.folder import Claim, Folder, HostsFile, LaterFolder, Ownership, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
 from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, MirrorHosts, MirrorTls
 from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry
@@ -155,14 +155,21 @@ def plan_apply(
     """
     plan = Plan()
     wanted = _wanted(registries, tree, prepend=prepend)
+    if registries is None and (lost := _cannot_inherit(mirror, tree)):
+        plan.notes += lost
+        del wanted[DEFAULT]
     for name, server in wanted.items():
-        _configure(plan, tree[name], mirror, server, prepend=prepend, repair=repair)
+        _configure(plan, tree, tree[name], mirror, server, prepend=prepend, repair=repair)
     _restore_others(plan, tree, keep=wanted.keys())
     if registries is None:
         others = (folder.name for folder in tree if folder.preexisting and folder.name not in wanted)
         plan.notes += map(ShadowsDefault, others)
-    elif tree[DEFAULT].original is not None:
-        plan.notes += [OverridesDefault(name) for name in wanted if not tree[name].preexisting]
+    elif tree[DEFAULT].original is not None or tree.inherited(DEFAULT) is not None:
+        plan.notes += [
+            OverridesDefault(name)
+            for name in wanted
+            if not tree[name].preexisting and tree.inherited(name) is None
+        ]
     return plan
 
 
@@ -183,15 +190,36 @@ def plan_withdrawal(tree: Tree) -> Plan:
 def _wanted(
     registries: Sequence[UpstreamRegistry] | None, tree: Tree, *, prepend: bool
 ) -> dict[str, str | None]:
-    """The folders that have to name the mirrors, each with the `server` to fall back to."""
+    """The folders that have to name the mirrors, each with the `server` to fall back to.
+
+    A `_default` hides every folder in a later root, so each of those gets one in the first root.
+    """
     if registries is not None:
         return {tree.folder_of(registry).name: registry.server for registry in registries}
     others = (folder.name for folder in tree if folder.preexisting) if prepend else ()
-    return {DEFAULT: None, **dict.fromkeys(others)}
+    return {DEFAULT: None, **dict.fromkeys(others), **dict.fromkeys(tree.only_later())}
+
+
+def _cannot_inherit(mirror: MirrorHosts, tree: Tree) -> list[Note]:
+    """The folders in later roots whose meaning would be lost with a `_default` of ours."""
+    lost: list[Note] = []
+    for name in (*tree.only_later(), DEFAULT):
+        try:
+            _inherited_content(tree.inherited(name), mirror, None)
+        except BrokenHosts as error:
+            lost.append(UnparsableFile(name, error.line, error.reason))
+    return lost
 
 
 def _configure(
-    plan: Plan, folder: Folder, mirror: MirrorHosts, server: str | None, *, prepend: bool, repair: bool
+    plan: Plan,
+    tree: Tree,
+    folder: Folder,
+    mirror: MirrorHosts,
+    server: str | None,
+    *,
+    prepend: bool,
+    repair: bool,
 ) -> None:
     damage = _damage(folder.hosts) if repair and folder.ownership is Ownership.EDITED else ""
     if folder.obstacle:
@@ -201,7 +229,8 @@ def _configure(
         plan.notes.append(LeftEdited(folder.name, original_kept=folder.original is not None))
         return
     try:
-        content = _content(folder, mirror, server, prepend=prepend)
+        content = _inherited_content(tree.inherited(folder.name), mirror, server)
+        content = content or _content(folder, mirror, server, prepend=prepend)
     except BrokenHosts as error:
         plan.notes.append(UnparsableFile(folder.name, error.line, error.reason))
         if folder.claim is not None:
@@ -244,6 +273,26 @@ def _is_up_to_date(folder: Folder, file: HostsFile, tls: MirrorTls) -> bool:
     if hosts is None or hosts.content != file.content or folder.tls != tls:
         return False
     return not hosts.mode & ~file.mode
+
+
+def _inherited_content(later: LaterFolder | None, mirror: MirrorHosts, server: str | None) -> bytes:
+    """The mirrors, and what a later root gives; empty if that is nothing. Raises `BrokenHosts`.
+
+    containerd cannot pull by a folder with an obstacle, so there is nothing to keep.
+    """
+    if later is None or later.obstacle:
+        return b""
+    content = later.hosts.content if later.hosts else b""
+    try:
+        kept_hosts.ignored(content)
+    except BrokenHosts:
+        content = b""
+    if not content:
+        return hosts_toml.new(mirror, server, later.certificates)
+    try:
+        return kept_hosts.with_mirrors(mirror, content, later.certificates, later.path)
+    except BrokenHosts as error:
+        raise BrokenHosts(error.line, f"{later.path}/hosts.toml: {error.reason}") from error
 
 
 def _content(folder: Folder, mirror: MirrorHosts, server: str | None, *, prepend: bool) -> bytes:

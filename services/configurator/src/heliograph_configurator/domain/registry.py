@@ -65,6 +65,12 @@ def unique(registries: Iterable[UpstreamRegistry]) -> tuple[UpstreamRegistry, ..
     return tuple(by_host.values())
 
 
+def plain(folder: str) -> str:
+    """`host:port` for `host_port_`; any other folder name as it is."""
+    escaped = _escaped(folder)
+    return f"{escaped['host']}:{escaped['port']}" if escaped else folder
+
+
 def is_looked_up(folder: str) -> bool:
     """True if containerd looks for hosts in a folder of this name, for any image."""
     if folder == DEFAULT or is_registry(folder):
