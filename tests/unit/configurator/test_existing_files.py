@@ -162,6 +162,15 @@ def pipe_for_a_file(root: Path) -> None:
     os.mkfifo(root / "quay.io/hosts.toml")
 
 
+def loop_for_a_folder(root: Path) -> None:
+    (root / "quay.io").symlink_to("quay.io")
+
+
+def loop_for_a_file(root: Path) -> None:
+    (root / "quay.io").mkdir()
+    (root / "quay.io/hosts.toml").symlink_to("hosts.toml")
+
+
 def far_too_large(root: Path) -> None:
     put(root, "quay.io", b"#" * (registry_folder.MAX_FILE_BYTES + 1))
 
@@ -174,6 +183,8 @@ def far_too_large(root: Path) -> None:
         file_for_a_folder,
         folder_for_a_file,
         pipe_for_a_file,
+        loop_for_a_folder,
+        loop_for_a_file,
         far_too_large,
     ],
 )
@@ -192,6 +203,19 @@ def test_anything_but_a_regular_file_in_a_real_folder_is_left(
     assert TARGET in hosts(root, "docker.io")["host"]
     assert cleanup(root)
     assert {path: path.lstat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["README", "README.md", "ca.crt", "hosts.toml", "quay.io"])
+@pytest.mark.parametrize("prepend", [False, True])
+def test_a_stray_file_is_no_folder_of_a_registry(root: Path, name: str, *, prepend: bool) -> None:
+    root.mkdir()
+    (root / name).write_bytes(b"stray")
+    with capture_logs() as logs:
+        assert apply(root, Choice(prepend=prepend))
+    assert levels(logs, "warning") == levels(logs, "error") == []
+    assert TARGET in hosts(root, "_default")["host"]
+    assert cleanup(root)
+    assert harvest(root) == {name: ("file", b"stray", 0o644)}
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_the_others(root: Path) -> None:

@@ -16,7 +16,7 @@ from typing import assert_never
 from heliograph_configurator.adapters.claim_record import ClaimRecord
 from heliograph_configurator.adapters.disk import Disk
 from heliograph_configurator.adapters.later_roots import read_later
-from heliograph_configurator.adapters.registry_folder import RegistryFolder, kind_of
+from heliograph_configurator.adapters.registry_folder import RegistryFolder, fails_pulls, kind_of
 from heliograph_configurator.domain.folder import Folder, Tree
 from heliograph_configurator.domain.mirror import NO_TLS
 from heliograph_configurator.domain.plan import ReleaseClaim, RestoreOriginal, Step, WriteHosts
@@ -76,13 +76,16 @@ class CertsFolder:
         try:
             mode = path.lstat().st_mode
             if not stat.S_ISDIR(mode):
-                return Folder(name, True, claim=claim, obstacle=f"{kind_of(mode)}, not a folder")
+                obstacle, is_folder = f"{kind_of(mode)}, not a folder", path.is_dir()
+                return Folder(
+                    name, True, claim=claim, obstacle=obstacle, is_folder=is_folder, fails=fails_pulls(path)
+                )
             files = self._files(name)
             return Folder(name, True, files.hosts(), files.certificates(), claim, tls=files.tls())
         except FileNotFoundError:
             return Folder(name, claim=claim)
         except OSError as error:
-            return Folder(name, True, claim=claim, obstacle=_reason(error))
+            return Folder(name, True, claim=claim, obstacle=_reason(error), fails=fails_pulls(path))
 
     def _execute(self, step: Step) -> None:
         files = self._files(step.folder)

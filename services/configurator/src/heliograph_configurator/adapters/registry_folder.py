@@ -104,6 +104,25 @@ class RegistryFolder:
             self._disk.remove(path)
 
 
+def fails_pulls(path: Path) -> bool:
+    """True if containerd cannot read the folder at `path`, and so fails every pull for which it looks there.
+
+    It follows links, goes on if there is nothing, and takes any other error for a failure.
+    """
+    for place, is_usable in ((path, stat.S_ISDIR), (path / HOSTS, stat.S_ISREG)):
+        try:
+            mode = place.stat().st_mode
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # containerd is root
+            return False
+        except OSError:
+            return True
+        if not is_usable(mode):
+            return True
+    return False
+
+
 def kind_of(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "a symbolic link"

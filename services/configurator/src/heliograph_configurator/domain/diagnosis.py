@@ -15,8 +15,8 @@ from heliograph_configurator.domain.containerd_reading import NO_HOST, Series, d
 from heliograph_configurator.domain.folder import Folder, Ownership, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
 from heliograph_configurator.domain.ipv6_hosts import bracketed, unbracketed
-from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry
-from heliograph_shared.findings import Finding
+from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry, is_file_name
+from heliograph_shared.findings import Finding, Severity
 
 _APPLY = "heliograph-configurator apply"
 
@@ -68,9 +68,7 @@ class Diagnosis:
     def _in_folder(self, folder: Folder) -> Iterator[Finding]:
         path = f"{self.root}/{folder.name}"
         if folder.obstacle:
-            problem = f"the folder {folder.name} cannot be used"
-            remedy = f"make {path} a folder that root can read, or remove it, then `{_APPLY}`"
-            yield Finding(ConfiguratorCheck.CERTS, "warning", problem, f"{path}: {folder.obstacle}", remedy)
+            yield from self._obstacle(folder, path)
         if folder.hosts is None or not folder.hosts.content.strip():
             return
         path += "/hosts.toml"
@@ -87,6 +85,23 @@ class Diagnosis:
             problem = "_default names a server: containerd asks it for images of every registry"
             seen = f"{path}: server = {document['server']!r}"
             yield Finding(ConfiguratorCheck.SERVER, "warning", problem, seen, f"remove `server` from {path}")
+
+    def _obstacle(self, folder: Folder, path: str) -> Iterator[Finding]:
+        wanted = {DEFAULT, *(self.tree.folder_of(registry).name for registry in self.registries or ())}
+        if not folder.is_folder and folder.name not in wanted and is_file_name(folder.name):
+            return
+        problem = f"the folder {folder.name} cannot be used"
+        remedy = f"make {path} a folder that root can read, or remove it, then `{_APPLY}`"
+        if folder.fails:
+            which = "registries without a folder of their own" if folder.name == DEFAULT else folder.name
+            problem = (
+                f"containerd fails every pull of {which}: it finds no readable hosts.toml at {folder.name}"
+            )
+            remedy = (
+                f"remove {path} if it is no folder, or {path}/hosts.toml if that is no file, then `{_APPLY}`"
+            )
+        severity: Severity = "error" if folder.fails else "warning"
+        yield Finding(ConfiguratorCheck.CERTS, severity, problem, f"{path}: {folder.obstacle}", remedy)
 
     def _not_mirrored(self) -> Iterator[Finding]:
         wanted = [(registry.host, self.tree.folder_of(registry)) for registry in self.registries or ()]

@@ -57,7 +57,8 @@ class Folder:
     """What is there now. `certificates` are names of certificates and keys beside `hosts.toml`.
 
     `tls` is the content of the files that have the names of our own.
-    `obstacle` says, for a person, why the folder cannot be used; nothing else is known of it then.
+    `obstacle` says, for a person, why the folder cannot be used; nothing else is known of it then but whether
+    it is a folder at all, and whether containerd `fails` every pull because of it.
     """
 
     name: str
@@ -67,6 +68,8 @@ class Folder:
     claim: Claim | None = None
     obstacle: str = ""
     tls: MirrorTls = NO_TLS
+    is_folder: bool = True
+    fails: bool = False
 
     @property
     def ownership(self) -> Ownership:

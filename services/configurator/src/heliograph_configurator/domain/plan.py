@@ -162,8 +162,8 @@ def plan_apply(
         _configure(plan, tree, tree[name], mirror, server, prepend=prepend, repair=repair)
     _restore_others(plan, tree, keep=wanted.keys())
     if registries is None:
-        others = (folder.name for folder in tree if folder.preexisting and folder.name not in wanted)
-        plan.notes += map(ShadowsDefault, others)
+        others = (folder.name for folder in tree if folder.preexisting and folder.is_folder)
+        plan.notes += [ShadowsDefault(name) for name in others if name not in wanted]
     elif tree[DEFAULT].original is not None or tree.inherited(DEFAULT) is not None:
         plan.notes += [
             OverridesDefault(name)
@@ -196,7 +196,7 @@ def _wanted(
     """
     if registries is not None:
         return {tree.folder_of(registry).name: registry.server for registry in registries}
-    others = (folder.name for folder in tree if folder.preexisting) if prepend else ()
+    others = [folder.name for folder in tree if folder.preexisting and folder.is_folder] if prepend else ()
     return {DEFAULT: None, **dict.fromkeys(others), **dict.fromkeys(tree.only_later())}
 
 
