@@ -99,6 +99,18 @@ def _entry(path: Path) -> Entry:
     return ("file", path.read_bytes(), mode)
 
 
+def attributes(root: Path) -> dict[str, tuple[object, ...]]:
+    """Owner, group, mode, extended attributes and time of every file below `root` that is not ours."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not path.is_symlink() and ".heliograph" not in path.parts:
+            status = path.stat()
+            extended = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+            identity = (status.st_uid, status.st_gid, status.st_mode, status.st_mtime_ns)
+            found[str(path.relative_to(root))] = (*identity, extended)
+    return found
+
+
 def apply(root: Path, choice: Choice, disk: Disk | None = None) -> bool:
     registries = None
     if choice.registries is not None:
@@ -149,6 +161,11 @@ class FailingDisk(Disk):
         if self._step():
             raise Crash
         super().rename(source, target)
+
+    def exchange(self, first: Path, second: Path) -> bool:
+        if self._step():
+            raise Crash
+        return super().exchange(first, second)
 
     def remove(self, path: Path) -> None:
         if self._step():
