@@ -7,21 +7,23 @@ from typing import assert_never
 import structlog
 
 from heliograph_configurator.domain.mirror import MirrorHosts
-from heliograph_configurator.domain.plan import (
+from heliograph_configurator.domain.notes import (
     LeftEdited,
     NewOriginal,
     Note,
     OverridesDefault,
     PartlyIgnored,
-    Plan,
-    ReleaseClaim,
     Repaired,
     Replaced,
-    RestoreOriginal,
     ShadowsDefault,
-    Step,
     UnparsableFile,
     UnusableFolder,
+)
+from heliograph_configurator.domain.plan import (
+    Plan,
+    ReleaseClaim,
+    RestoreOriginal,
+    Step,
     WriteHosts,
     plan_apply,
     plan_cleanup,

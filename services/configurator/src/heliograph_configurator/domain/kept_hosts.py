@@ -76,7 +76,7 @@ def _paths(table: Mapping[str, Any], base: str) -> dict[str, Any]:
 def _path(value: Any, base: str) -> Any:
     if isinstance(value, list):
         return [_path(one, base) for one in value]
-    return posixpath.join(base, value)
+    return posixpath.join(base, value) if isinstance(value, str) else value
 
 
 def _host_based(host: AskedHost, base: str) -> AskedHost:

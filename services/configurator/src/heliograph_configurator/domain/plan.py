@@ -14,6 +14,18 @@ from heliograph_configurator.domain.containerd_reading import NO_HOST
 from heliograph_configurator.domain.folder import Claim, Folder, HostsFile, LaterFolder, Ownership, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
 from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, MirrorHosts, MirrorTls
+from heliograph_configurator.domain.notes import (
+    LeftEdited,
+    NewOriginal,
+    Note,
+    OverridesDefault,
+    PartlyIgnored,
+    Repaired,
+    Replaced,
+    ShadowsDefault,
+    UnparsableFile,
+    UnusableFolder,
+)
 from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry
 
 NEW_FILE_MODE = 0o644
@@ -48,89 +60,6 @@ class ReleaseClaim:
 
 
 Step = WriteHosts | RestoreOriginal | ReleaseClaim
-
-
-@dataclass(frozen=True, slots=True)
-class LeftEdited:
-    """Somebody has changed our file; `original_kept` if we found a file there, which is still saved."""
-
-    folder: str
-    original_kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Repaired:
-    """Our file was empty or broken and is written again; the damaged one is saved."""
-
-    folder: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewOriginal:
-    """Another program has written its own file over ours; it is the original from now on."""
-
-    folder: str
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """The operator's own `hosts.toml` does not apply any more."""
-
-    folder: str
-
-
-@dataclass(frozen=True, slots=True)
-class PartlyIgnored:
-    """Some versions of containerd ignore the original; they may read what is written from it."""
-
-    folder: str
-    versions: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class OverridesDefault:
-    """The operator's `_default` does not apply any more to a registry that gets a folder of its own."""
-
-    folder: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowsDefault:
-    """The registry is not mirrored by `_default`, since containerd uses this folder instead."""
-
-    folder: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnusableFolder:
-    """The folder cannot be changed, and was left."""
-
-    folder: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnparsableFile:
-    """The existing file has to be kept after the mirrors, but containerd ignores it, or it cannot be kept."""
-
-    folder: str
-    line: int
-    reason: str
-
-
-Note = (
-    LeftEdited
-    | Repaired
-    | NewOriginal
-    | Replaced
-    | OverridesDefault
-    | ShadowsDefault
-    | UnusableFolder
-    | UnparsableFile
-    | PartlyIgnored
-)
 
 
 @dataclass(slots=True)
