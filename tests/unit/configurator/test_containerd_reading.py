@@ -135,7 +135,7 @@ def test_the_same_hosts_are_asked_after_the_mirror(text: str) -> None:
 
 
 def test_a_value_that_only_some_containerds_look_at_is_kept_as_it_is() -> None:
-    """containerd 1 does not know `Ca`, containerd 2 takes it for `ca` and ignores the file."""
+    """For containerd 1 `Ca` is no key; containerd 2 takes it for `ca` and ignores the file."""
     for base in ("", "/etc/docker/certs.d/a.test"):
         written = kept_hosts.with_mirrors(MIRROR, HOST.encode() + b"Ca = 1\n", (), base)
         assert set(dropped_by(written)) == SINCE_2

@@ -196,7 +196,7 @@ def test_edited_files_are_left(tree: dict[str, Entry], history: Sequence[Run | E
         assert_nothing_is_lost(tree, root)
 
 
-@thorough
+@settings(thorough, max_examples=60)
 @given(trees(), st.lists(runs | replacements, min_size=2, max_size=6), choices)
 def test_a_file_that_replaces_ours_is_the_original(
     tree: dict[str, Entry], history: Sequence[Run | Edit], choice: Choice
@@ -322,6 +322,8 @@ def assert_named_files_exist(tree: dict[str, Entry]) -> None:
     """Containerd fails every pull if a named certificate is missing."""
     for name, (_, content, _) in tree.items():
         folder, _, file = name.rpartition("/")
+        if folder.startswith(".heliograph"):  # containerd does not look there
+            continue
         for pem in (CA_FILE, CLIENT_FILE) if file == "hosts.toml" else ():
             assert pem.encode() not in content or f"{folder}/{pem}" in tree
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from heliograph_configurator.adapters.disk import Disk
 from heliograph_configurator.domain.mirror import MirrorTls
@@ -82,7 +82,7 @@ def test_a_new_original_keeps_them_too(root: Path) -> None:
     assert attributes(root) == {"quay.io/hosts.toml": kept}
 
 
-@thorough
+@settings(thorough, max_examples=60)
 @given(trees(), choices, runs)
 def test_they_come_back_after_a_crash_at_any_point(tree: dict[str, Entry], choice: Choice, run: Run) -> None:
     with quick_folder() as root:
