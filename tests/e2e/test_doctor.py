@@ -293,7 +293,26 @@ async def test_what_the_doctor_says_of_certs_d_is_what_containerd_does(
         (folder / "ca.crt").write_bytes(Authority(tmp_path / "authority").certificate.read_bytes())
         (folder / "hosts.toml").write_text(f'[host."{url}"]\n  ca = "ca.crt"\n')
         assert await looked() == ({}, True)
+        (folder / "hosts.toml").unlink()
+        (folder / "hosts.toml").mkdir()
+        misplaced = ({"certs-unreadable": "error"}, False)
+        assert await looked() == misplaced
+        (folder / "hosts.toml").rmdir()
+        (folder / "hosts.toml").symlink_to("hosts.toml")
+        assert await looked() == misplaced
         shutil.rmtree(folder)
+        folder.symlink_to(folder.name)
+        assert await looked() == misplaced
+        folder.unlink()
+        folder.write_text("")
+        assert await looked() == misplaced
+        folder.unlink()
+        folder.symlink_to("nothing")
+        assert await looked() == ({"certs-unreadable": "warning"}, True)
+        folder.unlink()
+        (node.certs_path / "README").write_text("stray")
+        (node.certs_path / "ca.crt").write_text("stray")
+        assert await looked() == ({}, True)
         default.rename(default.with_name("away"))
         assert await looked() == ({"not-mirrored": "error"}, False)
         default.with_name("away").rename(default)

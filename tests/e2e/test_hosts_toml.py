@@ -15,12 +15,9 @@ import pytest_asyncio
 
 from tests.e2e.lab_support import REPOSITORY, TAG, Lab
 from tests.support.authority import Authority
-from tests.support.containerd import Containerd
-from tests.support.images import Image
-from tests.support.machines import SERIES, absent, release
+from tests.support.machines import absent
 from tests.support.mirror import FakeMirror, MirrorRequest, running_mirror
 from tests.support.ports import free_port
-from tests.support.upstream import Upstream
 
 pytestmark = [
     pytest.mark.skipif(bool(absent()), reason=absent()),
@@ -230,22 +227,3 @@ async def test_one_file_may_hold_a_certificate_and_its_key(lab: Lab, authority: 
         await lab.pull()
         assert mirror.asked
         assert all(request.certified for request in mirror.requests)
-
-
-@pytest.mark.parametrize("series", SERIES)
-async def test_2_1_ignores_two_config_paths(
-    series: str,
-    lab_upstream: tuple[Upstream, Image],
-    mirror: FakeMirror,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    directory = tmp_path_factory.mktemp("ctd")
-    for place in ("a", "b"):
-        (directory / place).mkdir()
-    node = Containerd(release(series), directory, config_path=f"{directory}/a:{directory}/b")
-    async with node:
-        lab = Lab(node, *lab_upstream)
-        (directory / "b" / lab.registry).mkdir()
-        (directory / "b" / lab.registry / "hosts.toml").write_text(host(mirror.url))
-        await lab.pull()
-        assert bool(mirror.asked) is not lab.modern

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from heliograph_configurator.app import apply, examination
+from heliograph_configurator.domain.hosts_toml import HEADING
 from heliograph_configurator.settings import Settings
 from heliograph_shared.findings import Finding, decode
 from heliograph_shared.settings import load
@@ -111,6 +112,9 @@ def test_the_folder_name_that_containerd_tries_first_shadows_ours(tmp_path: Path
     [
         ("server = ", "error"),
         ('[host."http://a"]\n  dial_timeout = 3\n', "error"),
+        ('[host."http://a"]\n  capabilities = ["pull", "reslove"]\n', "error"),
+        ('server = "https://a:port"\n[host."http://a"]\n', "error"),
+        ('[host."http://a"]\n  capabilities = ["pull", "referrers"]\n', "warning"),
         ("host = 3\n", "error"),
         ('[host."http://[fd00::1]:5000"]\n', "warning"),
         ('[host."http://fd00::1:5000"]\n', "warning"),
@@ -126,6 +130,18 @@ def test_a_file_that_containerd_misreads_is_found(tmp_path: Path, text: str, sev
     assert str(tmp_path / "quay.io/hosts.toml") in found["hosts-broken"].seen
 
 
+def test_a_folder_of_a_later_root_that_ours_hides_is_found(tmp_path: Path) -> None:
+    first, later = tmp_path / "first", tmp_path / "later"
+    later.mkdir()
+    assert apply(settings(first))
+    put(later, "reg.test:5000", 'server = "https://reg.test:5000"\n')
+    assert severities(first) == {}, "it does not know the other"
+    both = Path(f"{first}:{later}")
+    assert severities(both) == {"later-root-hidden": "error"}
+    assert apply(settings(both))
+    assert severities(both) == {}
+
+
 def test_a_default_with_a_server_is_found(tmp_path: Path) -> None:
     put(tmp_path, "_default", f'server = "https://quay.io"\n[host."{MIRROR}"]\n')
     assert severities(tmp_path) == {"default-server": "warning"}
@@ -133,7 +149,7 @@ def test_a_default_with_a_server_is_found(tmp_path: Path) -> None:
 
 def test_an_edited_file_of_ours_is_found_with_its_fix(tmp_path: Path) -> None:
     assert apply(settings(tmp_path))
-    put(tmp_path, "_default", '[host."http://other"]\n')
+    put(tmp_path, "_default", f'{HEADING}[host."http://other"]\n')
     found = findings(tmp_path)["not-mirrored"]
     assert "changed by hand" in found.seen
     assert found.remedy == f"rm {tmp_path}/_default/hosts.toml, then `heliograph-configurator apply`"

@@ -12,7 +12,7 @@ from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE
 from tests.integration.watch_support import PATIENCE_S, OneRegistry, one_registry, watching
 from tests.support.authority import Authority
 from tests.support.waiting import eventually
-from tests.unit.configurator.trees import cleanup, harvest
+from tests.unit.configurator.trees import EDITED, cleanup, harvest, k3s_writes
 
 THEIRS = b'server = "https://quay.io"\n\n[host."https://proxy.test"]\n'
 TARGET = "http://127.0.0.1:5000"
@@ -71,7 +71,9 @@ async def test_mirrors_are_written_while_the_registry_is_ready(
         assert harvest(certs) == before, "mirrors of an earlier run are withdrawn too"
 
 
-async def test_damaged_files_are_repaired_and_edited_files_are_left(tmp_path: Path, certs: Path) -> None:
+async def test_damaged_files_are_repaired_edited_files_are_left_and_new_originals_kept(
+    tmp_path: Path, certs: Path
+) -> None:
     before = harvest(certs)
     async with watching(
         tmp_path, certs, mirrored_registries="docker.io,quay.io,reg.test", prepend_existing="true"
@@ -91,11 +93,16 @@ async def test_damaged_files_are_repaired_and_edited_files_are_left(tmp_path: Pa
         (certs / "quay.io/hosts.toml").write_bytes(b"")
         await watch.names(ours, "quay.io")
 
-        (certs / "reg.test/hosts.toml").write_text("# mine\n")
+        (certs / "reg.test/hosts.toml").write_bytes(EDITED)
         await eventually(lambda: "left as it is" in watch.process.tail(), PATIENCE_S)
         (certs / "docker.io/hosts.toml").unlink()
         await watch.names(TARGET, "docker.io")
-        assert watch.hosts("reg.test") == "# mine\n"
+        assert watch.hosts("reg.test") == EDITED.decode()
+
+        k3s_writes(certs, "quay.io", "https://new.test")
+        new = harvest(certs)["quay.io/hosts.toml"]
+        await watch.names(TARGET, "quay.io")
+        assert "https://new.test" in watch.hosts("quay.io")
 
         assert await watch.answers("/metrics", 200, "heliograph_configurator_mirrors_written 1.0")
         assert await watch.answers(
@@ -112,7 +119,8 @@ async def test_damaged_files_are_repaired_and_edited_files_are_left(tmp_path: Pa
 
     (certs / "reg.test/hosts.toml").unlink()
     assert cleanup(certs)
-    assert harvest(certs) == before
+    restored = {"quay.io": ("folder", b"", 0o700), "quay.io/hosts.toml": new}
+    assert harvest(certs) == before | restored, "the newest original"
 
 
 async def test_credentials_are_renewed_without_a_restart(tmp_path: Path, certs: Path) -> None:

@@ -41,6 +41,8 @@ class FakeMirror:
     requests: list[MirrorRequest] = field(default_factory=list)
     tls_hellos: int = 0
     """Connections that began with TLS although the mirror speaks plain HTTP."""
+    answers_hellos: bool = False
+    """Answers them in plain HTTP, as servers written in Go do: containerd then tries again without TLS."""
 
     @property
     def asked(self) -> list[tuple[str, str, str]]:
@@ -56,6 +58,9 @@ class FakeMirror:
             first = await reader.readexactly(1)
             if first[0] == TLS_HANDSHAKE:
                 self.tls_hellos += 1
+                if self.answers_hellos:
+                    writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                    await writer.drain()
                 return
             request = _parsed(first + await reader.readuntil(b"\r\n\r\n"), writer)
             self.requests.append(request)

@@ -65,6 +65,26 @@ def test_a_lost_record_or_original_stops_everything(root: Path, lost: str) -> No
     assert harvest(root) == before
 
 
+@pytest.mark.parametrize("name", ["", "record.json", "originals", "staged"])
+def test_a_link_among_the_configurators_own_files_is_not_followed(root: Path, name: str) -> None:
+    """It could make root write anywhere."""
+    put(root, "quay.io")
+    apply(root, Choice(registries=("quay.io",)))
+    elsewhere = root.parent / "elsewhere"
+    path = root / ".heliograph" / name
+    if path.exists():
+        path.rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+    path.symlink_to(elsewhere)
+    before = harvest(root.parent)
+    uses: list[Callable[[Path], bool]] = [lambda root: apply(root, Choice()), cleanup]
+    for use in uses:
+        with pytest.raises(RecordUnusable, match="link"):
+            use(root)
+    assert harvest(root.parent) == before
+
+
 def test_a_locked_folder_is_refused_until_it_is_unlocked(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root.mkdir()
     monkeypatch.setattr(filesystem, "LOCK_TIMEOUT_S", 0.1)

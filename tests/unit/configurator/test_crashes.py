@@ -12,6 +12,7 @@ from heliograph_configurator.domain.folder import Folder, Ownership
 from heliograph_configurator.domain.hosts_toml import new
 from heliograph_configurator.domain.mirror import CA_FILE, CLIENT_FILE, NO_TLS, MirrorHosts, MirrorTls
 from tests.unit.configurator.trees import (
+    EDITED,
     Choice,
     Crash,
     Entry,
@@ -33,6 +34,7 @@ VALID = (
     b'server = "https://only.test"\n',
     new(MirrorHosts(("http://127.0.0.1:5000",), resolves_tags=True), None, ()),
 )
+THEIRS = (b"# by a tool\n", b'# by a tool\nserver = "https://new.test"\n[host."https://new.test"]\n')
 BROKEN = (b"[host\n", b"\xff", b"host = 1\n", b'[host."x"]\n[host."x"]\n')
 
 modes = st.sampled_from([0o644, 0o600, 0o640, 0o444])
@@ -90,15 +92,18 @@ runs = st.builds(Run, choices | st.none(), st.none() | st.integers(0, 40), st.bo
 
 @dataclass(frozen=True)
 class Edit:
-    """Somebody changes a file of ours by hand."""
+    """Somebody changes a file of ours by hand, or another program replaces it if the heading is not there."""
 
     folder: str
     content: bytes
 
 
 edits = st.builds(
-    Edit, st.sampled_from([*FOLDERS, "gone.test"]), st.binary(min_size=1, max_size=6).map(b"# mine ".__add__)
+    Edit,
+    st.sampled_from([*FOLDERS, "gone.test"]),
+    st.from_regex(rb"[a-z]{0,6}", fullmatch=True).map(EDITED.__add__),
 )
+replacements = st.builds(Edit, st.sampled_from([*FOLDERS, "gone.test"]), st.sampled_from(THEIRS))
 
 thorough = settings(
     max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -162,7 +167,7 @@ def configured(root: Path) -> dict[str, Entry]:
 
 
 OPEN, CLOSED = Choice(registries=None), Choice(registries=None, authorization="Basic eDp5")
-MINE = Edit("_default", b"# mine")
+MINE = Edit("_default", EDITED)
 
 
 @thorough
@@ -189,6 +194,35 @@ def test_edited_files_are_left(tree: dict[str, Entry], history: Sequence[Run | E
         assert cleanup(root)
         assert configured(root) == expected
         assert_nothing_is_lost(tree, root)
+
+
+@settings(thorough, max_examples=60)
+@given(trees(), st.lists(runs | replacements, min_size=2, max_size=6), choices)
+def test_a_file_that_replaces_ours_is_the_original(
+    tree: dict[str, Entry], history: Sequence[Run | Edit], choice: Choice
+) -> None:
+    with quick_folder() as root, quick_folder() as fresh:
+        plant(root, tree)
+        expected = harvest(root)
+        for event in history:
+            if isinstance(event, Run):
+                perform(root, event)
+            elif is_ours(root, event.folder):
+                hosts = root / event.folder / "hosts.toml"
+                hosts.write_bytes(event.content)
+                expected[f"{event.folder}/hosts.toml"] = (
+                    "file",
+                    event.content,
+                    hosts.stat().st_mode & 0o7777,
+                )
+                expected[event.folder] = expected.get(event.folder) or ("folder", b"", 0o755)
+
+        plant(fresh, expected)
+        apply(root, choice)
+        apply(fresh, choice)
+        assert configured(root) == configured(fresh)
+        assert cleanup(root)
+        assert harvest(root) == expected
 
 
 @dataclass(frozen=True)
@@ -288,6 +322,8 @@ def assert_named_files_exist(tree: dict[str, Entry]) -> None:
     """Containerd fails every pull if a named certificate is missing."""
     for name, (_, content, _) in tree.items():
         folder, _, file = name.rpartition("/")
+        if folder.startswith(".heliograph"):  # containerd does not look there
+            continue
         for pem in (CA_FILE, CLIENT_FILE) if file == "hosts.toml" else ():
             assert pem.encode() not in content or f"{folder}/{pem}" in tree
 

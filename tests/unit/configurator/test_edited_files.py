@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from heliograph_configurator.adapters.registry_folder import HOSTS, temporary_of
 from heliograph_configurator.domain.mirror import CA_FILE, MirrorTls
 from tests.unit.configurator.trees import (
+    EDITED,
     EXISTING,
     TARGET,
     Choice,
@@ -30,7 +31,7 @@ def test_an_edited_file_is_left_and_its_original_kept(root: Path) -> None:
     put(root, "quay.io", mode=0o640)
     apply(root, Choice(registries=("quay.io", "docker.io")))
     for folder in ("quay.io", "docker.io"):
-        (root / folder / "hosts.toml").write_bytes(b"# mine\n")
+        (root / folder / "hosts.toml").write_bytes(EDITED)
     uses: list[Callable[[Path], bool]] = [
         lambda root: apply(root, Choice(registries=("quay.io", "docker.io"))),
         cleanup,
@@ -42,8 +43,8 @@ def test_an_edited_file_is_left_and_its_original_kept(root: Path) -> None:
             "quay.io": True,
             "docker.io": False,
         }
-    assert (root / "quay.io/hosts.toml").read_bytes() == b"# mine\n"
-    assert (root / "docker.io/hosts.toml").read_bytes() == b"# mine\n"
+    assert (root / "quay.io/hosts.toml").read_bytes() == EDITED
+    assert (root / "docker.io/hosts.toml").read_bytes() == EDITED
     kept = root / ".heliograph/originals/quay.io.toml"
     assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (EXISTING, 0o640)
 
@@ -66,9 +67,9 @@ def test_a_damaged_file_is_repaired_on_request(root: Path, damage: bytes) -> Non
     kept = root / ".heliograph/damaged/quay.io.toml"
     assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (damage, 0o640)
 
-    path.write_bytes(b"# mine\n")
+    path.write_bytes(EDITED)
     assert apply(root, choice)
-    assert path.read_bytes() == b"# mine\n"
+    assert path.read_bytes() == EDITED
     path.write_bytes(ours)
     assert cleanup(root)
     assert harvest(root) == before
@@ -77,11 +78,11 @@ def test_a_damaged_file_is_repaired_on_request(root: Path, damage: bytes) -> Non
 def test_an_edited_file_is_left_through_a_withdrawal(root: Path) -> None:
     choice = Choice(registries=("quay.io", "docker.io"))
     apply(root, choice)
-    (root / "quay.io/hosts.toml").write_bytes(b"# mine\n")
+    (root / "quay.io/hosts.toml").write_bytes(EDITED)
     assert withdraw(root)
     assert folders(root) == {"quay.io"}
     assert apply(root, choice)
-    assert (root / "quay.io/hosts.toml").read_bytes() == b"# mine\n"
+    assert (root / "quay.io/hosts.toml").read_bytes() == EDITED
     assert TARGET in hosts(root, "docker.io")["host"]
 
 
@@ -90,8 +91,8 @@ def test_an_edited_file_keeps_the_certificates_that_it_names(root: Path) -> None
         registries=("quay.io", "docker.io"), targets=("https://m",), tls=MirrorTls(b"ca", b"pair")
     )
     apply(root, choice)
-    for folder, content in (("quay.io", f'ca = "{CA_FILE}"\n'), ("docker.io", "# mine\n")):
-        (root / folder / "hosts.toml").write_text(content)
+    for folder, content in (("quay.io", f'ca = "{CA_FILE}"\n'), ("docker.io", "")):
+        (root / folder / "hosts.toml").write_bytes(EDITED + content.encode())
     assert cleanup(root)
     assert {path.name for path in (root / "quay.io").iterdir()} == {"hosts.toml", CA_FILE}
     assert {path.name for path in (root / "docker.io").iterdir()} == {"hosts.toml"}
@@ -120,6 +121,6 @@ def test_a_crash_beside_an_edited_file_leaves_nothing_of_ours(root: Path) -> Non
             apply(root, Choice(registries=("quay.io",), resolves_tags=False), FailingDisk(crash_at))
         if (root / "quay.io" / temporary_of(HOSTS)).exists():
             break
-    (root / "quay.io/hosts.toml").write_bytes(b"# mine\n")
+    (root / "quay.io/hosts.toml").write_bytes(EDITED)
     assert cleanup(root)
     assert {path.name for path in (root / "quay.io").iterdir()} == {"hosts.toml"}

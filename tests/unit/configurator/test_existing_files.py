@@ -109,6 +109,35 @@ def test_a_broken_file_cannot_be_prepended_to_but_other_folders_are_written(root
     assert TARGET in hosts(root, "_default")["host"]
 
 
+@pytest.mark.parametrize(
+    "line", ['capabilities = ["pull", "reslove"]', 'skip_verify = "true"', "ca = true", 'client = [["a"]]']
+)
+def test_a_file_that_containerd_ignores_is_left_and_named(root: Path, line: str) -> None:
+    put(root, "quay.io", f'[host."https://proxy.test"]\n{line}\n'.encode())
+    before = harvest(root / "quay.io")
+    with capture_logs() as logs:
+        assert not apply(root, Choice(prepend=True))
+    assert [entry["file"] for entry in levels(logs, "error")] == ["quay.io/hosts.toml"]
+    assert harvest(root / "quay.io") == before
+    assert cleanup(root)
+
+
+def test_a_file_that_some_containerds_ignore_is_kept_with_a_warning(root: Path) -> None:
+    put(root, "quay.io", b'[host."https://proxy.test"]\ncapabilities = ["pull", "referrers"]\n')
+    with capture_logs() as logs:
+        assert apply(root, Choice(prepend=True))
+    (warning,) = levels(logs, "warning")
+    assert warning["versions"] == ("1.6 and 1.7", "2.0 and 2.1")
+    assert list(hosts(root, "quay.io")["host"]) == [TARGET, "https://proxy.test"]
+
+
+def test_the_capabilities_of_an_unnamed_server_stay_without_effect(root: Path) -> None:
+    """They count only for a `server` that is named, so none may be added."""
+    put(root, "quay.io", b'capabilities = ["pull"]\n[host."https://proxy.test"]\n')
+    assert apply(root, Choice(registries=("quay.io",), prepend=True))
+    assert "server" not in hosts(root, "quay.io")
+
+
 def link_of_a_file(root: Path) -> None:
     (root / "target.toml").write_bytes(EXISTING)
     (root / "quay.io").mkdir()
@@ -133,6 +162,15 @@ def pipe_for_a_file(root: Path) -> None:
     os.mkfifo(root / "quay.io/hosts.toml")
 
 
+def loop_for_a_folder(root: Path) -> None:
+    (root / "quay.io").symlink_to("quay.io")
+
+
+def loop_for_a_file(root: Path) -> None:
+    (root / "quay.io").mkdir()
+    (root / "quay.io/hosts.toml").symlink_to("hosts.toml")
+
+
 def far_too_large(root: Path) -> None:
     put(root, "quay.io", b"#" * (registry_folder.MAX_FILE_BYTES + 1))
 
@@ -145,6 +183,8 @@ def far_too_large(root: Path) -> None:
         file_for_a_folder,
         folder_for_a_file,
         pipe_for_a_file,
+        loop_for_a_folder,
+        loop_for_a_file,
         far_too_large,
     ],
 )
@@ -163,6 +203,19 @@ def test_anything_but_a_regular_file_in_a_real_folder_is_left(
     assert TARGET in hosts(root, "docker.io")["host"]
     assert cleanup(root)
     assert {path: path.lstat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["README", "README.md", "ca.crt", "hosts.toml", "quay.io"])
+@pytest.mark.parametrize("prepend", [False, True])
+def test_a_stray_file_is_no_folder_of_a_registry(root: Path, name: str, *, prepend: bool) -> None:
+    root.mkdir()
+    (root / name).write_bytes(b"stray")
+    with capture_logs() as logs:
+        assert apply(root, Choice(prepend=prepend))
+    assert levels(logs, "warning") == levels(logs, "error") == []
+    assert TARGET in hosts(root, "_default")["host"]
+    assert cleanup(root)
+    assert harvest(root) == {name: ("file", b"stray", 0o644)}
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_the_others(root: Path) -> None:

@@ -48,7 +48,7 @@ IPV6 = [
 def test_an_ipv6_host_is_there_twice_and_read_as_one(url: str, table: dict[str, Any], for_1: str) -> None:
     """Once for containerd 1, whose headings have no brackets, once for those that need them."""
     existing = {"host": {"http://a.test": {}, url: table, "http://b.test": {}}}
-    text = prepended(MirrorHosts(("http://m",), resolves_tags=True), None, existing)
+    text = prepended(MirrorHosts(("http://m",), resolves_tags=True), existing)
     hosts = tomllib.loads(text.decode())["host"]
     assert list(hosts) == ["http://m", "http://a.test", for_1, url, "http://b.test"]
     assert hosts[url] == table
@@ -65,14 +65,14 @@ def test_an_ipv6_host_is_there_twice_and_read_as_one(url: str, table: dict[str, 
 
 def test_a_host_without_brackets_is_written_for_every_containerd_too() -> None:
     existing = parse(b'[host."http://fd00::10:5000"]\nca = "ca.pem"\n')
-    document = parse(prepended(MirrorHosts(("http://m",), resolves_tags=True), None, existing))
+    document = parse(prepended(MirrorHosts(("http://m",), resolves_tags=True), existing))
     assert document["host"]["http://[fd00::10]:5000"] == {"ca": "ca.pem"}
 
 
 @given(tables)
 def test_all_that_an_ipv6_host_has_is_written(table: dict[str, Any]) -> None:
     mirror = MirrorHosts(("http://m",), resolves_tags=True)
-    text = prepended(mirror, None, {"host": {"http://[::1]:5000": table}})
+    text = prepended(mirror, {"host": {"http://[::1]:5000": table}})
     assert parse(text)["host"]["http://[::1]:5000"] == table
     twin = dict(tomllib.loads(text.decode())["host"]["http://[::1]:5000/v2"])
     if "capabilities" not in table:
@@ -119,7 +119,7 @@ def test_an_additional_mirror_that_is_named_already_keeps_its_certificates() -> 
         b'[host."https://a.test"]\n[host."https://cache.test"]\nca = "cache.crt"\ncapabilities = ["pull"]\n'
     )
     mirror = MirrorHosts(("http://m",), resolves_tags=True, additional=("https://cache.test",))
-    document = tomllib.loads(prepended(mirror, None, existing).decode())
+    document = tomllib.loads(prepended(mirror, existing).decode())
     assert list(document["host"]) == ["http://m", "https://cache.test", "https://a.test"]
     assert document["host"]["https://cache.test"] == {"ca": "cache.crt", "capabilities": ["pull", "resolve"]}
 
@@ -131,11 +131,11 @@ def test_existing_certificates_are_named_for_the_server() -> None:
     assert document["client"] == [["c.cert", "c.key"], "both.cert"]
 
 
-@given(documents, st.none() | st.just("https://quay.io"))
+@given(documents)
 def test_everything_existing_follows_the_mirror_in_its_order(
-    existing: dict[str, Any], server: str | None
+    existing: dict[str, Any],
 ) -> None:
-    text = prepended(MIRROR, server, parse(tomli_w.dumps(existing).encode()))
+    text = prepended(MIRROR, parse(tomli_w.dumps(existing).encode()))
     document = parse(text)
 
     hosts = list(document["host"].items())
@@ -145,11 +145,11 @@ def test_everything_existing_follows_the_mirror_in_its_order(
     assert dict(hosts[2:]) == theirs
     assert [name for name, _ in hosts[2:]] == list(theirs)
     del document["host"]
-    assert document == ({"server": server} if server else {}) | existing
+    assert document == existing
 
 
 def test_an_existing_server_stays() -> None:
-    text = prepended(MIRROR, "https://quay.io", parse(b'server = "https://proxy.test"\nca = "proxy.crt"\n'))
+    text = prepended(MIRROR, parse(b'server = "https://proxy.test"\nca = "proxy.crt"\n'))
     document = tomllib.loads(text.decode())
     assert (document["server"], document["ca"]) == ("https://proxy.test", "proxy.crt")
 
@@ -158,7 +158,7 @@ def test_an_existing_table_of_a_target_is_replaced() -> None:
     existing = parse(
         b'[host."https://a.test"]\n[host."http://[::1]:5000"]\nskip_verify = true\n[host."https://b.test"]\n'
     )
-    document = parse(prepended(MIRROR, None, existing))
+    document = parse(prepended(MIRROR, existing))
     assert list(document["host"]) == [*TABLES, "https://a.test", "https://b.test"]
     assert "skip_verify" not in document["host"]["http://[::1]:5000"]
 
@@ -186,4 +186,4 @@ def test_a_broken_file_is_refused_with_its_line(content: bytes, line: int) -> No
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_bytes_parse_or_are_broken(content: bytes) -> None:
     with suppress(BrokenHosts):
-        tomllib.loads(prepended(MIRROR, None, parse(content)).decode())
+        tomllib.loads(prepended(MIRROR, parse(content)).decode())

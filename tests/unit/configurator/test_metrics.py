@@ -5,7 +5,8 @@ from prometheus_client import generate_latest
 from heliograph_configurator.adapters.metrics import ConfiguratorMetrics
 from heliograph_configurator.domain.folder import Claim, HostsFile
 from heliograph_configurator.domain.mirror import NO_TLS
-from heliograph_configurator.domain.plan import ReleaseClaim, RestoreOriginal, UnusableFolder, WriteHosts
+from heliograph_configurator.domain.notes import UnusableFolder
+from heliograph_configurator.domain.plan import ReleaseClaim, RestoreOriginal, WriteHosts
 from heliograph_configurator.domain.reconcile_schedule import Intent
 from heliograph_configurator.domain.result import ReconcileResult
 

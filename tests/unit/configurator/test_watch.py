@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from heliograph_configurator import watch as module
-from heliograph_configurator.domain.plan import LeftEdited, UnusableFolder
+from heliograph_configurator.domain.notes import LeftEdited, UnusableFolder
 from heliograph_configurator.domain.reconcile_schedule import Intent
 from heliograph_configurator.domain.result import ReconcileResult
 from heliograph_configurator.errors import PathUnusable

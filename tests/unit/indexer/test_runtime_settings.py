@@ -19,14 +19,24 @@ OURS = "/etc/containerd/certs.d"
 V1, V2 = ContainerdVersion("1.7.24~ds1"), ContainerdVersion("2.1.9+unknown")
 
 
-def problems(config_path: str, version: ContainerdVersion) -> list[str]:
-    found = examine_settings(RuntimeSettings("somewhere", config_path, discards_layers=False), version, OURS)
+def problems(
+    config_path: str, version: ContainerdVersion, ours: str = OURS, *, pulls_locally: bool = False
+) -> list[str]:
+    settings = RuntimeSettings("somewhere", config_path, discards_layers=False, pulls_locally=pulls_locally)
+    found = examine_settings(settings, version, ours)
     return [finding.problem for finding in found]
 
 
-@pytest.mark.parametrize("config_path", [OURS, f"{OURS}/", f"/other:{OURS}", f"{OURS}:/other"])
+@pytest.mark.parametrize("config_path", [OURS, f"{OURS}/", f"{OURS}:"])
 def test_a_config_path_that_is_ours_is_fine(config_path: str) -> None:
     assert problems(config_path, V1) == []
+
+
+@pytest.mark.parametrize("config_path", [f"/other:{OURS}", f"{OURS}:/other"])
+def test_folders_that_the_configurator_does_not_know_are_named(config_path: str) -> None:
+    (problem,) = problems(config_path, V1)
+    assert "other directories" in problem
+    assert problems(config_path, V1, config_path) == []
 
 
 @pytest.mark.parametrize(
@@ -37,6 +47,8 @@ def test_a_config_path_that_is_ours_is_fine(config_path: str) -> None:
         ("/other", V1, "elsewhere"),
         ("/other:/another", V2, "elsewhere"),
         (f"{OURS}:/other", V2, "several"),
+        (f"{OURS}:/other", ContainerdVersion("2.4.2"), "several"),
+        (ContainerdVersion("2.4.2").default_config_path, ContainerdVersion("2.4.2"), "several"),
     ],
 )
 def test_a_wrong_config_path_is_a_finding(config_path: str, version: ContainerdVersion, word: str) -> None:
@@ -44,8 +56,28 @@ def test_a_wrong_config_path_is_a_finding(config_path: str, version: ContainerdV
     assert word in problem
 
 
-def test_several_folders_are_fine_again_since_2_2() -> None:
-    assert problems(f"{OURS}:/other", ContainerdVersion("2.2.0")) == []
+def test_several_folders_are_fine_without_the_transfer_service() -> None:
+    both = f"{OURS}:/other"
+    assert problems(both, ContainerdVersion("2.0.5"), both) == []
+    assert problems(both, ContainerdVersion("2.4.2"), both, pulls_locally=True) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "pulls_locally"),
+    [
+        ("use_local_image_pull = true", True),
+        ("max_concurrent_downloads = 5", True),
+        ("max_concurrent_downloads = 3", False),
+        ("registry.mirrors = { a = { endpoint = ['b'] } }", True),
+        ("registry.config_path = '/x'", False),
+    ],
+)
+def test_some_settings_keep_2_from_the_transfer_service(
+    tmp_path: Path, line: str, *, pulls_locally: bool
+) -> None:
+    main = tmp_path / "config.toml"
+    main.write_text(f"version = 3\n[plugins.'io.containerd.cri.v1.images']\n{line}\n")
+    assert read_settings(main, V2).pulls_locally is pulls_locally
 
 
 @pytest.mark.parametrize("text", ["", "v2", "2", "unknown.version"])
@@ -79,7 +111,9 @@ def test_a_config_of_version_3_is_read_with_its_imports(tmp_path: Path) -> None:
     (tmp_path / "conf.d" / "mirror.toml").write_text(
         f"version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '{OURS}'\n"
     )
-    assert read_settings(main, V2) == RuntimeSettings(str(main), OURS, discards_layers=True)
+    assert read_settings(main, V2) == RuntimeSettings(
+        str(main), OURS, discards_layers=True, pulls_locally=True
+    )
 
 
 def test_a_config_of_version_2_is_read_for_containerd_2(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Composition root of the configurator: the only module that knows every adapter."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -35,14 +36,14 @@ log = structlog.get_logger()
 def apply(settings: Settings) -> bool:
     """True if everything was done. Raises `ConfiguratorError` if nothing could be changed."""
     mirror = _mirror(settings, _secrets(settings))
-    with open_certs_folder(settings.registry_config_path, create=True) as config:
+    with _certs_folder(settings, create=True) as config:
         configurator = Configurator(config)
         return configurator.apply(mirror, settings.registries, prepend=settings.prepend_existing).complete
 
 
 def cleanup(settings: Settings) -> bool:
     """True if everything was done. Raises `ConfiguratorError` if nothing could be changed."""
-    with open_certs_folder(settings.registry_config_path, create=False) as config:
+    with _certs_folder(settings, create=False) as config:
         return Configurator(config).cleanup().complete
 
 
@@ -56,7 +57,7 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
         withdraw_after_s=settings.withdraw_after_s,
         on_result=metrics.count,
     )
-    folders = partial(_watched_folders, settings.registry_config_path, secrets)
+    folders = partial(_watched_folders, (settings.certs_root, *settings.later_roots), secrets)
     publisher = FindingsPublisher(ConfiguratorCheck)
     admin = admin_app(watched.unready_reason, metrics.collected)
     admin.routes.append(publisher.route())
@@ -74,12 +75,12 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
 
 def examination(settings: Settings) -> CertsExamination:
     """Of the certs.d and the mirrors that the settings name."""
-    root = settings.registry_config_path
+    root, later = settings.certs_root, settings.later_roots
     return CertsExamination(
-        root,
+        (root, *later),
         settings.registries,
         settings.mirror_targets,
-        read=CertsFolder(root, Disk()).read,
+        read=CertsFolder(root, Disk(), later=later).read,
         ask_mirror=ask_mirror,
         test_certificate=unusable_reason,
     )
@@ -89,22 +90,28 @@ def _reconcile(
     settings: Settings, secrets: SecretFiles, intent: Intent, previous: ReconcileResult
 ) -> ReconcileResult:
     """Raises `ConfiguratorError`."""
-    root = settings.registry_config_path
     if intent is not Intent.MIRROR:
-        with open_certs_folder(root, create=False) as config:
+        with _certs_folder(settings, create=False) as config:
             return Configurator(config, previous).withdraw()
     mirror = _mirror(settings, secrets)
-    with open_certs_folder(root, create=True) as config:
+    with _certs_folder(settings, create=True) as config:
         return Configurator(config, previous).apply(
             mirror, settings.registries, prepend=settings.prepend_existing, repair=True
         )
 
 
-def _watched_folders(root: Path, secrets: SecretFiles) -> Iterator[Path]:
-    yield root
+def _certs_folder(settings: Settings, *, create: bool) -> AbstractContextManager[CertsFolder]:
+    """Without `create`, to restore the originals, for which later roots do not matter."""
+    later = settings.later_roots if create else ()
+    return open_certs_folder(settings.certs_root, create=create, later=later)
+
+
+def _watched_folders(roots: Sequence[Path], secrets: SecretFiles) -> Iterator[Path]:
+    yield from roots
     yield from {path.parent for path in secrets.paths}
-    if root.is_dir():
-        yield from sorted(path for path in root.iterdir() if is_looked_up(path.name))
+    for root in roots:
+        if root.is_dir():
+            yield from sorted(path for path in root.iterdir() if is_looked_up(path.name))
 
 
 def _secrets(settings: Settings) -> SecretFiles:

@@ -18,14 +18,15 @@ _MAX_MIRRORS = 16
 
 
 class CertsExamination:
-    """Of certs.d at `root`, given the `registries` to mirror (None: all) and the mirrors' URLs, `targets`.
+    """Of certs.d, given the `registries` to mirror (None: all) and the mirrors' URLs, `targets`.
 
-    `read` reads certs.d and raises `ConfiguratorError`.
+    certs.d is the first of `roots`, which are containerd's `config_path`. `read` reads it and raises
+    `ConfiguratorError`.
     """
 
     def __init__(
         self,
-        root: Path,
+        roots: Sequence[Path],
         registries: Sequence[UpstreamRegistry] | None,
         targets: Sequence[str],
         *,
@@ -33,7 +34,8 @@ class CertsExamination:
         ask_mirror: MirrorProbe,
         test_certificate: CertificateTest,
     ) -> None:
-        self._root, self._registries, self._targets = root, registries, targets
+        self._roots, self._registries, self._targets = roots, registries, targets
+        self._root = roots[0]
         self._read, self._ask_mirror, self._test_certificate = read, ask_mirror, test_certificate
 
     async def report(self) -> Report:
@@ -62,10 +64,10 @@ class CertsExamination:
         return Report.of(time.time_ns() // 1_000_000, found, ())
 
     def _unusable_certificates(self, diagnosis: Diagnosis) -> Iterator[Finding]:
-        """Only of files below certs.d: a container sees no other files of the node."""
+        """Only of files below the roots: a container sees no other files of the node."""
         for folder, certificate in diagnosis.certificates():
             paths = [self._root / folder / file for file in certificate.files]
-            if not all(path.is_relative_to(self._root) for path in paths):
+            if not all(any(map(path.is_relative_to, self._roots)) for path in paths):
                 continue
             if reason := self._test_certificate(certificate.use, paths):
                 yield unusable(str(self._root / folder / "hosts.toml"), certificate, reason)

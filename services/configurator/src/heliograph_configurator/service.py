@@ -7,19 +7,23 @@ from typing import assert_never
 import structlog
 
 from heliograph_configurator.domain.mirror import MirrorHosts
-from heliograph_configurator.domain.plan import (
+from heliograph_configurator.domain.notes import (
     LeftEdited,
+    NewOriginal,
     Note,
     OverridesDefault,
-    Plan,
-    ReleaseClaim,
+    PartlyIgnored,
     Repaired,
     Replaced,
-    RestoreOriginal,
     ShadowsDefault,
-    Step,
     UnparsableFile,
     UnusableFolder,
+)
+from heliograph_configurator.domain.plan import (
+    Plan,
+    ReleaseClaim,
+    RestoreOriginal,
+    Step,
     WriteHosts,
     plan_apply,
     plan_cleanup,
@@ -118,11 +122,22 @@ def _log_note(note: Note) -> None:
                 folder=note.folder,
                 reason=reason,
             )
+        case NewOriginal():
+            log.warning(
+                "hosts.toml was written by another program: cleanup will restore this one", folder=note.folder
+            )
         case Replaced():
             log.warning(
                 "hosts.toml replaced: its hosts and certificates do not apply any more; "
                 "--prepend-existing keeps them",
                 folder=note.folder,
+            )
+        case PartlyIgnored(versions=versions, reason=reason):
+            log.warning(
+                "some versions of containerd ignore this hosts.toml",
+                folder=note.folder,
+                versions=versions,
+                reason=reason,
             )
         case OverridesDefault():
             log.warning("_default does not apply to this registry any more", folder=note.folder)
@@ -136,7 +151,7 @@ def _log_note(note: Note) -> None:
             log.error("folder cannot be used, left as it is", folder=note.folder, reason=reason)
         case UnparsableFile(line=line, reason=reason):
             log.error(
-                "hosts.toml is broken, left as it is",
+                "hosts.toml cannot be kept after the mirrors, left as it is",
                 file=f"{note.folder}/hosts.toml",
                 line=line,
                 reason=reason,

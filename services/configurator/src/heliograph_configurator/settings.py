@@ -28,7 +28,8 @@ class Settings(ServiceSettings):
 
     registry_config_path: Path = Field(
         Path("/etc/containerd/certs.d"),
-        description="containerd's config_path: the folder with the hosts.toml files",
+        description="containerd's config_path: the folder with the hosts.toml files; of several, separated "
+        "by colons, the first is written to, and what the others hold for a registry is kept",
     )
     mirrored_registries: MirroredRegistries
     mirror_targets: CommaList = Field(
@@ -75,6 +76,19 @@ class Settings(ServiceSettings):
     admin_listen: ListenAddress = Field(
         Address("", 9093), description="watch: host:port of /metrics, /livez, /readyz and /debug/findings"
     )
+
+    @property
+    def certs_root(self) -> Path:
+        """The first folder of `registry_config_path`, to which the files are written."""
+        return self._roots[0]
+
+    @property
+    def later_roots(self) -> tuple[Path, ...]:
+        return self._roots[1:]
+
+    @property
+    def _roots(self) -> tuple[Path, ...]:
+        return tuple(Path(root) for root in str(self.registry_config_path).split(":") if root) or (Path(),)
 
     @field_validator("mirror_targets", "additional_mirror_targets")
     @classmethod

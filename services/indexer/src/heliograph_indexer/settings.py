@@ -70,8 +70,8 @@ class Settings(ServiceSettings):
     registry_filters: RegistryFilters
     registry_config_path: Path = Field(
         Path("/etc/containerd/certs.d"),
-        description="directory that containerd's config_path should name, as a path of the host; only the "
-        "doctor uses it",
+        description="directory that containerd's config_path should name, or several separated by colons, as "
+        "paths of the host; only the doctor uses it",
     )
     containerd_config_path: Path = Field(
         Path("/etc/containerd/config.toml"),

@@ -4,9 +4,15 @@ A crash happens before or after such an operation, never in the middle, except f
 are therefore written under another name and then renamed. All methods raise `OSError`.
 """
 
+import ctypes
 import errno
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_CANNOT_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM}
 
 
 class Disk:
@@ -25,6 +31,33 @@ class Disk:
         """Both paths are on one file system; a file at `target` is replaced."""
         source.replace(target)
         _sync(target.parent)
+
+    def exchange(self, first: Path, second: Path) -> bool:
+        """Let two files trade places in one step; False if the file system cannot do that."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(libc, "renameat2"):
+            return False
+        names = os.fsencode(first), os.fsencode(second)
+        if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE):
+            error = ctypes.get_errno()
+            if error in _CANNOT_EXCHANGE:
+                return False
+            raise OSError(error, os.strerror(error), str(second))
+        for folder in {first.parent, second.parent}:
+            _sync(folder)
+        return True
+
+    def copy(self, source: Path, target: Path) -> None:
+        """With mode and times, and where that is allowed with owner, group and extended attributes."""
+        found = source.stat()
+        self.write(target, source.read_bytes(), 0o600)
+        with suppress(PermissionError):
+            os.chown(target, found.st_uid, found.st_gid, follow_symlinks=False)
+        with suppress(OSError):
+            for name in os.listxattr(source):
+                os.setxattr(target, name, os.getxattr(source, name))
+        target.chmod(stat.S_IMODE(found.st_mode))
+        os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
     def remove(self, path: Path) -> None:
         path.unlink()

@@ -9,6 +9,7 @@ class ConfiguratorCheck(StrEnum):
     CERTIFICATE = "certificate-unusable"
     MIRRORED = "not-mirrored"
     SHADOWED = "default-shadowed"
+    HIDDEN = "later-root-hidden"
     SERVER = "default-server"
     REACHED = "mirror-unreachable"
     HELIOGRAPH = "mirror-foreign"

@@ -11,11 +11,12 @@ from typing import Any
 from heliograph_configurator.domain import hosts_toml
 from heliograph_configurator.domain.certificate import Certificate, named_in
 from heliograph_configurator.domain.checks import ConfiguratorCheck
+from heliograph_configurator.domain.containerd_reading import NO_HOST, Series, dropped_by
 from heliograph_configurator.domain.folder import Folder, Ownership, Tree
 from heliograph_configurator.domain.hosts_toml import BrokenHosts
 from heliograph_configurator.domain.ipv6_hosts import bracketed, unbracketed
-from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry
-from heliograph_shared.findings import Finding
+from heliograph_configurator.domain.registry import DEFAULT, UpstreamRegistry, is_file_name
+from heliograph_shared.findings import Finding, Severity
 
 _APPLY = "heliograph-configurator apply"
 
@@ -47,6 +48,7 @@ class Diagnosis:
         yield from self._not_mirrored()
         if self.registries is None:
             yield from self._shadowed()
+        yield from self._hidden()
 
     def certificates(self) -> Iterator[tuple[str, Certificate]]:
         """The certificates that the files name, each with the folder that its paths are relative to."""
@@ -66,9 +68,7 @@ class Diagnosis:
     def _in_folder(self, folder: Folder) -> Iterator[Finding]:
         path = f"{self.root}/{folder.name}"
         if folder.obstacle:
-            problem = f"the folder {folder.name} cannot be used"
-            remedy = f"make {path} a folder that root can read, or remove it, then `{_APPLY}`"
-            yield Finding(ConfiguratorCheck.CERTS, "warning", problem, f"{path}: {folder.obstacle}", remedy)
+            yield from self._obstacle(folder, path)
         if folder.hosts is None or not folder.hosts.content.strip():
             return
         path += "/hosts.toml"
@@ -79,11 +79,29 @@ class Diagnosis:
             remedy = f"fix or remove {path}, then `{_APPLY}`"
             yield Finding(ConfiguratorCheck.HOSTS, "error", problem, f"{path}: {error}", remedy)
             return
-        yield from _pitfalls(path, folder.hosts.content, document)
+        yield from _ignored(path, folder.hosts.content, document)
+        yield from _pitfalls(path, document)
         if folder.name == DEFAULT and "server" in document:
             problem = "_default names a server: containerd asks it for images of every registry"
             seen = f"{path}: server = {document['server']!r}"
             yield Finding(ConfiguratorCheck.SERVER, "warning", problem, seen, f"remove `server` from {path}")
+
+    def _obstacle(self, folder: Folder, path: str) -> Iterator[Finding]:
+        wanted = {DEFAULT, *(self.tree.folder_of(registry).name for registry in self.registries or ())}
+        if not folder.is_folder and folder.name not in wanted and is_file_name(folder.name):
+            return
+        problem = f"the folder {folder.name} cannot be used"
+        remedy = f"make {path} a folder that root can read, or remove it, then `{_APPLY}`"
+        if folder.fails:
+            which = "registries without a folder of their own" if folder.name == DEFAULT else folder.name
+            problem = (
+                f"containerd fails every pull of {which}: it finds no readable hosts.toml at {folder.name}"
+            )
+            remedy = (
+                f"remove {path} if it is no folder, or {path}/hosts.toml if that is no file, then `{_APPLY}`"
+            )
+        severity: Severity = "error" if folder.fails else "warning"
+        yield Finding(ConfiguratorCheck.CERTS, severity, problem, f"{path}: {folder.obstacle}", remedy)
 
     def _not_mirrored(self) -> Iterator[Finding]:
         wanted = [(registry.host, self.tree.folder_of(registry)) for registry in self.registries or ()]
@@ -115,6 +133,21 @@ class Diagnosis:
                 f"{folder.name} is not mirrored: its folder keeps containerd from looking into _default",
                 f"{path} is empty" if empty else f"{path} exists and names none of the mirrors",
                 f"rmdir {path}" if empty else f"{_APPLY} --prepend-existing",
+            )
+
+    def _hidden(self) -> Iterator[Finding]:
+        default = self.tree[DEFAULT]
+        for name in self.tree.only_later():
+            later = self.tree.inherited(name)
+            if later is None or not default.exists or self.tree.folder_of(UpstreamRegistry(name)).exists:
+                continue
+            yield Finding(
+                ConfiguratorCheck.HIDDEN,
+                "error",
+                f"a _default folder keeps containerd from using the folder of {name} in a later root: "
+                "its hosts and certificates do not apply",
+                f"{self.root}/{DEFAULT} comes before {later.path}",
+                f"{_APPLY} with all folders of containerd's config_path in HELIOGRAPH_REGISTRY_CONFIG_PATH",
             )
 
     def _is_mirrored(self, folder: Folder) -> bool:
@@ -156,23 +189,30 @@ def unreadable(root: str, reason: str) -> Finding:
     )
 
 
-def _pitfalls(path: str, content: bytes, document: Mapping[str, Any]) -> Iterator[Finding]:
+def _ignored(path: str, content: bytes, document: Mapping[str, Any]) -> Iterator[Finding]:
+    """An error if every containerd 2 ignores the file, else a warning: the node's version is unknown."""
+    dropped = {series: reason for series, reason in dropped_by(content).items() if reason != NO_HOST}
+    if not dropped:
+        return
+    versions = ", ".join(series.value for series in dropped)
+    ipv6 = [url for url in document.get("host", {}) if bracketed(url) != unbracketed(url)]
+    remedy = f"correct or remove {path}, then `{_APPLY}`"
+    if len(dropped) == 1 and ipv6:
+        remedy = (
+            f"in {path}, write the host as {unbracketed(ipv6[0])} for containerd 1, "
+            f"as {bracketed(ipv6[0])} for containerd 2"
+        )
+    yield Finding(
+        ConfiguratorCheck.HOSTS,
+        "error" if {Series.V2_0, Series.V2_2} <= dropped.keys() else "warning",
+        f"containerd {versions} ignores a whole hosts.toml and asks none of its hosts",
+        f"{path}: {next(iter(dropped.values()))}",
+        remedy,
+    )
+
+
+def _pitfalls(path: str, document: Mapping[str, Any]) -> Iterator[Finding]:
     for url, table in document.get("host", {}).items():
-        if "dial_timeout" in table and not isinstance(table["dial_timeout"], str):
-            problem = "dial_timeout is not a string: containerd 2 ignores the whole file"
-            remedy = f'in {path}: dial_timeout = "200ms"'
-            yield Finding(ConfiguratorCheck.HOSTS, "error", problem, f"{path}: host {url}", remedy)
-        if "[" in url and hosts_toml.is_heading(content, url):
-            problem = "a host is written with brackets: containerd 1.6 and 1.7 ignore the whole file"
-            remedy = f"on a node with containerd 1, in {path}, write the host as {unbracketed(url)}"
-            yield Finding(ConfiguratorCheck.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
-        elif bracketed(url) != url:
-            problem = (
-                "an IPv6 address is written without brackets: a containerd built with Go 1.26 or newer, "
-                "such as 2.4, ignores the whole file"
-            )
-            remedy = f"on a node with containerd 2, in {path}, write the host as {bracketed(url)}"
-            yield Finding(ConfiguratorCheck.HOSTS, "warning", problem, f"{path}: host {url}", remedy)
         if url.startswith("http://") and table.get("skip_verify") is True:
             problem = "skip_verify for an http host makes containerd try TLS there first"
             remedy = f"in {path}, remove skip_verify from {url}"

@@ -21,6 +21,8 @@ HEADING = (
     "# and `heliograph-configurator cleanup` brings it back.\n\n"
 )
 
+_SIGNATURE = b"Written by heliograph-configurator."
+
 _line_of = re.compile(r"\(at line (\d+), column \d+\)").search
 
 
@@ -48,9 +50,9 @@ def parse(content: bytes) -> dict[str, Any]:
     return {**document, "host": ipv6_hosts.joined(hosts)} if hosts else document
 
 
-def is_heading(content: bytes, url: str) -> bool:
-    """True if the URL is spelt out in a table's heading."""
-    return any(line.lstrip().startswith(b"[") and url.encode() in line for line in content.splitlines())
+def is_signed(content: bytes) -> bool:
+    """True if the file has our heading: we wrote it, and somebody may have edited it since."""
+    return _SIGNATURE in content
 
 
 def new(mirror: MirrorHosts, server: str | None, certificates: Sequence[str]) -> bytes:
@@ -63,13 +65,12 @@ def new(mirror: MirrorHosts, server: str | None, certificates: Sequence[str]) ->
     return _encoded({**root, **_server_tls(certificates), "host": mirror.tables()})
 
 
-def prepended(mirror: MirrorHosts, server: str | None, existing: Mapping[str, Any]) -> bytes:
-    """The mirrors first, then all of `existing`, which keeps its own `server` if it names one.
+def prepended(mirror: MirrorHosts, existing: Mapping[str, Any]) -> bytes:
+    """The mirrors first, then all of `existing`. No `server` is added: containerd guesses it as before.
 
     An additional mirror that `existing` names already keeps the other settings it has there, such as
     certificates.
     """
-    root = {"server": server} if server and "server" not in existing else {}
     mirrors, others = mirror.tables(), {}
     for url, table in existing.get("host", {}).items():
         name = ipv6_hosts.bracketed(url)
@@ -77,7 +78,7 @@ def prepended(mirror: MirrorHosts, server: str | None, existing: Mapping[str, An
             others[name] = table
         elif not mirror.is_target(name):
             mirrors[name] = {**table, **mirrors[name]}
-    return _encoded({**root, **existing, "host": {**mirrors, **others}})
+    return _encoded({**existing, "host": {**mirrors, **others}})
 
 
 def _server_tls(certificates: Sequence[str]) -> dict[str, Any]:

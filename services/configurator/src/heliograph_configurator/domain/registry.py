@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Self
 
 from heliograph_shared.filters import registry_of
-from heliograph_shared.reference import DOCKER_HUB, is_registry
+from heliograph_shared.reference import DOCKER_HUB, is_registry, names_a_registry
 
 DEFAULT = "_default"
 """The folder that containerd uses for every registry without a folder of its own."""
 
 _DOCKER_HUB_HOST = "registry-1.docker.io"
+_FILE_SUFFIXES = (
+    *(".bak", ".cert", ".cer", ".conf", ".crt", ".json", ".key", ".log", ".md", ".old", ".orig", ".pem"),
+    *(".tmp", ".toml", ".txt", ".yaml", ".yml"),
+)
 _escaped = re.compile(r"(?P<host>.+)_(?P<port>[0-9]{1,5})_\Z").match
 
 
@@ -65,12 +69,23 @@ def unique(registries: Iterable[UpstreamRegistry]) -> tuple[UpstreamRegistry, ..
     return tuple(by_host.values())
 
 
+def plain(folder: str) -> str:
+    """`host:port` for `host_port_`; any other folder name as it is."""
+    escaped = _escaped(folder)
+    return f"{escaped['host']}:{escaped['port']}" if escaped else folder
+
+
 def is_looked_up(folder: str) -> bool:
     """True if containerd looks for hosts in a folder of this name, for any image."""
     if folder == DEFAULT or is_registry(folder):
         return True
     escaped = _escaped(folder)
     return escaped is not None and is_registry(f"{escaped['host']}:{escaped['port']}")
+
+
+def is_file_name(name: str) -> bool:
+    """True if a file of this name in certs.d was hardly meant to be the folder of a registry."""
+    return name != DEFAULT and (not names_a_registry(plain(name)) or name.lower().endswith(_FILE_SUFFIXES))
 
 
 def _is_loopback(registry: str) -> bool:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from heliograph_configurator.domain.plan import Note, Step, UnparsableFile, UnusableFolder
+from heliograph_configurator.domain.notes import Note, UnparsableFile, UnusableFolder
+from heliograph_configurator.domain.plan import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,15 @@ _DEFAULT_SINCE_2_2 = "/etc/containerd/certs.d:/etc/docker/certs.d"
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """`source` says where they were read; `config_path` is empty if it is not set."""
+    """`source` says where they were read; `config_path` is empty if it is not set.
+
+    With `pulls_locally` containerd 2.1 and newer pull without the transfer service, as older ones always do.
+    """
 
     source: str
     config_path: str
     discards_layers: bool
+    pulls_locally: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,18 @@ def from_toml(document: Mapping[str, Any], source: str, version: ContainerdVersi
     registry = {**_table(old, "registry"), **_table(new, "registry")}
     runtime = {**_table(old, "containerd"), **new}
     path = registry.get("config_path", version.default_config_path)
-    return RuntimeSettings(source, str(path), runtime.get("discard_unpacked_layers") is True)
+    return RuntimeSettings(
+        source,
+        str(path),
+        runtime.get("discard_unpacked_layers") is True,
+        pulls_locally=_pulls_locally(new),
+    )
 
 
 def examine_settings(
     settings: RuntimeSettings, version: ContainerdVersion, config_path: str
 ) -> Iterator[Finding]:
-    """`config_path` is where hosts.toml files are written, as a path of the host."""
+    """`config_path` is where hosts.toml files are written, as paths of the host: to the first of several."""
     yield from _examine_config_path(settings, version, config_path)
     if settings.discards_layers:
         seen = f"{settings.source} of containerd {version.text}: discard_unpacked_layers is true"
@@ -120,9 +129,10 @@ def cri_unavailable(reason: str) -> Finding:
 
 
 def _examine_config_path(
-    settings: RuntimeSettings, version: ContainerdVersion, wanted: str
+    settings: RuntimeSettings, version: ContainerdVersion, configured: str
 ) -> Iterator[Finding]:
-    paths = [path.rstrip("/") for path in settings.config_path.split(":") if path]
+    paths, known = _listed(settings.config_path), _listed(configured)
+    wanted = next(iter(known), "")
     seen = f"{settings.source} of containerd {version.text}: config_path is {settings.config_path!r}"
     remedy = (
         f"in containerd's config.toml, under [{version.images_section}.registry], set "
@@ -131,16 +141,44 @@ def _examine_config_path(
     if not paths:
         problem = "config_path is not set, so containerd reads no hosts.toml and uses no mirror"
         yield Finding(IndexerCheck.CONFIG_PATH, "error", problem, seen, remedy)
-    elif wanted.rstrip("/") not in paths:
+    elif wanted not in paths:
         problem = (
             f"containerd reads hosts.toml files elsewhere, not in {wanted}, where the mirror is configured"
         )
         yield Finding(IndexerCheck.CONFIG_PATH, "error", problem, seen, remedy)
-    elif len(paths) > 1 and (2, 0) <= version.numbers < (2, 2):
+    elif len(paths) > 1 and version.numbers >= (2, 1) and not settings.pulls_locally:
         problem = (
-            "containerd 2.0 and 2.1 take several directories in config_path for a single path, and find none"
+            "containerd 2.1 and newer take several directories in config_path for a single path, and find "
+            "none, unless use_local_image_pull is set"
         )
         yield Finding(IndexerCheck.CONFIG_PATH, "error", problem, seen, remedy)
+    elif paths != known:
+        problem = (
+            "containerd reads other directories too, whose settings for a registry the configurator does not "
+            "know, so they may not apply any more or come before the mirror"
+        )
+        remedy = (
+            f'set HELIOGRAPH_REGISTRY_CONFIG_PATH="{":".join(paths)}" for configurator and indexer: the '
+            "configurator writes to the first, and has to see the others at the same paths"
+        )
+        yield Finding(IndexerCheck.CONFIG_PATH, "warning", problem, seen, remedy)
+
+
+def _pulls_locally(images: Mapping[str, Any]) -> bool:
+    """Asked for, or because of a setting that the transfer service lacks (`CheckLocalImagePullConfigs`)."""
+    registry = _table(images, "registry")
+    return (
+        images.get("use_local_image_pull") is True
+        or images.get("disable_snapshot_annotations") is False
+        or images.get("discard_unpacked_layers") is True
+        or images.get("image_pull_with_sync_fs") is True
+        or images.get("max_concurrent_downloads", 3) != 3
+        or any(registry.get(name) for name in ("mirrors", "configs", "auths"))
+    )
+
+
+def _listed(paths: str) -> list[str]:
+    return [path.rstrip("/") for path in paths.split(":") if path]
 
 
 def _table(document: Any, *names: str) -> Mapping[str, Any]:
