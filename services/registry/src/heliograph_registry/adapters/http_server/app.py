@@ -92,7 +92,9 @@ class _Routes:
         target = record.target = blob_of(request)
         head = record.method == "HEAD"
         wanted = None if head else parse_range(record.headers.get(b"range", b"").decode("latin-1"))
-        answer = await self._mirror.blob(target, wanted, from_peer=record.from_peer, head=head)
+        answer = await self._mirror.blob(
+            target, wanted, from_peer=record.from_peer, head=head, client=record.client
+        )
         return BlobResponse(target.digest, answer, self._copies)
 
     async def others(self, request: Request) -> Response:
