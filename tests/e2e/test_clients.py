@@ -113,13 +113,13 @@ async def test_dockers_containerd_store_pulls_by_hosts_toml_and_is_a_holder(
 ) -> None:
     directory = tmp_path_factory.mktemp("dkr")
     async with Dockerd(directory, containerd, containerd_store=True) as docker:
-        apply = [SCRIPTS / "heliograph-configurator", "apply", "--mirrored-registries", "reg.test"]
-        folder = ["--registry-config-path", docker.certs_path, "--mirror-targets", mirror.node.url]
-        await run(*apply, *folder, home=directory)
-        assert await docker.pull(OTHER, "v1") == mirror.image.target.digest
+        options = ("--registry-config-path", docker.certs_path, "--mirror-targets", mirror.node.url)
+        await run(SCRIPTS / "heliograph-configurator", "apply", *options, home=directory)
+        for repository in (OTHER, "app"):
+            assert await docker.pull(repository, "v1") == mirror.image.target.digest
         await mirror.system.add_node("docker", containerd.content_path, containerd)
         blobs = (blob.digest for blob in mirror.image.pulled())
-        await mirror.system.announced("docker", f"{OTHER}:v1", *blobs)
+        await mirror.system.announced("docker", f"{OTHER}:v1", f"{HUB}:v1", *blobs)
 
 
 def is_complete(layout: Path, image: Image) -> bool:
