@@ -34,7 +34,10 @@ HUB, OTHER = "docker.io/library/app", "reg.test/team/app"
 
 @dataclass(frozen=True)
 class Mirror:
-    """`node` has no content; a peer holds `image` as v1 of both repositories. Indexers follow Docker's images."""
+    """`node` has no content; a peer holds `image` as v1 of both repositories.
+
+    Indexers that follow a containerd follow Docker's namespace in it.
+    """
 
     system: System
     node: Node

@@ -290,7 +290,9 @@ async def test_a_small_range_again_moves_only_its_bytes(cluster: Cluster, tmp_pa
 async def sent_to_peers(node: Registry) -> float:
     """In bytes, as the node's metrics say."""
     metrics = (await node.http.get(f"{node.admin}/metrics")).text
-    lines = (line for line in metrics.splitlines() if line.startswith("heliograph_registry_sent_bytes_total{"))
+    lines = (
+        line for line in metrics.splitlines() if line.startswith("heliograph_registry_sent_bytes_total{")
+    )
     return sum(float(line.rpartition(" ")[2]) for line in lines if 'requester="peer"' in line)
 
 

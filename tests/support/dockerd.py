@@ -15,7 +15,9 @@ from tests.support.process import Process
 from tests.support.waiting import eventually
 
 # Docker has only one folder for hosts.toml, so the daemon gets an /etc of its own to write to.
-_WITH_OWN_ETC = 'mount -t overlay -o "lowerdir=/etc,upperdir=$0/etc,workdir=$0/work" overlay /etc && exec "$@"'
+_WITH_OWN_ETC = (
+    'mount -t overlay -o "lowerdir=/etc,upperdir=$0/etc,workdir=$0/work" overlay /etc && exec "$@"'
+)
 
 
 class PullFailed(Exception):
@@ -37,7 +39,7 @@ class Dockerd:
         (self.directory / "work").mkdir()
         config = self.directory / "daemon.json"
         config.write_text(json.dumps(self._config()))
-        wrapped = ["unshare", "--mount", "--", "sh", "-c", _WITH_OWN_ETC, self.directory]
+        wrapped: list[str | Path] = ["unshare", "--mount", "--", "sh", "-c", _WITH_OWN_ETC, self.directory]
         runc = self.directory / "bin" / "runc"  # looked for at the start, and not needed for a pull
         runc.parent.mkdir()
         runc.symlink_to("/bin/false")

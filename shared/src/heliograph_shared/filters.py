@@ -47,7 +47,7 @@ class ImageFilter:
 
 
 def registry_of(entry: str) -> str:
-    """The canonical `host[:port]` of a mirrored-registries entry, which may be a URL. Raises `InvalidFilter`."""
+    """The canonical `host[:port]` of a mirrored-registries entry or URL. Raises `InvalidFilter`."""
     return canonical_registry(written_registry(entry))
 
 

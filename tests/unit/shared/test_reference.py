@@ -108,7 +108,16 @@ def test_capitals_in_the_registry_make_no_difference(
     assert registry_has_capitals(f"{mixed}/{repository}:{tag}") is (mixed != registry)
 
 
-@pytest.mark.parametrize("text", ["nginx:1", "Index.docker.io/library/nginx:1", "quay.io/a", f"quay.io/a:1@{DIGEST}", f"quay.io/a@{DIGEST}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nginx:1",
+        "Index.docker.io/library/nginx:1",
+        "quay.io/a",
+        f"quay.io/a:1@{DIGEST}",
+        f"quay.io/a@{DIGEST}",
+    ],
+)
 def test_the_wire_takes_no_other_spelling(text: str) -> None:
     with pytest.raises(InvalidReference):
         parse_tag_reference(text)

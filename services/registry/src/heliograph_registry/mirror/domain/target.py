@@ -83,7 +83,7 @@ def parse_target(path: str, namespace: str | None) -> Target:
 
 
 def registry_before(component: str, namespace: str | None) -> str:
-    """The registry of a request for `/<component>/v2/...`, which is how Docker addresses a mirror with a path.
+    """The registry of a request for `/<component>/v2/...`, as Docker addresses a mirror with a path.
 
     `namespace` goes before `component`. Raises `InvalidTarget`.
     """
