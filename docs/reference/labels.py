@@ -10,7 +10,7 @@ _OF_ANY_METRIC = {
     ),
     "change": "what was done to a folder: `write`, `restore`, `release`",
     "check": "name of the check, as in [doctor.md](doctor.md)",
-    "kind": "`manifest`, `blob`, `ping` (`/v2/`), `invalid` (not a request of the registry API)",
+    "kind": "`manifest`, `blob`, `ping` (`/v2/`), `invalid` (any other request)",
     "limit": (
         "`connections` (too many), `head` (too large), `slow-head`, `slow-body`, `idle` (no request), "
         "`stalled` (the client accepted no bytes)"

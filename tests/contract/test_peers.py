@@ -11,7 +11,7 @@ import pytest
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag
-from heliograph_registry.mirror.errors import PeerFailed, RangeNotSatisfiable
+from heliograph_registry.mirror.errors import ManifestTooLarge, PeerFailed, RangeNotSatisfiable
 from heliograph_registry.mirror.ports import PeerStream
 from heliograph_shared.digest import digest_of
 from tests.contract.peers_support import NAME, STALL_S, FaultyPeer, OnePeer, faulty_peer, real_registry
@@ -121,6 +121,15 @@ async def test_a_manifest_is_fetched_by_its_digest(one: OnePeer) -> None:
     stream = await one.peers.fetch(one.peer, one.manifest(MANIFEST), None)
     assert await read_all(stream) == MANIFEST
     stream.close()
+
+
+async def test_a_manifest_of_more_than_4_mib_is_told(one: OnePeer) -> None:
+    large = bytes((4 << 20) + 1)
+    with pytest.raises(ManifestTooLarge) as raised:
+        await one.peers.fetch(one.peer, one.manifest(large), None)
+    assert raised.value.healthy
+    blob = await one.peers.fetch(one.peer, one.blob(large), None)
+    blob.close()
 
 
 async def test_the_size_of_a_blob_is_told(one: OnePeer) -> None:

@@ -90,6 +90,23 @@ async def test_what_the_garbage_collector_removes_silently_is_withdrawn(
         await eventually(lambda: (listener.replica.blobs, listener.replica.tags) == ({}, {}))
 
 
+@pytest.mark.parametrize("node", ["2"], indirect=True)
+async def test_a_tag_has_one_name_whatever_the_capitals_of_its_registry(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    capitals = TAG.replace("reg.test", "REG.Test")
+    older, newer = await node.add_blob(b"older"), await node.add_blob(b"newer")
+    await node.tag(TAG, older)
+    async with indexer(tmp_path, nats_server, node) as program:
+        await eventually(lambda: TAG in listener.replica.tags)
+        await node.tag(capitals, newer)
+        await eventually(lambda: listener.replica.tags[TAG].digest == newer)
+        await eventually(lambda: read_node_state(program.state_path).tags == {TAG: newer})
+        assert list(listener.replica.tags) == [TAG]
+        await node.daemon.store.delete_image(capitals, collect=False)
+        await eventually(lambda: listener.replica.tags[TAG].digest == older)
+
+
 async def test_content_that_another_namespace_keeps_is_withdrawn_too(
     tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
 ) -> None:

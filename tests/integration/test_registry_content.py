@@ -20,6 +20,7 @@ from tests.integration.registry_support import (
     MANIFEST_DIGEST,
     MANIFEST_PATH,
     Cluster,
+    Registry,
 )
 from tests.support.descriptors import open_descriptors
 from tests.support.page_cache import evict
@@ -28,8 +29,9 @@ from tests.support.waiting import eventually
 
 async def test_a_ping_says_that_this_is_a_registry(cluster: Cluster) -> None:
     node = await cluster.registry("a")
-    answer = await node.http.get("/v2/")
-    assert (answer.status_code, answer.json()) == (200, {})
+    for path in ("/v2/", "/v2", "/docker.io/v2/"):
+        answer = await node.http.get(path)
+        assert (answer.status_code, answer.json()) == (200, {})
 
 
 async def test_a_manifest_comes_with_its_own_media_type(cluster: Cluster) -> None:
@@ -103,6 +105,7 @@ async def test_an_empty_blob_is_a_blob(cluster: Cluster) -> None:
         ("GET", "/v2/app/manifests/%00", 404, "MANIFEST_UNKNOWN"),
         ("GET", "/", 404, "UNSUPPORTED"),
         ("GET", "/v2/app/manifests/latest", 404, "MANIFEST_UNKNOWN"),
+        ("GET", "/library/v2/app/manifests/latest", 404, "UNSUPPORTED"),
         ("PUT", "/v2/app/manifests/latest", 405, "UNSUPPORTED"),
         ("POST", "/v2/app/blobs/uploads/", 405, "UNSUPPORTED"),
         ("DELETE", MANIFEST_PATH, 405, "UNSUPPORTED"),
@@ -118,16 +121,70 @@ async def test_invalid_requests_get_the_errors_of_the_spec(
     assert answer.headers["heliograph-source"] == "none"
 
 
-@pytest.mark.parametrize("garbage", [b"nonsense\r\n\r\n", b"GET /v2/\x00\xff HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_only_get_and_head_are_allowed(cluster: Cluster) -> None:
+    node = await cluster.registry("a")
+    for method in ("PUT", "POST", "PATCH", "DELETE", "OPTIONS"):
+        for path in ("/v2/", "/v2/app/tags/list", BLOB_PATH, f"/docker.io{MANIFEST_PATH}"):
+            answer = await node.http.request(method, path)
+            assert (answer.status_code, answer.headers["heliograph-reason"]) == (405, "read-only")
+            assert {allowed.strip() for allowed in answer.headers["allow"].split(",")} == {"GET", "HEAD"}
+
+
+async def test_docker_names_the_registry_before_the_path(cluster: Cluster) -> None:
+    node = await cluster.registry("a")
+    digest = node.put(MANIFEST)
+    node.put(BLOB)
+    node.write_state({"docker.io/library/app:1": digest})
+    for method in ("HEAD", "GET"):
+        answer = await node.http.request(method, "/docker.io/v2/library/app/manifests/1")
+        assert (answer.status_code, answer.headers["docker-content-digest"]) == (200, digest)
+    for path in (f"manifests/{digest}", f"blobs/{BLOB_DIGEST}"):
+        answer = await node.http.get(f"/docker.io/v2/library/app/{path}")
+        assert (answer.status_code, answer.headers["heliograph-source"]) == (200, "local")
+    absent = await node.http.get("/docker.io/v2/library/other/manifests/1")
+    assert (absent.status_code, absent.headers["heliograph-reason"]) == (404, "not-found")
+
+
+async def test_what_a_mirror_does_not_offer_is_said(cluster: Cluster) -> None:
+    node = await cluster.registry("a")
+    for path in ("/v2/app/tags/list", f"/v2/app/referrers/{MANIFEST_DIGEST}", "/v2/_catalog", "/metrics"):
+        answer = await node.http.get(path)
+        assert (answer.status_code, answer.headers["heliograph-reason"]) == (404, "unsupported")
+        assert answer.json()["errors"][0]["code"] == "UNSUPPORTED"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /v2/\x00\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nUser-Agent: x\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /v2/ HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n",
+    ],
+    ids=["nonsense", "control characters", "no host", "two hosts", "two hosts in HTTP 1.0"],
+)
 async def test_bytes_that_are_not_http_get_the_errors_of_the_spec(cluster: Cluster, garbage: bytes) -> None:
     node = await cluster.registry("a")
+    head, _, body = (await raw_answer(node, garbage)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nheliograph-reason: invalid\r\n" in head
+    assert json.loads(body)["errors"][0]["code"] == "UNSUPPORTED"
+
+
+async def test_http_1_0_needs_no_host(cluster: Cluster) -> None:
+    node = await cluster.registry("a")
+    assert (await raw_answer(node, b"GET /v2/ HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def raw_answer(node: Registry, request: bytes) -> bytes:
+    """All bytes until the registry closes the connection."""
     host, port = node.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(garbage)
-    head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    writer.write(request)
+    answer = await reader.read(-1)
     writer.close()
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(body)["errors"][0]["code"] == "UNSUPPORTED"
+    return answer
 
 
 async def test_a_malformed_second_request_does_not_corrupt_the_first_answer(cluster: Cluster) -> None:

@@ -56,16 +56,23 @@ async def node(nats_server: NatsServer) -> AsyncIterator[BusNode]:
         yield node
 
 
+def capital(reference: str) -> str:
+    """With capitals in the registry, as a registry before 0.5 passes them on."""
+    registry, _, rest = reference.partition("/")
+    return f"{registry.upper()}/{rest}"
+
+
 async def test_what_a_node_publishes_is_resolved(router: RouterClient, node: BusNode) -> None:
     await router.ready()
     await node.change(add=[A, B], tag={TAG: A})
     await router.knows(A, node.name)
-    blob, tag, missing, invalid = await router.ask(B, TAG, C, "no tag")
+    blob, tag, missing, invalid, capitals = await router.ask(B, TAG, C, "no tag", capital(TAG))
     assert (blob.status, blob.digest, blob.size_bytes) == (pb.FOUND, B, 100)
     (peer,) = blob.peers
     assert (peer.node, peer.incarnation, peer.zone) == (node.name, node.incarnation, "z1")
     assert list(peer.addresses) == node.addresses
     assert (tag.status, tag.digest, len(tag.peers)) == (pb.FOUND, A, 1)
+    assert capitals == tag
     assert missing.status == pb.NOT_FOUND
     assert invalid.status == pb.INVALID_KEY
     own = await router.ask(A, TAG, node=node.name)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks the real daemons of the end-to-end tests, and installs nothing: containerd 1.6, 1.7 and 2,
-# docker-registry and promtool, from Debian's packages of three releases, into $HELIOGRAPH_TEST_CACHE/machines:
+# docker-registry, promtool and clients, from Debian's packages of three releases, into $HELIOGRAPH_TEST_CACHE/machines:
 #   containerd-1.6 -> containerd-1.6.20~ds1-1+deb12u3/{containerd,ctr}   and so on
 # What is there is kept, also where Debian has moved on; remove the link to take the newest.
 set -euo pipefail
@@ -14,6 +14,9 @@ wanted=(
     "containerd-2 containerd sid containerd ctr"
     "docker-registry docker-registry bookworm docker-registry"
     "promtool prometheus bookworm promtool"
+    "crane crane sid crane"
+    "oras oras sid oras"
+    "dockerd docker.io sid dockerd"
 )
 
 complete() { # link program...
@@ -54,8 +57,9 @@ for line in "${missing[@]}"; do
     dpkg -x "$deb" "$work/$link/files"
     name=$package-$(dpkg-deb --field "$deb" Version)
     mkdir "$work/$link/kept"
-    for program in $programs; do mv "$work/$link/files/usr/bin/$program" "$work/$link/kept/"; done
-    if ! "$work/$link/kept/${programs%% *}" --version >/dev/null 2>&1; then
+    for program in $programs; do mv "$work/$link/files/usr"/*bin/"$program" "$work/$link/kept/"; done
+    first=$work/$link/kept/${programs%% *}
+    if ! "$first" --version >/dev/null 2>&1 && ! "$first" version >/dev/null 2>&1; then
         echo "$name does not run on this machine: left out" >&2
         continue
     fi

@@ -70,6 +70,11 @@ def docker_registry() -> Path:
     return machines_path() / "docker-registry" / "docker-registry"
 
 
+def client(name: str) -> Path:
+    """A program that pulls images, by the name of its link and of itself: `crane`, `oras` or `dockerd`."""
+    return machines_path() / name / name
+
+
 @cache
 def absent() -> str:
     """Why the end-to-end tests cannot run here, in one line; empty if they can."""

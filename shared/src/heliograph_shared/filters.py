@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from heliograph_shared.reference import DOCKER_HUB, is_registry
+from heliograph_shared.reference import canonical_registry, is_registry
 
 
 class InvalidFilter(ValueError):
@@ -21,7 +21,10 @@ class Exclusion:
 
 
 class ImageFilter:
-    """Admits an image when its registry is mirrored and no exclusion matches `registry/repository[:tag]`."""
+    """Admits an image when its registry is mirrored and no exclusion matches `registry/repository[:tag]`.
+
+    Capitals make no difference in either: an image has the same name under `GHCR.io` and `ghcr.io`.
+    """
 
     def __init__(self, mirrored: Iterable[str] = (), excluded: Iterable[str] = ()) -> None:
         """Raises `InvalidFilter`, naming the offending entry."""
@@ -33,6 +36,7 @@ class ImageFilter:
 
     def exclusion(self, registry: str, repository: str, tag: str | None = None) -> Exclusion | None:
         """The setting that excludes an image, None if it is mirrored."""
+        registry = canonical_registry(registry)
         if self._mirrored and registry not in self._mirrored:
             return Exclusion("HELIOGRAPH_MIRRORED_REGISTRIES", registry)
         name = f"{registry}/{repository}:{tag}" if tag else f"{registry}/{repository}"
@@ -43,7 +47,12 @@ class ImageFilter:
 
 
 def registry_of(entry: str) -> str:
-    """`host[:port]` of a mirrored-registries entry, which may be a URL. Raises `InvalidFilter`."""
+    """The canonical `host[:port]` of a mirrored-registries entry or URL. Raises `InvalidFilter`."""
+    return canonical_registry(written_registry(entry))
+
+
+def written_registry(entry: str) -> str:
+    """`host[:port]` of a mirrored-registries entry in the operator's own spelling. Raises `InvalidFilter`."""
     text = entry if "://" in entry else f"//{entry}"
     try:
         parts = urlsplit(text)
@@ -53,11 +62,11 @@ def registry_of(entry: str) -> str:
     more = parts.path not in {"", "/"} or parts.query or parts.fragment
     if parts.scheme not in {"", "http", "https"} or more or not is_registry(registry):
         raise InvalidFilter(f"not a registry: {entry!r} (wanted host[:port] or http[s]://host[:port])")
-    return DOCKER_HUB if registry in {"registry-1.docker.io", "index.docker.io"} else registry
+    return registry
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
-        return re.compile(pattern)
+        return re.compile(pattern, re.IGNORECASE)
     except re.error as error:
         raise InvalidFilter(f"not a regular expression: {pattern!r} ({error})") from error

@@ -106,6 +106,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if large or len(self.headers) > self._limits.headers:
             self._too_large()
             return
+        if not self._names_one_host():
+            self.refuse(400, "Bad Request", "the request must have one Host header")
+            return
         self._body_since = self.loop.time()
         self.answer()
 
@@ -189,6 +192,11 @@ class LimitedProtocol(HttpToolsProtocol):
         except OSError:
             return 0
         return int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
+
+    def _names_one_host(self) -> bool:
+        """Whether the head has the Host header that HTTP requires, once (RFC 9112 section 3.2)."""
+        count = [name for name, _ in self.headers].count(b"host")
+        return count == 1 or (count == 0 and self.parser.get_http_version() == "1.0")
 
     def _size_bytes(self) -> int:
         """Size of the complete head alone: a body or the next head may have come with it."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 
 DOCKER_HUB = "docker.io"
+_DOCKER_HUB_HOSTS = frozenset({"index.docker.io", "registry-1.docker.io"})
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _repository = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z").match
@@ -62,21 +63,35 @@ def is_registry(text: str) -> bool:
     return len(text) <= 255 and _registry(text) is not None
 
 
+def canonical_registry(registry: str) -> str:
+    """The one spelling of a registry: host names have no case (RFC 4343), and Docker Hub has three names."""
+    lowered = registry.lower()
+    return DOCKER_HUB if lowered in _DOCKER_HUB_HOSTS else lowered
+
+
+def registry_has_capitals(name: str) -> bool:
+    """Whether the part of an image's name before the first slash is written with capitals."""
+    registry = name.partition("/")[0]
+    return registry != registry.lower()
+
+
 def names_a_registry(component: str) -> bool:
     """True if the first path component is the host of a registry, not a part of the repository."""
-    return "." in component or ":" in component or component == "localhost"
+    return "." in component or ":" in component or component.lower() == "localhost"
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse what people type, filling in Docker Hub, `library/` and `latest`. Raises `InvalidReference`."""
+    """Parse what people type, filling in Docker Hub, `library/` and `latest`. Raises `InvalidReference`.
+
+    Capitals in the registry's name become small letters.
+    """
     if len(text) > _MAX_LENGTH:
         raise InvalidReference(text)
     name, at, digest_text = text.partition("@")
     head, slash, rest = name.partition("/")
     registry, path = (head, rest) if slash and names_a_registry(head) else (DOCKER_HUB, name)
     repository, colon, tag = path.partition(":")
-    if registry in {"index.docker.io", "registry-1.docker.io"}:
-        registry = DOCKER_HUB
+    registry = canonical_registry(registry)
     if registry == DOCKER_HUB and "/" not in repository:
         repository = f"library/{repository}"
     try:
@@ -91,8 +106,12 @@ def parse_reference(text: str) -> Reference:
 
 
 def parse_tag_reference(text: str) -> Reference:
-    """Parse the spelling of the wire, which always has registry and tag. Raises `InvalidReference`."""
+    """Parse the spelling of the wire, which always has registry and tag. Raises `InvalidReference`.
+
+    Its registry may have capitals, as containerd's image names and older clients' requests do.
+    """
     reference = parse_reference(text)
-    if reference.digest is not None or str(reference) != text:
+    registry, slash, rest = text.partition("/")
+    if reference.digest is not None or str(reference) != f"{registry.lower()}{slash}{rest}":
         raise InvalidReference(text)
     return reference

@@ -186,7 +186,7 @@ RegistryFilters = Annotated[
     Field(
         default=(),
         description="images whose registry/repository:tag matches any of these regular expressions "
-        "are not mirrored",
+        "are not mirrored; capitals make no difference",
     ),
 ]
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag
-from heliograph_registry.mirror.errors import PeerFailed, RangeNotSatisfiable
+from heliograph_registry.mirror.errors import ManifestTooLarge, PeerFailed, RangeNotSatisfiable
 from heliograph_shared.digest import Digest, digest_of
+from heliograph_shared.image import MAX_MANIFEST_BYTES
 
 _PIECE_BYTES = 64 << 10
 
@@ -70,6 +71,8 @@ class MemoryPeers:
         self, peer: Peer, target: Blob | ManifestByDigest, wanted: ByteRange | None
     ) -> "MemoryPeerStream":
         registry, data = await self._held(peer, target, target.digest, wanted)
+        if isinstance(target, ManifestByDigest) and len(data) > MAX_MANIFEST_BYTES:
+            raise ManifestTooLarge(peer.node)
         span = Span(0, len(data) - 1, len(data)) if wanted is None else wanted.of(len(data))
         if span is None:
             raise RangeNotSatisfiable(len(data))

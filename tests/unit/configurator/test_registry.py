@@ -22,6 +22,8 @@ from heliograph_shared.filters import InvalidFilter
         ("reg.test:5000", "reg.test:5000", "https://reg.test:5000"),
         ("http://reg.test:5000", "reg.test:5000", "http://reg.test:5000"),
         ("HTTP://reg.test", "reg.test", "http://reg.test"),
+        ("GHCR.io", "GHCR.io", "https://GHCR.io"),
+        ("Index.Docker.io", "docker.io", "https://registry-1.docker.io"),
         ("[fd00::1]:5000", "[fd00::1]:5000", "https://[fd00::1]:5000"),
         ("http://localhost:5000", "localhost:5000", "http://localhost:5000"),
     ],

@@ -27,9 +27,14 @@ def cluster() -> FakeCluster:
 
 
 async def get(
-    blobs: Blobs, wanted: ByteRange | None = None, *, from_peer: bool = False, digest: Digest = DIGEST
+    blobs: Blobs,
+    wanted: ByteRange | None = None,
+    *,
+    from_peer: bool = False,
+    digest: Digest = DIGEST,
+    client: str = "client",
 ) -> BlobAnswer:
-    return await blobs.get(blob(digest), wanted, from_peer=from_peer)
+    return await blobs.get(blob(digest), wanted, from_peer=from_peer, client=client)
 
 
 async def refused(
@@ -282,10 +287,56 @@ async def test_what_is_asked_for_again_is_hashed_first(cluster: FakeCluster) -> 
 async def test_a_range_of_what_was_hashed_first_is_served(cluster: FakeCluster) -> None:
     cluster.node("a", DATA)
     async with cluster.mirror() as here:
-        for _ in range(2):
-            answer = await get(here.blobs, ByteRange(1000, 1999))
-            assert answer.span == Span(1000, 1999, len(DATA))
-            assert await delivered(answer) == DATA[1000:2000]
+        wanted = ByteRange(10, len(DATA) - 11)
+        for hashed in (False, True):
+            answer = await get(here.blobs, wanted)
+            assert answer.span == Span(10, len(DATA) - 11, len(DATA))
+            assert bool(cluster.spool.held_bytes) is hashed
+            assert await delivered(answer) == DATA[10:-10]
+    assert cluster.leaks() == []
+
+
+async def test_a_small_range_again_is_relayed(cluster: FakeCluster) -> None:
+    cluster.node("a", DATA)
+    async with cluster.mirror() as here:
+        for _ in range(20):
+            assert await delivered(await get(here.blobs, ByteRange(0, 1))) == DATA[:2]
+    assert cluster.fetched == {"a": 40}
+
+
+async def test_another_client_is_no_repeat(cluster: FakeCluster) -> None:
+    cluster.node("a", DATA)
+    async with cluster.mirror() as here:
+        for client in ("one", "two", "three"):
+            answer = await get(here.blobs, client=client)
+            assert cluster.spool.held_bytes == 0
+            assert await delivered(answer) == DATA
+
+
+async def test_what_was_hashed_is_relayed_from_there_and_not_hashed_again(cluster: FakeCluster) -> None:
+    first, second = cluster.node("a", DATA), cluster.node("b", DATA)
+    async with cluster.mirror() as here:
+        await delivered(await get(here.blobs))
+        await delivered(await get(here.blobs))  # hashed, from the other peer
+        cluster.spool.room_bytes = 0
+        for _ in range(5):
+            answer = await get(here.blobs)
+            assert answer.source == FromPeer("b")
+            assert await delivered(answer) == DATA
+    assert (len(first.asked), len(second.asked)) == (1, 6)
+    assert cluster.leaks() == []
+
+
+async def test_repeats_at_the_same_time_are_hashed_once(cluster: FakeCluster) -> None:
+    """The others are relayed after that."""
+    peer = cluster.node("a", DATA)
+    async with cluster.mirror() as here:
+        await delivered(await get(here.blobs))
+        peer.answers_after_s = 0.1
+        answers = await asyncio.gather(*(get(here.blobs) for _ in range(4)))
+        assert cluster.spool.held_bytes == len(DATA)
+        assert [await delivered(answer) for answer in answers] == [DATA] * 4
+        assert idle(here.blobs)
     assert cluster.leaks() == []
 
 

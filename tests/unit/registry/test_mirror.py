@@ -149,6 +149,17 @@ async def test_own_content_of_more_than_4_mib_is_no_manifest(cluster: FakeCluste
     assert cluster.leaks() == []
 
 
+async def test_a_peers_content_of_more_than_4_mib_is_no_manifest(cluster: FakeCluster) -> None:
+    large = bytes((4 << 20) + 1)
+    cluster.node("a", large)
+    gone = cluster.node("b", large)
+    gone.content.clear()
+    async with cluster.mirror() as here:
+        assert await refused(here, by_digest(digest_of(large))) is Reason.NOT_A_MANIFEST
+        assert here.peering.asked_last() == {}
+    assert cluster.leaks() == []
+
+
 async def test_a_wrong_manifest_is_not_served_from_a_peer(cluster: FakeCluster) -> None:
     cluster.node("a", NEW).put(OLD, NEW_DIGEST)
     async with cluster.mirror() as here:

@@ -240,7 +240,7 @@ async def test_too_large_a_manifest_is_not_read(cluster: FakeCluster) -> None:
     target = ManifestByDigest(NAME, digest_of(huge))
     with pytest.raises(NotServed) as raised:
         await peering.manifest(target, await resolved(peering, target.digest))
-    assert raised.value.reason is Reason.PEERS_FAILED
+    assert raised.value.reason is Reason.NOT_A_MANIFEST
     assert (cluster.fetched, cluster.leaks()) == ({}, [])
 
 

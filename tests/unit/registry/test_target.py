@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.target import (
     Blob,
     InvalidTarget,
@@ -39,6 +40,33 @@ def test_other_clients_name_the_registry_in_the_first_path_component(host: str) 
     )
 
 
+@pytest.mark.parametrize("host", ["docker.io", "Docker.IO", "registry-1.docker.io"])
+def test_docker_names_the_registry_before_the_path(host: str) -> None:
+    name = Name("docker.io", "library/nginx")
+    assert parse_target(f"/{host}/v2/", None) == parse_target(f"/{host}/v2", None) == Ping()
+    assert parse_target(f"/{host}/v2/library/nginx/manifests/1", None) == ManifestByTag(name, "1")
+    assert parse_target(f"/{host}/v2/library/nginx/blobs/{DIGEST}", None) == Blob(name, DIGEST)
+
+
+def test_a_registry_before_the_path_leaves_the_repository_whole() -> None:
+    assert parse_target("/reg:5000/v2/ghcr.io/app/manifests/1", None) == ManifestByTag(
+        Name("reg:5000", "ghcr.io/app"), "1"
+    )
+
+
+def test_ns_goes_before_a_registry_in_the_path() -> None:
+    expected = ManifestByTag(Name("reg.test", "app"), "1")
+    assert parse_target("/docker.io/v2/app/manifests/1", "reg.test") == expected
+
+
+@pytest.mark.parametrize("written", ["GHCR.io", "ghcr.IO"])
+def test_capitals_of_the_registry_make_no_difference(written: str) -> None:
+    expected = ManifestByTag(Name("ghcr.io", "team/app"), "V1")
+    assert parse_target("/v2/team/app/manifests/V1", written) == expected
+    assert parse_target(f"/v2/{written}/team/app/manifests/V1", None) == expected
+    assert parse_target(f"/{written}/v2/team/app/manifests/V1", None) == expected
+
+
 def test_without_a_registry_the_name_is_only_a_repository() -> None:
     assert parse_target(f"/v2/library/nginx/blobs/{DIGEST}", None) == Blob(
         Name(None, "library/nginx"), DIGEST
@@ -55,7 +83,11 @@ def test_docker_hub_has_one_name() -> None:
     ("path", "status", "code"),
     [
         ("/v2/app/tags/list", 404, "UNSUPPORTED"),
+        (f"/v2/app/referrers/{DIGEST}", 404, "UNSUPPORTED"),
         ("/v2/app/blobs/uploads/", 404, "UNSUPPORTED"),
+        ("/docker.io/v2/app/tags/list", 404, "UNSUPPORTED"),
+        ("/library/v2/app/manifests/1", 404, "UNSUPPORTED"),
+        ("/a b.c/v2/app/manifests/1", 400, "NAME_INVALID"),
         ("/v2//manifests/1", 400, "NAME_INVALID"),
         ("/v2/UPPER/manifests/1", 400, "NAME_INVALID"),
         ("/v2/../../etc/manifests/1", 400, "NAME_INVALID"),
@@ -70,10 +102,18 @@ def test_invalid_paths_get_the_errors_of_the_spec(path: str, status: int, code: 
     with pytest.raises(InvalidTarget) as raised:
         parse_target(path, None)
     assert (raised.value.status, raised.value.code) == (status, code)
+    assert raised.value.reason == (Reason.UNSUPPORTED if code == "UNSUPPORTED" else Reason.INVALID)
 
 
 @given(path=st.text(max_size=80), namespace=st.none() | st.text(max_size=30))
 def test_any_path_is_parsed_or_refused(path: str, namespace: str | None) -> None:
-    for candidate in (path, f"/v2/{path}", f"/v2/{path}/manifests/1", f"/v2/app/manifests/{path}"):
+    for candidate in (
+        path,
+        f"/v2/{path}",
+        f"/v2/{path}/manifests/1",
+        f"/v2/app/manifests/{path}",
+        f"/{path}/v2/",
+        f"/{path}/v2/app/manifests/1",
+    ):
         with suppress(InvalidTarget):
             parse_target(candidate, namespace)

@@ -30,6 +30,13 @@ def test_docker_hub_has_one_name(entry: str) -> None:
     assert ImageFilter(mirrored=[entry]).admits("docker.io", "library/nginx")
 
 
+@pytest.mark.parametrize("entry", ["ghcr.io", "GHCR.io", "https://Ghcr.IO"])
+@pytest.mark.parametrize("registry", ["ghcr.io", "GHCR.io"])
+def test_capitals_of_a_registry_make_no_difference(entry: str, registry: str) -> None:
+    assert ImageFilter(mirrored=[entry]).admits(registry, "a")
+    assert not ImageFilter(excluded=[rf"^{registry}/a"]).admits("GHCR.IO", "a")
+
+
 @pytest.mark.parametrize(
     ("pattern", "registry", "repository", "tag", "admitted"),
     [

@@ -1,5 +1,7 @@
 """References: one spelling on the wire for everything that people type."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from heliograph_shared.reference import (
     names_a_registry,
     parse_reference,
     parse_tag_reference,
+    registry_has_capitals,
 )
 
 DIGEST = "sha256:" + "ab" * 32
@@ -37,6 +40,8 @@ tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
         ("localhost/a:1", "localhost/a:1"),
         ("reg:5000/a", "reg:5000/a:latest"),
         ("[::1]:5000/a:1", "[::1]:5000/a:1"),
+        ("GHCR.io/a/b:V1", "ghcr.io/a/b:V1"),
+        ("Index.Docker.IO/nginx:1", "docker.io/library/nginx:1"),
         ("host:5000", "docker.io/library/host:5000"),
         (f"nginx@{DIGEST}", f"docker.io/library/nginx@{DIGEST}"),
         (f"quay.io/a:1@{DIGEST}", f"quay.io/a:1@{DIGEST}"),
@@ -90,7 +95,29 @@ def test_the_wires_spelling_comes_back_as_it_was(registry: str, repository: str,
     assert reference.tag_reference == str(reference) == text
 
 
-@pytest.mark.parametrize("text", ["nginx:1", "quay.io/a", f"quay.io/a:1@{DIGEST}", f"quay.io/a@{DIGEST}"])
+@given(registries, repositories, tags, st.randoms(use_true_random=False))
+def test_capitals_in_the_registry_make_no_difference(
+    registry: str, repository: str, tag: str, random: Random
+) -> None:
+    if not is_repository(repository):
+        return
+    if registry == "docker.io" and "/" not in repository:
+        repository = f"library/{repository}"
+    mixed = "".join(random.choice([letter, letter.upper()]) for letter in registry)
+    assert parse_tag_reference(f"{mixed}/{repository}:{tag}") == Reference(registry, repository, tag)
+    assert registry_has_capitals(f"{mixed}/{repository}:{tag}") is (mixed != registry)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nginx:1",
+        "Index.docker.io/library/nginx:1",
+        "quay.io/a",
+        f"quay.io/a:1@{DIGEST}",
+        f"quay.io/a@{DIGEST}",
+    ],
+)
 def test_the_wire_takes_no_other_spelling(text: str) -> None:
     with pytest.raises(InvalidReference):
         parse_tag_reference(text)

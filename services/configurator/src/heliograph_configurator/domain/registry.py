@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from heliograph_shared.filters import registry_of
+from heliograph_shared.filters import registry_of, written_registry
 from heliograph_shared.reference import DOCKER_HUB, is_registry, names_a_registry
 
 DEFAULT = "_default"
@@ -37,9 +37,13 @@ class UpstreamRegistry:
 
     @classmethod
     def parse(cls, entry: str) -> Self:
-        """From `host[:port]` or a URL. Raises `heliograph_shared.filters.InvalidFilter`."""
+        """From `host[:port]` or a URL. Raises `heliograph_shared.filters.InvalidFilter`.
+
+        Capitals stay: containerd looks for the folder by the spelling of the image's name.
+        """
         scheme, separator, _ = entry.partition("://")
-        return cls(registry_of(entry), scheme.lower() if separator else "")
+        host = DOCKER_HUB if registry_of(entry) == DOCKER_HUB else written_registry(entry)
+        return cls(host, scheme.lower() if separator else "")
 
     @property
     def server(self) -> str | None:

@@ -6,7 +6,7 @@ connections that ping more often than every five minutes.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from heliograph_indexer.adapters.rpc import containerd_pb2 as pb
 from heliograph_indexer.domain.content import StoreContent, TagTarget
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
-from heliograph_shared.reference import InvalidReference, parse_tag_reference
+from heliograph_shared.reference import InvalidReference, parse_tag_reference, registry_has_capitals
 
 log = structlog.get_logger()
 
@@ -96,8 +96,7 @@ class ContainerdClient:
             for info in answer.info:
                 if digest := _digest(info.digest):
                     blobs[digest] = info.size
-        tags = {image.name: tag for image in images.images if (tag := _tag(image))}
-        return StoreContent(blobs, tags)
+        return StoreContent(blobs, _tags(images.images))
 
     async def blob_size(self, digest: Digest) -> int | None:
         """In bytes; None if the namespace has no such blob."""
@@ -105,7 +104,12 @@ class ContainerdClient:
         return None if answer is None else answer.info.size
 
     async def tag(self, name: str) -> TagTarget | None:
-        """The target of an image name; None if there is no such name or it is no tag."""
+        """The target of an image name; None if there is no such name or it is no tag.
+
+        None as well if its registry is written with capitals: `content` tells which of its spellings counts.
+        """
+        if registry_has_capitals(name):
+            return None
         answer = await self.find(f"{_IMAGES}/Get", pb.GetImageRequest(name=name), pb.GetImageResponse)
         return None if answer is None else _tag(answer.image)
 
@@ -188,6 +192,18 @@ def _touched(envelope: pb.Envelope) -> BlobTouched | ImageTouched | None:
     except (DecodeError, ValueError) as error:
         log.warning("unreadable event dropped", topic=envelope.topic, reason=str(error))
     return None
+
+
+def _tags(images: Iterable[pb.Image]) -> dict[str, TagTarget]:
+    """By tag reference. Of names that differ only in the registry's capitals the latest counts."""
+    tags: dict[str, TagTarget] = {}
+    for image in images:
+        if tag := _tag(image):
+            reference = str(parse_tag_reference(image.name))
+            known = tags.get(reference)
+            if known is None or known.tagged_at_ms < tag.tagged_at_ms:
+                tags[reference] = tag
+    return tags
 
 
 def _tag(image: pb.Image) -> TagTarget | None:

@@ -1,6 +1,6 @@
 """Answers requests for blobs: from this node's store, else relayed from a peer.
 
-A relayed blob is not hashed on its way. If a client asks for it again, it is hashed before it is sent.
+A relayed blob is not hashed on its way. If a client was sent all of it and asks again, it is hashed first.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from weakref import WeakValueDictionary
 
 import structlog
 from opentelemetry import trace
@@ -88,6 +89,7 @@ class Blobs:
         self._history, self._started = RelayHistory(time.monotonic), StartedBlobs(time.monotonic)
         self._ranges = OrderedRanges()
         self._verifying = asyncio.Semaphore(_MOST_VERIFIED_AT_ONCE)
+        self._hashing: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     def to_clients(self) -> int:
         """How many blobs are being sent to clients that are not peers."""
@@ -125,8 +127,13 @@ class Blobs:
             size_bytes, node = await self._peering.size_of(target, resolution)
         return BlobAnswer(_span(None, size_bytes), partial=False, source=FromPeer(node))
 
-    async def get(self, target: Blob, wanted: ByteRange | None, *, from_peer: bool) -> BlobAnswer:
-        """Raises `NotServed`, `RangeNotSatisfiable` or `Busy`."""
+    async def get(
+        self, target: Blob, wanted: ByteRange | None, *, from_peer: bool, client: str = ""
+    ) -> BlobAnswer:
+        """`client` tells clients apart, such as by their addresses.
+
+        Raises `NotServed`, `RangeNotSatisfiable` or `Busy`.
+        """
         slots = self._for_peers if from_peer else self._for_clients
         try:
             slots.take()
@@ -138,7 +145,7 @@ class Blobs:
             if from_peer:
                 answer = await self._from_store(target, wanted)
             else:
-                answer = await self._from_anywhere(target, wanted)
+                answer = await self._from_anywhere(target, wanted, client)
         except BaseException:
             slots.release()
             raise
@@ -151,9 +158,9 @@ class Blobs:
             raise NotServed(Reason.NOT_LOCAL)
         return local
 
-    async def _from_anywhere(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
+    async def _from_anywhere(self, target: Blob, wanted: ByteRange | None, client: str) -> BlobAnswer:
         try:
-            answer = await self._find(target, wanted)
+            answer = await self._find(target, wanted, client)
         except NotServed:
             if (broken := self._broken_answer(target, wanted)) is None:
                 raise
@@ -175,7 +182,7 @@ class Blobs:
         body = OrderedRange(BrokenBody(span), self._ranges, target.digest, span.first)
         return BlobAnswer(span, partial=True, source=NOBODY, body=body)
 
-    async def _find(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
+    async def _find(self, target: Blob, wanted: ByteRange | None, client: str) -> BlobAnswer:
         verified_by = asyncio.get_running_loop().time() + _VERIFY_TIMEOUT_S
         async with Deadline(self._first_byte_s) as deadline:
             local = await self._local(target.digest, wanted)
@@ -184,43 +191,64 @@ class Blobs:
             resolution = await self._lookahead.take_resolution(target.digest)
             if resolution is None:
                 resolution = await self._waiting.resolution(target.digest, wanted, deadline)
-            if not self._history.is_repeat(target.digest, wanted):
-                return await self._relay(target, wanted, resolution)
-        return await self._verified(target, wanted, resolution, verified_by)
+            if not self._history.is_repeat(target.digest, client, wanted):
+                return await self._relay(target, wanted, resolution, client)
+        return await self._verified(target, wanted, resolution, client, verified_by)
 
-    async def _relay(self, target: Blob, wanted: ByteRange | None, resolution: Resolution) -> BlobAnswer:
+    async def _relay(
+        self, target: Blob, wanted: ByteRange | None, resolution: Resolution, client: str
+    ) -> BlobAnswer:
+        if right := self._history.right_nodes(target.digest):
+            right_first = sorted(resolution.peers, key=lambda peer: peer.node not in right)
+            resolution = replace(resolution, peers=tuple(right_first))
         peer, stream = await self._peering.open(target, wanted, resolution)
         relay = Relay(
             peer,
             stream,
             partial(self._peering.resume, target, stream.span, resolution),
             failed=self._peering.failed,
-            ended=partial(self._relay_ended, target.digest, wanted),
+            ended=partial(self._relay_ended, target.digest, client, wanted, stream.span.size_bytes),
         )
         return BlobAnswer(stream.span, wanted is not None, FromPeer(peer.node), relay)
 
-    def _relay_ended(self, digest: Digest, wanted: ByteRange | None, bytes_by_node: dict[str, int]) -> None:
-        self._history.add(digest, wanted, bytes_by_node)
+    def _relay_ended(
+        self,
+        digest: Digest,
+        client: str,
+        wanted: ByteRange | None,
+        size_bytes: int,
+        bytes_by_node: dict[str, int],
+    ) -> None:
+        self._history.add(digest, client, wanted, size_bytes, bytes_by_node)
         for node, size_bytes in bytes_by_node.items():
             self._peering.fetched(node, size_bytes)
 
     async def _verified(
-        self, target: Blob, wanted: ByteRange | None, resolution: Resolution, ends: float
+        self, target: Blob, wanted: ByteRange | None, resolution: Resolution, client: str, ends: float
     ) -> BlobAnswer:
-        """Hash the whole blob before sending any of it.
+        """Hash the whole blob before sending any of it, unless another request does that at the same time.
 
         This may take longer than the time limit for the first byte: otherwise the pull would fail again.
         Raises `NotServed` when it is not verified at `ends`, a time of the event loop's clock.
         """
+        one_at_a_time = self._hashing.setdefault(target.digest, asyncio.Lock())
+        try:
+            async with asyncio.timeout_at(ends), one_at_a_time:
+                if self._history.is_repeat(target.digest, client, wanted):
+                    async with self._verifying:
+                        return await self._hashed(target, wanted, resolution)
+                async with Deadline(self._first_byte_s):
+                    return await self._relay(target, wanted, resolution, client)
+        except TimeoutError as error:
+            raise NotServed(Reason.NOT_VERIFIED) from error
+
+    async def _hashed(self, target: Blob, wanted: ByteRange | None, resolution: Resolution) -> BlobAnswer:
         suspects = self._history.nodes(target.digest)
         trace.get_current_span().set_attribute("heliograph.hashed_first", True)
         log.info("blob requested again, hashing it first", digest=target.digest, came_from=sorted(suspects))
-        try:
-            async with asyncio.timeout_at(ends), self._verifying:
-                blob, node = await self._peering.verified(target, resolution, suspects, self._spool)
-                answer = await _answer(blob, target.digest, wanted, FromPeer(node))
-        except TimeoutError as error:
-            raise NotServed(Reason.NOT_VERIFIED) from error
+        blob, node = await self._peering.verified(target, resolution, suspects, self._spool)
+        self._history.was_right(target.digest, node)
+        answer = await _answer(blob, target.digest, wanted, FromPeer(node))
         if answer is None:
             raise NotServed(Reason.NOT_VERIFIED)
         return answer

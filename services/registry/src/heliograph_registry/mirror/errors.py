@@ -6,6 +6,7 @@ RegistryError
 ├── RangeNotSatisfiable  416, with the blob's size
 ├── ResolverUnavailable  no router answered, which does not mean that no node holds it
 ├── PeerFailed           this peer did not deliver; another one may
+│   └── ManifestTooLarge it has a manifest that is too large to be passed on
 ├── SourceFailed         a file or a socket gave no more bytes during a transfer
 ├── ClientGone           the client disconnected, or accepted no bytes for too long
 └── StreamBroken         the response has started and no source is left: the connection ends with a FIN
@@ -52,6 +53,13 @@ class PeerFailed(RegistryError):
     def __init__(self, peer: str, reason: str, *, healthy: bool = False, status: int = 0) -> None:
         super().__init__(f"{peer}: {reason}")
         self.peer, self.reason, self.healthy, self.status = peer, reason, healthy, status
+
+
+class ManifestTooLarge(PeerFailed):
+    """Not the peer's fault."""
+
+    def __init__(self, peer: str, *, status: int = 0) -> None:
+        super().__init__(peer, "has a manifest larger than 4 MiB", healthy=True, status=status)
 
 
 class SourceFailed(RegistryError):

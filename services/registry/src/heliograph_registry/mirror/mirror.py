@@ -61,13 +61,13 @@ class Mirror:
             self._blobs.mark_verified(digest)
 
     async def blob(
-        self, target: Blob, wanted: ByteRange | None, *, from_peer: bool, head: bool
+        self, target: Blob, wanted: ByteRange | None, *, from_peer: bool, head: bool, client: str = ""
     ) -> BlobAnswer:
-        """Raises `NotServed`, `RangeNotSatisfiable` or `Busy`."""
+        """`client` tells clients apart. Raises `NotServed`, `RangeNotSatisfiable` or `Busy`."""
         self._admit(target.name, None)
         if head:
             return await self._blobs.head(target, from_peer=from_peer)
-        return await self._blobs.get(target, wanted, from_peer=from_peer)
+        return await self._blobs.get(target, wanted, from_peer=from_peer, client=client)
 
     async def manifest(
         self, target: ManifestByTag | ManifestByDigest, *, from_peer: bool, head: bool

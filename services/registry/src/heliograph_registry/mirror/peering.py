@@ -18,11 +18,17 @@ from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.reputation import Reputation
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest
-from heliograph_registry.mirror.errors import NotServed, PeerFailed, RangeNotSatisfiable, ResolverUnavailable
+from heliograph_registry.mirror.errors import (
+    ManifestTooLarge,
+    NotServed,
+    PeerFailed,
+    RangeNotSatisfiable,
+    ResolverUnavailable,
+)
 from heliograph_registry.mirror.hedging import race
 from heliograph_registry.mirror.ports import LocalBlob, NodeFacts, Peers, PeerStream, Resolver, Spool
 from heliograph_shared.digest import Digest, algorithm_of, digest_of
-from heliograph_shared.image import MAX_MANIFEST_BYTES, NotAManifest
+from heliograph_shared.image import NotAManifest
 
 log = structlog.get_logger()
 
@@ -72,12 +78,15 @@ class Peering:
 
     async def manifest(self, target: ManifestByDigest, resolution: Resolution) -> tuple[Manifest, str]:
         """The manifest, verified in full, and the node it came from. Raises `NotServed`."""
+        too_large: list[ManifestTooLarge] = []
 
         async def attempt(peer: Peer) -> tuple[Manifest, str]:
-            stream = await self._peers.fetch(peer, target, None)
             try:
-                if stream.span.size_bytes > MAX_MANIFEST_BYTES:
-                    raise PeerFailed(peer.node, "sent a manifest larger than 4 MiB")
+                stream = await self._peers.fetch(peer, target, None)
+            except ManifestTooLarge as error:
+                too_large.append(error)
+                raise
+            try:
                 body = bytearray()
                 while chunk := await stream.read():
                     body += chunk
@@ -89,7 +98,12 @@ class Peering:
             finally:
                 stream.close()
 
-        return await self._race(resolution, attempt, discard=lambda _: None)
+        try:
+            return await self._race(resolution, attempt, discard=lambda _: None)
+        except NotServed as error:
+            if too_large:
+                raise NotServed(Reason.NOT_A_MANIFEST) from error
+            raise
 
     async def size_of(self, target: Blob, resolution: Resolution) -> tuple[int, str]:
         """The blob's size, and the node that stated it. Raises `NotServed`."""

@@ -161,7 +161,8 @@ class Peers(Protocol):
     ) -> PeerStream:
         """Ask a peer for content that it holds itself, and wait for the first bytes.
 
-        Raises `PeerFailed` or `RangeNotSatisfiable`. It has no time limit; the caller cancels it.
+        Raises `PeerFailed`, `ManifestTooLarge` if it is a manifest of more than 4 MiB, or
+        `RangeNotSatisfiable`. It has no time limit; the caller cancels it.
         """
         ...
 

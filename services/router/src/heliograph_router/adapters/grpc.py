@@ -233,8 +233,7 @@ def _key(key: Any) -> Key:
             case "digest":
                 return ByDigest(parse_digest(key.digest))
             case "tag_reference":
-                parse_tag_reference(key.tag_reference)
-                return ByTag(key.tag_reference)
+                return ByTag(str(parse_tag_reference(key.tag_reference)))
     except (InvalidDigest, InvalidReference):
         pass
     return NotAKey()

@@ -25,13 +25,13 @@ from heliograph_registry.adapters.http_server.responses import (
     ManifestResponse,
     PingResponse,
 )
-from heliograph_registry.adapters.http_server.targets import blob_of, manifest_of, target_of
+from heliograph_registry.adapters.http_server.targets import REGISTRY, blob_of, manifest_of, target_of
 from heliograph_registry.adapters.metrics import RegistryMetrics
 from heliograph_registry.mirror.domain.ranges import parse_range
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.request_log import RequestLog
 from heliograph_registry.mirror.domain.source import LOCAL
-from heliograph_registry.mirror.domain.target import Blob, InvalidTarget, ManifestByDigest
+from heliograph_registry.mirror.domain.target import Blob, InvalidTarget, ManifestByDigest, Ping, unsupported
 from heliograph_registry.mirror.errors import Busy, NotServed, RangeNotSatisfiable
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_shared import telemetry
@@ -66,20 +66,16 @@ def data_app(
         exception_handlers=_ERRORS,
     )
     routes = _Routes(mirror, manifest_cache)
-    app.add_route("/v2/{name:path}/blobs/{digest}", routes.blob)
-    app.add_route("/v2/{name:path}/manifests/{reference}", routes.manifest)
-    app.add_route("/v2/", routes.ping)
-    app.add_route("/v2", routes.ping)
-    app.add_route("/{path:path}", routes.unknown)
+    for before in ("", f"/{{{REGISTRY}}}"):
+        app.add_route(before + "/v2/{name:path}/blobs/{digest}", routes.blob)
+        app.add_route(before + "/v2/{name:path}/manifests/{reference}", routes.manifest)
+    app.add_route("/{path:path}", routes.others)
     return app
 
 
 class _Routes:
     def __init__(self, mirror: Mirror, manifest_cache: ManifestCache) -> None:
         self._mirror, self._manifest_cache, self._copies = mirror, manifest_cache, CopyBudget()
-
-    async def ping(self, _: Request) -> Response:
-        return PingResponse()
 
     async def manifest(self, request: Request) -> Response:
         record = record_of(request.scope)
@@ -96,19 +92,23 @@ class _Routes:
         target = record.target = blob_of(request)
         head = record.method == "HEAD"
         wanted = None if head else parse_range(record.headers.get(b"range", b"").decode("latin-1"))
-        answer = await self._mirror.blob(target, wanted, from_peer=record.from_peer, head=head)
+        answer = await self._mirror.blob(
+            target, wanted, from_peer=record.from_peer, head=head, client=record.client
+        )
         return BlobResponse(target.digest, answer, self._copies)
 
-    async def unknown(self, request: Request) -> Response:
-        """Any other path. Raises the `InvalidTarget` that fits it."""
-        target = target_of(request.scope["path"], request.scope["query_string"])
-        if isinstance(target, InvalidTarget):
-            raise target
-        raise InvalidTarget(404, "UNSUPPORTED", "no such path")
+    async def others(self, request: Request) -> Response:
+        """A ping; for any other path raises the `InvalidTarget` that fits it."""
+        match target_of(request.scope["path"], request.scope["query_string"]):
+            case Ping():
+                return PingResponse()
+            case InvalidTarget() as error:
+                raise error
+        raise unsupported()
 
 
 async def _invalid(_: Request, error: InvalidTarget) -> Response:
-    return ErrorResponse(error.status, error.code, error.message, Reason.INVALID)
+    return ErrorResponse(error.status, error.code, error.message, error.reason)
 
 
 async def _not_served(request: Request, error: NotServed) -> Response:

@@ -39,6 +39,7 @@ class RequestRecord:
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.from_peer = PEER in self.headers
+        self.client: str = (scope.get("client") or ("",))[0]
         self.status, self.sent_bytes = 0, 0
         self.source: Source = NOBODY
         self.reason: Reason | None = None

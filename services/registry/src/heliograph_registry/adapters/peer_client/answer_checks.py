@@ -4,8 +4,10 @@ import h11
 
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span, parse_content_range
+from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag
-from heliograph_registry.mirror.errors import PeerFailed, RangeNotSatisfiable
+from heliograph_registry.mirror.errors import ManifestTooLarge, PeerFailed, RangeNotSatisfiable
+from heliograph_shared.image import MAX_MANIFEST_BYTES
 
 PeerTarget = Blob | ManifestByDigest | ManifestByTag
 
@@ -24,6 +26,8 @@ def check_answer(peer: Peer, target: PeerTarget, wanted: ByteRange | None, respo
             raise RangeNotSatisfiable(int(size))
     if response.status_code != (200 if wanted is None else 206):
         reason = header(response, b"heliograph-reason")[:40]
+        if reason == Reason.NOT_A_MANIFEST:
+            raise ManifestTooLarge(peer.node, status=response.status_code)
         raise PeerFailed(
             peer.node,
             f"answered {response.status_code} {reason}".rstrip(),
@@ -45,6 +49,12 @@ def announced_span(peer: Peer, response: h11.Response, wanted: ByteRange | None)
     if span is None or span.count != length or span != wanted.of(span.size_bytes):
         raise PeerFailed(peer.node, "answered with another range")
     return span
+
+
+def check_manifest_size(peer: Peer, target: PeerTarget, size_bytes: int) -> None:
+    """Raises `ManifestTooLarge`: a manifest is kept in memory, as long as it is verified at least."""
+    if isinstance(target, ManifestByDigest) and size_bytes > MAX_MANIFEST_BYTES:
+        raise ManifestTooLarge(peer.node)
 
 
 def content_length(peer: Peer, response: h11.Response) -> int:

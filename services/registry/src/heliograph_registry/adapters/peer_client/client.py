@@ -16,6 +16,7 @@ from heliograph_registry.adapters.peer_client.answer_checks import (
     PeerTarget,
     announced_span,
     check_answer,
+    check_manifest_size,
     content_length,
     header,
 )
@@ -60,6 +61,7 @@ class HttpPeers:
             exchange = await self._ask(peer, "GET", target, wanted, span)
             try:
                 announced = announced_span(peer, exchange.response, wanted)
+                check_manifest_size(peer, target, announced.size_bytes)
                 stream = HttpStream(peer, exchange, announced, self._stall_s, span)
                 await stream.begin()
             except BaseException:

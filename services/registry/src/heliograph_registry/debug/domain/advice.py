@@ -48,8 +48,12 @@ _ADVICE: dict[Reason, tuple[str, str]] = {
         "Nothing to fix: HELIOGRAPH_WAIT_MS is set, and one node has to fetch it first.",
     ),
     Reason.INVALID: (
-        "the request is malformed, or not part of the distribution API",
+        "the request is malformed",
         "Check the client's mirror setting: the log has the path that was requested.",
+    ),
+    Reason.UNSUPPORTED: (
+        "a mirror serves manifests and blobs, but no lists of tags, no referrers and nothing else",
+        "Nothing to fix if the client then asks the upstream registry: the log has the path.",
     ),
     Reason.READ_ONLY: (
         "the request would change something",

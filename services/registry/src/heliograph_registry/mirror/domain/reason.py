@@ -21,6 +21,7 @@ class Reason(StrEnum):
     RESOLVER_UNAVAILABLE = "resolver-unavailable"
     TIMEOUT = "timeout"
     UNAUTHORIZED = "unauthorized"
+    UNSUPPORTED = "unsupported"
 
     @property
     def ordinary(self) -> bool:

@@ -1,7 +1,9 @@
 """What a request asks for, from its path (OCI distribution spec v1.1: end-1, end-2, end-3)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
+from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 from heliograph_shared.filters import InvalidFilter, registry_of
 from heliograph_shared.reference import is_repository, is_tag, names_a_registry
@@ -49,9 +51,17 @@ Target = Ping | ManifestByTag | ManifestByDigest | Blob
 class InvalidTarget(ValueError):
     """The request is answered with `status` and `code` (distribution-spec v1.1, "Error Codes")."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, reason: Literal[Reason.INVALID, Reason.UNSUPPORTED]
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.reason = status, code, message, reason
+
+
+def unsupported() -> InvalidTarget:
+    """The error for a path that names no manifest and no blob, such as that of a list of tags."""
+    message = "only /v2/, manifests and blobs are served"
+    return InvalidTarget(404, "UNSUPPORTED", message, Reason.UNSUPPORTED)
 
 
 def parse_target(path: str, namespace: str | None) -> Target:
@@ -59,15 +69,27 @@ def parse_target(path: str, namespace: str | None) -> Target:
 
     Raises `InvalidTarget`.
     """
-    if path in {"/v2", "/v2/"}:
-        return Ping()
     segments = path.split("/")
+    if segments[1:2] != ["v2"] and segments[2:3] == ["v2"]:
+        namespace = registry_before(segments.pop(1), namespace)
+    if segments in (["", "v2"], ["", "v2", ""]):
+        return Ping()
     if len(segments) < 5 or segments[:2] != ["", "v2"] or segments[-2] not in {"manifests", "blobs"}:
-        raise InvalidTarget(404, "UNSUPPORTED", "only /v2/, manifests and blobs are served")
+        raise unsupported()
     name, reference = "/".join(segments[2:-2]), segments[-1]
     if segments[-2] == "manifests":
         return manifest_target(name, reference, namespace)
     return blob_target(name, reference, namespace)
+
+
+def registry_before(component: str, namespace: str | None) -> str:
+    """The registry of a request for `/<component>/v2/...`, as Docker addresses a mirror with a path.
+
+    `namespace` goes before `component`. Raises `InvalidTarget`.
+    """
+    if not names_a_registry(component):
+        raise unsupported()
+    return component if namespace is None else namespace
 
 
 def manifest_target(name: str, reference: str, namespace: str | None) -> ManifestByTag | ManifestByDigest:
@@ -76,7 +98,7 @@ def manifest_target(name: str, reference: str, namespace: str | None) -> Manifes
     if ":" in reference:
         return ManifestByDigest(named, _digest(reference))
     if not is_tag(reference):
-        raise InvalidTarget(404, "MANIFEST_UNKNOWN", "not a tag")
+        raise InvalidTarget(404, "MANIFEST_UNKNOWN", "not a tag", Reason.INVALID)
     return ManifestByTag(named, reference)
 
 
@@ -89,7 +111,7 @@ def _digest(text: str) -> Digest:
     try:
         return parse_digest(text)
     except InvalidDigest as error:
-        raise InvalidTarget(400, "DIGEST_INVALID", "not a digest") from error
+        raise InvalidTarget(400, "DIGEST_INVALID", "not a digest", Reason.INVALID) from error
 
 
 def _name(text: str, namespace: str | None) -> Name:
@@ -102,8 +124,8 @@ def _name(text: str, namespace: str | None) -> Name:
         registry, *components = components
     repository = "/".join(components)
     if not is_repository(repository):
-        raise InvalidTarget(400, "NAME_INVALID", "not a repository name")
+        raise InvalidTarget(400, "NAME_INVALID", "not a repository name", Reason.INVALID)
     try:
         return Name(registry_of(registry) if registry is not None else None, repository)
     except InvalidFilter as error:
-        raise InvalidTarget(400, "NAME_INVALID", "ns is not a registry") from error
+        raise InvalidTarget(400, "NAME_INVALID", "not a registry", Reason.INVALID) from error
