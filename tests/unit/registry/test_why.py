@@ -11,6 +11,7 @@ from heliograph_registry.debug.why import Why
 from heliograph_registry.mirror.errors import PeerFailed
 from heliograph_shared.digest import digest_of
 from heliograph_shared.filters import ImageFilter
+from heliograph_shared.platforms import Matcher, parse_platform
 from heliograph_shared.reference import parse_reference
 from tests.support.fakes.cluster import HERE, FakeCluster, FakeMirror
 
@@ -65,7 +66,7 @@ async def opened(
     async with cluster.mirror(attempts=attempts, images=images) as here:
         why = Why(
             node=HERE,
-            architecture="amd64",
+            platform=Matcher(parse_platform("linux/amd64")),
             attempts=attempts,
             images=images or ImageFilter(),
             content=cluster.content,

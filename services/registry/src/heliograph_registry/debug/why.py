@@ -24,6 +24,7 @@ from heliograph_shared import image
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
 from heliograph_shared.image import ImagePart, Kind
+from heliograph_shared.platforms import Matcher
 from heliograph_shared.reference import Reference
 
 _MOST_PARTS = 128
@@ -36,7 +37,7 @@ class Why:
         self,
         *,
         node: str,
-        architecture: str,
+        platform: Matcher,
         attempts: int,
         images: ImageFilter,
         content: Content,
@@ -50,7 +51,7 @@ class Why:
 
         The `router_error` of that state is replaced: `explain` asks a router itself.
         """
-        self._node, self._architecture, self._attempts = node, architecture, attempts
+        self._node, self._platform, self._attempts = node, platform, attempts
         self._images, self._content, self._facts = images, content, facts
         self._mirror, self._peering, self._router_queries = mirror, peering, router_queries
         self._status = status
@@ -105,7 +106,7 @@ class Why:
             parts.append(ImagePart(kind, next_part.digest, len(manifest.body), next_part.platform))
             if kind is Kind.MANIFEST:
                 return None, [*parts, *image.content(document)][:_MOST_PARTS]
-            next_part = image.chosen(image.platforms(document), self._architecture)
+            next_part = image.chosen(image.platforms(document), self._platform)
         return Reason.NOT_A_MANIFEST, parts
 
     async def _locate(self, parts: Sequence[ImagePart]) -> tuple[PartLocation, ...]:
