@@ -101,9 +101,17 @@ NodeName = Annotated[
     ),
 ]
 
+
+def _platform(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return parse_platform(value) if value else this_platform()
+
+
 PlatformName = Annotated[
     Platform,
-    BeforeValidator(lambda value: parse_platform(value) if isinstance(value, str) else value),
+    NoDecode,
+    BeforeValidator(_platform),
     Field(
         default_factory=this_platform,
         description="this node's platform, os/architecture[/variant] such as linux/arm64; a tag is answered "
