@@ -1,6 +1,7 @@
 """Skopeo and podman, which take a whole image from the mirror that answers their first request."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.clients import Clients, clients_absent
 from tests.support.images import Blob, Image, make_image, push, write_layout
 from tests.support.process import Process
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(bool(clients_absent()), reason=clients_absent())
 
@@ -53,10 +55,13 @@ async def test_an_image_of_which_something_is_nowhere_comes_from_upstream(
         tmp_path / "clients", mirror=f"127.0.0.1:{node.port}", upstream=upstream.url.removeprefix("http://")
     )
     for what, image in images.items():
-        upstream.forget()
         names = (reference(what), f"reg.test/team/app@{image.target.digest}")
         results = await asyncio.gather(clients.podman(names[0]), *map(clients.skopeo, names))
         assert [(status, output) for status, output in results if status] == [], what
-        assert bool(upstream.requests()) is (what != "nothing")
+        asked = partial(upstream.asked_for, what, [layer.digest for layer in image.layers])
+        if what == "nothing":
+            assert asked() == set()
+        else:
+            await eventually(asked)
     assert {reason for _, reason in refused(node.registry)} == {"incomplete"}
     assert all("/manifests/" in path for path, _ in refused(node.registry))

@@ -177,9 +177,16 @@ async def test_a_manifest_that_cannot_be_had_is_told_with_the_reason(cluster: Fa
     assert kinds(explanation) == ["manifest"]
 
 
-async def test_a_layer_that_nobody_has_is_told(cluster: FakeCluster) -> None:
+async def test_a_tag_that_is_not_answered_is_told_with_the_reason(cluster: FakeCluster) -> None:
     cluster.announce(cluster.node("a", CONFIG), IMAGE, TAG)
     explanation = await explained(cluster)
+    assert explanation.code is AnswerCode.TAG_REFUSED
+    assert "incomplete" in step(explanation, StepCode.TAG_REFUSED).text
+
+
+async def test_a_layer_that_nobody_has_is_told(cluster: FakeCluster) -> None:
+    cluster.announce(cluster.node("a", CONFIG), IMAGE, TAG)
+    explanation = await explained(cluster, f"reg.test/app@{digest_of(IMAGE)}")
     assert explanation.code is AnswerCode.PARTLY
     assert StepCode.LAYERS_MISSING in codes(explanation)
     (layer,) = (part for part in explanation.parts if part.part.kind.value == "layer")

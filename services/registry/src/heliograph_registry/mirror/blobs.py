@@ -34,6 +34,7 @@ log = structlog.get_logger()
 _VERIFY_TIMEOUT_S = 20.0  # a wait before it included; see `LONGEST_S`
 _MOST_VERIFIED_AT_ONCE = 2
 _CHECK_EVERY_S = 1.0
+_MAY_PASS, _AGAIN_S = frozenset({Reason.PEERS_FAILED, Reason.RESOLVER_UNAVAILABLE}), 0.5
 
 
 class TransferSlots:
@@ -157,7 +158,7 @@ class Blobs:
         patient = target.name.in_path and not from_peer
         try:
             if patient:
-                await slots.take_within(LONGEST_S - self.limit_s(target.name))
+                await slots.take_within(max(0.0, LONGEST_S - 2 * self.limit_s(target.name)))
             else:
                 slots.take()
         except Busy:
@@ -183,7 +184,7 @@ class Blobs:
 
     async def _from_anywhere(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
         try:
-            answer = await self._find(target, wanted)
+            answer = await self._find_patiently(target, wanted)
         except NotServed:
             if (broken := self._broken_answer(target, wanted)) is None:
                 raise
@@ -204,6 +205,18 @@ class Blobs:
         span = _span(wanted, size_bytes)
         body = OrderedRange(BrokenBody(span), self._ranges, target.digest, span.first)
         return BlobAnswer(span, partial=True, source=NOBODY, body=body)
+
+    async def _find_patiently(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
+        """Try again for a while what may pass, such as busy peers, if the client asks no other host."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self.limit_s(target.name)
+        while True:
+            try:
+                return await self._find(target, wanted)
+            except NotServed as error:
+                if not target.name.in_path or error.reason not in _MAY_PASS or clock() >= ends:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
 
     async def _find(self, target: Blob, wanted: ByteRange | None) -> BlobAnswer:
         verified_by = asyncio.get_running_loop().time() + _VERIFY_TIMEOUT_S
