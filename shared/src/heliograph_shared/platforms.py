@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 _ARCHITECTURES = {
@@ -78,10 +79,16 @@ class Matcher:
 
     def _rank(self, stated: str) -> int | None:
         """0 is best; None if the node does not run it."""
-        try:
-            return self._ranks.get(parse_platform(stated))
-        except InvalidPlatform:
-            return None
+        platform = _read(stated)
+        return None if platform is None else self._ranks.get(platform)
+
+
+@lru_cache(1024)
+def _read(stated: str) -> Platform | None:
+    try:
+        return parse_platform(stated)
+    except InvalidPlatform:
+        return None
 
 
 def _normalized(os: str, architecture: str, variant: str = "") -> Platform:
