@@ -17,7 +17,7 @@ from tests.support.upstream import Upstream
 pytestmark = pytest.mark.skipif(bool(absent()), reason=absent())
 
 OTHER = f"linux/{OTHER_ARCHITECTURE}"
-MOVED, HELD = REFERENCE.replace(":v1", ":main"), REFERENCE.replace(":v1", ":held")
+MOVED, HELD, DISCARDED = (REFERENCE.replace(":v1", f":{tag}") for tag in ("main", "held", "discarded"))
 
 
 async def ctr(daemon: Containerd, *arguments: str | Path) -> None:
@@ -59,11 +59,21 @@ async def moved(upstream: Upstream, old: Image, new: Image) -> None:
             assert answer.status_code == 202
 
 
+async def without_layers(cluster: Cluster, image: Image, layout: Path) -> None:
+    """A node of the other platform holds an image that upstream has no more, and has discarded its layers."""
+    write_layout(image, layout, DISCARDED)
+    manifest, config, *layers = image.others
+    for layer in layers:
+        (layout / "blobs" / layer.digest.replace(":", "/")).unlink()
+    await cluster.system.add_node("discarding", layout)
+    await cluster.system.announced("discarding", DISCARDED, manifest.digest, config.digest)
+
+
 async def test_a_node_of_another_platform_gets_what_it_can_run(
     cluster: Cluster, upstream: Upstream, containerd: ContainerdFactory, tmp_path: Path
 ) -> None:
-    image, old, new, held = (
-        make_image(tmp_path / "image", [20_000 + seed], seed=seed, index=True) for seed in range(4)
+    image, old, new, held, discarded = (
+        make_image(tmp_path / "image", [20_000 + seed], seed=seed, index=True) for seed in range(5)
     )
     await push(image, upstream.url, "team/app", "v1")
     await push(old, upstream.url, "team/app", "main")
@@ -73,6 +83,8 @@ async def test_a_node_of_another_platform_gets_what_it_can_run(
     await cluster.system.announced("n0", MOVED, *(blob.digest for blob in old.pulled()))
     await moved(upstream, old, new)
     await cluster.add_holder("holder", (held, HELD))
+    await push(new, upstream.url, "team/app", "discarded")
+    await without_layers(cluster, discarded, tmp_path / "discarded")
 
     (tmp_path / "empty").mkdir()
     write_layout(make_image(tmp_path / "image", [], seed=9), tmp_path / "empty", "reg.test/other:1")
@@ -82,7 +94,12 @@ async def test_a_node_of_another_platform_gets_what_it_can_run(
     daemons = await asyncio.gather(*map(containerd, SERIES))
     for daemon in daemons:
         daemon.mirror("reg.test", other.url, server=upstream.url)
-    for reference, expected in ((REFERENCE, image), (MOVED, new), (HELD, held)):
+    for reference, expected in (
+        (REFERENCE, image),
+        (MOVED, new),
+        (DISCARDED, new),
+        (HELD, held),
+    ):
         found = await asyncio.gather(*(pulled(daemon, reference) for daemon in daemons))
         assert found == [expected.target.digest] * len(SERIES), reference
     assert upstream.asked_for("held", (blob.digest for blob in held.blobs())) == set()
