@@ -107,9 +107,10 @@ contracts: setup ## check import contracts, and that each distribution declares 
 	$(BIN)/lint-imports
 	for member in $(MEMBERS); do (cd $$member && $(CURDIR)/$(BIN)/deptry src --config pyproject.toml); done
 
-machines: ## unpack or build the containerd versions and the docker-registry that the tests run
+machines: ## unpack or build what the tests run: containerd versions, docker-registry, skopeo, podman
 	tests/support/install-machines.sh
 	tests/support/build-containerd.sh
+	tests/support/install-clients.sh
 
 quick: setup ## run the unit and contract tests that start no process, in under a minute on two cores
 	$(PYTEST_IN_PARALLEL) --numprocesses auto --hypothesis-profile quick -m 'not processes' tests/unit tests/contract

@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from docs.reference.registries import SERVICES
 from heliograph_shared.address import Address
+from heliograph_shared.platforms import Platform
 from heliograph_shared.settings import PREFIX
 
 _HEAD = """\
@@ -27,7 +28,7 @@ Tracing uses OpenTelemetry's standard variables. Without `OTEL_EXPORTER_OTLP_END
 """
 # Groups by prefixes of names. Settings in none of them are grouped by the services that have them.
 _GROUPS = {
-    "The node": ("node_name", "zone", "state_path", "advertise", "registry_ready_url"),
+    "The node": ("node_name", "zone", "platform", "state_path", "advertise", "registry_ready_url"),
     "containerd and its content": ("content_", "containerd_", "registry_config_path"),
     "Which images": ("mirrored_registries", "registry_filters"),
     "The bus": ("nats_",),
@@ -117,7 +118,7 @@ def _bounds(metadata: list[Any]) -> Iterator[str]:
 
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
-        return "the host's name"
+        return "this machine's" if field.annotation is Platform else "the host's name"
     value = field.default
     if value is PydanticUndefined:
         return "none, required"

@@ -17,6 +17,7 @@ from tests.support.waiting import eventually
 
 PATIENCE_S = 20.0
 TAG = "reg.test/team/app:v1"
+OTHER_TAG = "reg.test/team/app:v2"
 
 
 REAL = {kind for kind in KINDS if kind.startswith("containerd")}
@@ -111,6 +112,28 @@ async def test_tags_are_reported_when_set_moved_and_removed(outside: Hand) -> No
         assert follower.holdings.tags[TAG].tagged_at_ms >= tagged_at_ms
         await outside.untag(TAG)
         await follower.becomes(lambda held: held.tags == {})
+
+
+async def test_a_tag_keeps_its_time_while_it_points_at_the_same_digest(outside: Hand) -> None:
+    digest, other = await outside.add_blob(b"tagged"), await outside.add_blob(b"other")
+    await outside.tag(TAG, digest)
+    async with following(outside.store) as follower:
+        since_ms = follower.holdings.tags[TAG].tagged_at_ms
+        await asyncio.sleep(0.05)
+        await outside.tag(TAG, digest)
+        await outside.tag(OTHER_TAG, digest)
+        await follower.becomes(lambda held: OTHER_TAG in held.tags)
+        assert [event for event in follower.events if getattr(event, "reference", "") == TAG] == []
+    async with following(outside.store) as follower:  # as after a restart of the indexer
+        assert follower.holdings.tags[TAG].tagged_at_ms == since_ms
+        await asyncio.sleep(0.05)
+        await outside.tag(TAG, other)
+        await follower.becomes(lambda held: held.tags[TAG].digest == other)
+        moved_ms = follower.holdings.tags[TAG].tagged_at_ms
+        assert moved_ms > since_ms
+        await outside.tag(TAG, digest)
+        await follower.becomes(lambda held: held.tags[TAG].digest == digest)
+        assert follower.holdings.tags[TAG].tagged_at_ms >= moved_ms
 
 
 async def test_a_blob_is_reported_once(outside: Hand) -> None:

@@ -48,6 +48,18 @@ async def test_a_manifest_comes_with_its_own_media_type(cluster: Cluster) -> Non
         assert answer.content == (MANIFEST if method == "GET" else b"")
 
 
+async def test_a_manifest_of_an_incomplete_image_is_served_to_containerd_alone(cluster: Cluster) -> None:
+    """Each twice: the second request may be answered from memory."""
+    node = await cluster.registry("a")
+    layers = [{"digest": digest_of(b"nowhere"), "size": 7}]
+    digest = node.put(json.dumps({"schemaVersion": 2, "config": {}, "layers": layers}).encode())
+    for _ in range(2):
+        by_ns = await node.http.get(f"/v2/app/manifests/{digest}?ns=reg.test")
+        in_path = await node.http.get(f"/v2/reg.test/app/manifests/{digest}")
+        assert by_ns.status_code == 200
+        assert (in_path.status_code, in_path.headers["heliograph-reason"]) == (404, "incomplete")
+
+
 async def test_long_paths_are_not_cached(cluster: Cluster) -> None:
     """A client may send thousands a second, each as long as a request head may be."""
     node = await cluster.registry("a")

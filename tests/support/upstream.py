@@ -1,6 +1,7 @@
 """The registry that the mirror stands in for: Debian's docker-registry as a process."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -93,6 +94,11 @@ class Upstream:
                 )
             )
         return found
+
+    def asked_for(self, tag: str, digests: Iterable[str]) -> set[str]:
+        """Which of these manifests and blobs have been requested by GET. See `requests`."""
+        asked = {request.path.rpartition("/")[2] for request in self.requests() if request.method == "GET"}
+        return {tag, *digests} & asked
 
     def forget(self) -> None:
         """Leave what was asked so far out of `requests`."""

@@ -6,7 +6,6 @@ held in memory.
 
 import asyncio
 import hashlib
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -26,10 +25,10 @@ from heliograph_shared.image import (
     ImagePart,
     Kind,
     NotAManifest,
-    architecture_of,
     chosen,
     parse_manifest,
 )
+from heliograph_shared.platforms import Matcher, this_platform
 from heliograph_shared.reference import Reference
 
 tracer = trace.get_tracer("heliograph_cli")
@@ -109,7 +108,7 @@ async def pull(
     authorization: str = "",
     tls: ClientTls | None = None,
 ) -> Pulled:
-    """Pull the image for this machine's architecture.
+    """Pull the image for this machine's platform.
 
     Raises `PullFailed`, `Unreachable`, `UnusableLayout`.
     """
@@ -129,7 +128,7 @@ class _Puller:
         root, content, fetched = await self._manifest(reference, digest, None)
         parts = [fetched]
         while isinstance(content, ImageIndex):
-            entry = chosen(content.manifests, architecture_of(platform.machine()))
+            entry = chosen(content.manifests, Matcher(this_platform()))
             if entry is None:
                 raise PullFailed(str(reference), "an image index without a manifest")
             if len(parts) > _MAX_INDEX_DEPTH:

@@ -8,11 +8,11 @@ import json
 import random
 import tarfile
 from collections.abc import Iterator, Mapping
-from platform import machine
 
 from heliograph_cli.layout import Layout
 from heliograph_shared.digest import Digest
-from heliograph_shared.image import CONFIG, INDEX, LAYER, MANIFEST, Descriptor, architecture_of
+from heliograph_shared.image import CONFIG, INDEX, LAYER, MANIFEST, Descriptor
+from heliograph_shared.platforms import this_platform
 
 REFERENCE = "demo.heliograph.local/sample/app:1.0"
 
@@ -24,7 +24,10 @@ LAYER_SIZES = (1 * _KIB, 256 * _KIB, 4 * _MIB, 28 * _MIB, 32 * _MIB)
 def write_sample_image(layout: Layout) -> dict[str, Descriptor]:
     """Write it to `layout`; its reference points at an index with one platform."""
     layers = [_layer(layout, number, size) for number, size in enumerate(LAYER_SIZES)]
-    platform = {"os": "linux", "architecture": architecture_of(machine())}
+    here = this_platform()
+    platform = {"os": here.os, "architecture": here.architecture}
+    if here.variant:
+        platform["variant"] = here.variant
     config = {
         **platform,
         "config": {"Labels": {"org.opencontainers.image.title": "a sample image of Heliograph"}},

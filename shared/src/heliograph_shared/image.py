@@ -11,20 +11,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heliograph_shared.digest import Digest, InvalidDigest, WireDigest, parse_digest
+from heliograph_shared.platforms import Entry, Matcher
 
 MAX_MANIFEST_BYTES = 4 << 20
 """A registry must accept manifests up to this size (distribution-spec v1.1, "Pushing Manifests")."""
+
+MAX_CONFIG_BYTES = 4 << 20
+"""Of an image's config; real ones have some KiB."""
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+_IMAGE_CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
 MANIFEST_TYPES = (
     INDEX,
     MANIFEST,
@@ -36,7 +41,6 @@ MANIFEST_TYPES = (
 _MAX_PARTS = 512
 _MAX_CHILDREN = 1_000
 _MAX_PLATFORM_NAME = 40
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 Document = Mapping[str, Any]
 """The JSON object of a manifest, not validated."""
@@ -57,7 +61,8 @@ class NotAManifest(ValueError):
 class ImagePart:
     """An index, manifest, config or layer of an image.
 
-    `size_bytes` is what the parent document states, 0 where it states none; `platform` is `os/architecture`.
+    `size_bytes` is what the parent document states, 0 where it states none; `platform` is
+    `os/architecture[/variant]`, empty where it states none.
     """
 
     kind: Kind
@@ -70,12 +75,16 @@ class _Json(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", validate_by_name=True)
 
 
-class Platform(_Json):
+class StatedPlatform(_Json):
+    """As a document states it, in any spelling. `str()` is `os/architecture[/variant]`."""
+
     os: str = ""
     architecture: str = ""
+    variant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.os}/{self.architecture}"
+        stated = f"{self.os}/{self.architecture}"
+        return f"{stated}/{self.variant}" if self.variant else stated
 
 
 class Descriptor(_Json):
@@ -84,7 +93,7 @@ class Descriptor(_Json):
     media_type: str = Field("", alias="mediaType")
     digest: WireDigest
     size_bytes: int = Field(alias="size", ge=0)
-    platform: Platform | None = None
+    platform: StatedPlatform | None = None
     annotations: dict[str, str] | None = None
 
 
@@ -168,6 +177,17 @@ def content(document: Document) -> tuple[ImagePart, ...]:
     return _each_once([*config, *layers])
 
 
+def image_config(document: Document) -> Digest | None:
+    """The config of a container image; None for any other document. Configs of artifacts have other types."""
+    config = document.get("config")
+    return _digest(config) if isinstance(config, dict) and config.get("mediaType") in _IMAGE_CONFIGS else None
+
+
+def platform_of_config(document: Document) -> str:
+    """`os/architecture[/variant]` as an image's config states it."""
+    return _platform(document)
+
+
 def children(document: Document) -> tuple[Digest, ...]:
     """Digests of config, manifests and layers, each once, from the first 1,000 descriptors."""
     descriptors = [document.get("config"), *_items(document, "manifests"), *_items(document, "layers")]
@@ -175,27 +195,10 @@ def children(document: Document) -> tuple[Digest, ...]:
     return tuple(dict.fromkeys(digest for digest in digests if digest is not None))
 
 
-class _ForPlatform(Protocol):
-    @property
-    def platform(self) -> object: ...
-
-
-Entry = TypeVar("Entry", bound=_ForPlatform)
-
-
-def chosen(manifests: Iterable[Entry], architecture: str) -> Entry | None:
-    """The entry for Linux on `architecture` (as OCI names it), else the first; None if there are none."""
+def chosen(manifests: Iterable[Entry], node: Matcher) -> Entry | None:
+    """The entry that the node takes, else the first one; None if there are none. To describe an image."""
     entries = list(manifests)
-    wanted = f"linux/{architecture}"
-    for entry in entries:
-        if str(entry.platform) == wanted:
-            return entry
-    return entries[0] if entries else None
-
-
-def architecture_of(machine: str) -> str:
-    """The name that Go and OCI use for what `platform.machine()` returns."""
-    return _ARCHITECTURES.get(machine, machine)
+    return node.best(entries) or (entries[0] if entries else None)
 
 
 def _first_reason(error: ValidationError) -> str:
@@ -236,5 +239,5 @@ def _digest(descriptor: Any) -> Digest | None:
 def _platform(stated: Any) -> str:
     if not isinstance(stated, dict):
         return ""
-    names = (str(stated.get(name, ""))[:_MAX_PLATFORM_NAME] for name in ("os", "architecture"))
-    return "/".join(names)
+    names = [str(stated.get(name, ""))[:_MAX_PLATFORM_NAME] for name in ("os", "architecture", "variant")]
+    return "/".join(names if names[2] else names[:2])

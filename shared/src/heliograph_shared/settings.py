@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from heliograph_shared.address import Address, InvalidAddress
+from heliograph_shared.platforms import Platform, parse_platform, this_platform
 
 PREFIX = "HELIOGRAPH_"
 
@@ -97,6 +98,24 @@ NodeName = Annotated[
         min_length=1,
         max_length=253,
         description="this node's name",
+    ),
+]
+
+
+def _platform(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return parse_platform(value) if value else this_platform()
+
+
+PlatformName = Annotated[
+    Platform,
+    NoDecode,
+    BeforeValidator(_platform),
+    Field(
+        default_factory=this_platform,
+        description="this node's platform, os/architecture[/variant] such as linux/arm64; a tag is answered "
+        "only if the cluster holds what the node needs of its image",
     ),
 ]
 

@@ -6,13 +6,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs, open_blobs
+from heliograph_registry.mirror.completeness import Completeness
 from heliograph_registry.mirror.domain.target import Blob, Name
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
+from heliograph_registry.mirror.manifests import Manifests
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
 from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
+from heliograph_shared.platforms import Matcher, parse_platform
 from tests.support.fakes.content import MemoryContent
 from tests.support.fakes.node import MemoryFacts
 from tests.support.fakes.outlet import MemoryOutlet
@@ -73,7 +76,13 @@ class FakeCluster:
 
     @asynccontextmanager
     async def mirror(
-        self, *, attempts: int = 3, wait_s: float = 0, transfers: int = 4, images: ImageFilter | None = None
+        self,
+        *,
+        attempts: int = 3,
+        wait_s: float = 0,
+        transfers: int = 4,
+        images: ImageFilter | None = None,
+        platform: str = "linux/amd64",
     ) -> AsyncIterator["FakeMirror"]:
         peering = self.peering(attempts=attempts)
         waiting = WaitingRequests(peering, wait_s=wait_s, first_byte_s=FIRST_BYTE_S)
@@ -89,12 +98,15 @@ class FakeCluster:
                 transfers=transfers,
             ) as blobs,
         ):
+            manifests = Manifests(self.content, peering, lookahead)
+            node = Matcher(parse_platform(platform))
             mirror = Mirror(
-                content=self.content,
                 facts=self.facts,
                 peering=peering,
                 blobs=blobs,
                 lookahead=lookahead,
+                manifests=manifests,
+                completeness=Completeness(node, self.content, peering, lookahead, manifests),
                 waiting=waiting,
                 images=images or ImageFilter(),
                 first_byte_s=FIRST_BYTE_S,

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from platform import machine
 
 import pytest
 
@@ -12,7 +11,8 @@ from heliograph_cli.errors import Failure, PullFailed, Unreachable
 from heliograph_cli.layout import Layout
 from heliograph_cli.pull import Nowhere, Pulled, pull
 from heliograph_shared.digest import Digest, digest_of
-from heliograph_shared.image import CONFIG, INDEX, LAYER, MANIFEST, ImagePart, architecture_of
+from heliograph_shared.image import CONFIG, INDEX, LAYER, MANIFEST, ImagePart
+from heliograph_shared.platforms import this_platform
 from heliograph_shared.reference import Reference, parse_reference
 from tests.support.ports import free_port
 from tests.unit.cli.fake_registry import FakeRegistry
@@ -31,7 +31,7 @@ class Image:
         self.manifest = registry.put_json(MANIFEST, {"config": self.config, "layers": self.layers})
         other = registry.put_json(MANIFEST, {"config": self.config, "layers": []})
         self.index = registry.put_json(
-            INDEX, {"manifests": [_for("other", other), _for(architecture_of(machine()), self.manifest)]}
+            INDEX, {"manifests": [_for("other", other), _for(this_platform().architecture, self.manifest)]}
         )
         registry.tags["1.0"] = Digest(str(self.index["digest"]))
 

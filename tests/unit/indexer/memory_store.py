@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from heliograph_indexer.domain.content import Holdings, StoreContent, StoreEvent
+from heliograph_indexer.domain.content import Holdings, StoreContent, StoreEvent, TagSet
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_shared.digest import Digest
 
@@ -19,6 +19,10 @@ class MemoryStore:
         self._watch: MemoryWatch | None = None
 
     def happen(self, event: StoreEvent) -> None:
+        if isinstance(event, TagSet):
+            known = self.holdings.tags.get(event.reference)
+            if known and known.digest == event.digest:
+                return
         self.holdings.apply(event)
         if self._watch:
             self._watch.events.put_nowait(event)

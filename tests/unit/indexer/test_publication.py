@@ -71,7 +71,11 @@ def held(history: Sequence[StoreEvent | StoreContent | str]) -> StoreContent:
             case str():
                 pass
             case StoreContent():
-                holdings = Holdings(dict(step.blobs), dict(step.tags))
+                for event in list(holdings.events_to_reach(step)):
+                    holdings.apply(event)
+            case TagSet(reference, digest) if reference in holdings.tags:
+                if holdings.tags[reference].digest != digest:
+                    holdings.apply(step)
             case _:
                 holdings.apply(step)
     return StoreContent(holdings.blobs, holdings.tags)
@@ -169,3 +173,21 @@ def test_the_removal_of_what_was_never_published_is_not_published(event: StoreEv
     publication = Publication(1)
     publication.apply(event)
     assert publication.take_deltas() == []
+
+
+def test_a_tag_keeps_its_time_while_it_points_at_the_same_digest() -> None:
+    publication = Publication(1)
+    publication.apply(TagSet(REFERENCES[0], DIGESTS[0], 1000))
+    assert publication.take_deltas()
+    publication.apply(TagSet(REFERENCES[0], DIGESTS[0], 2000))
+    publication.replace(StoreContent({}, {REFERENCES[0]: TagTarget(DIGESTS[0], 3000, 4000)}))
+    assert publication.take_deltas() == []
+    assert publication.live.tags[REFERENCES[0]].tagged_at_ms == 1000
+
+
+def test_a_tag_that_moves_has_the_time_of_the_move() -> None:
+    publication = Publication(1)
+    publication.apply(TagSet(REFERENCES[0], DIGESTS[0], 1000))
+    publication.replace(StoreContent({}, {REFERENCES[0]: TagTarget(DIGESTS[1], 500, 2000)}))
+    (delta,) = sent(publication.take_deltas())
+    assert delta.tagged[REFERENCES[0]].tagged_at_ms == 2000

@@ -24,7 +24,7 @@ def manifest_of(*layers: bytes) -> bytes:
     return json.dumps({"schemaVersion": 2, "config": {}, "layers": entries}).encode()
 
 
-OLD, NEW = manifest_of(b"old"), manifest_of(LAYER)
+OLD, NEW = manifest_of(), manifest_of(LAYER)
 OLD_DIGEST, NEW_DIGEST = digest_of(OLD), digest_of(NEW)
 TAG = "reg.test/app:1"
 BY_TAG = ManifestByTag(NAME, "1")
@@ -181,7 +181,7 @@ async def test_no_request_takes_longer_than_a_first_byte_may(cluster: FakeCluste
 
 async def test_the_router_knows_the_newest_digest_of_a_tag(cluster: FakeCluster) -> None:
     cluster.facts.tags[TAG] = cluster.content.put(OLD)
-    cluster.announce(cluster.node("a"), NEW, TAG)
+    cluster.announce(cluster.node("a", LAYER), NEW, TAG)
     async with cluster.mirror() as here:
         manifest, source = await served(here, BY_TAG)
         assert (manifest.body, source) == (NEW, FromPeer("a"))
@@ -191,6 +191,7 @@ async def test_own_content_is_served_by_the_digest_that_the_router_names(cluster
     peer = cluster.node("a")
     cluster.announce(peer, NEW, TAG)
     cluster.content.put(NEW)
+    cluster.content.put(LAYER)
     async with cluster.mirror() as here:
         for _ in range(2):
             assert (await served(here, BY_TAG, head=True))[1] == LOCAL
@@ -198,16 +199,17 @@ async def test_own_content_is_served_by_the_digest_that_the_router_names(cluster
     assert [query.keys for query in cluster.resolver.queries] == [(TAG,), (TAG,)]
 
 
-async def test_a_tag_is_resolved_with_one_question(cluster: FakeCluster) -> None:
-    cluster.announce(cluster.node("a"), NEW, TAG)
+async def test_a_tag_is_resolved_with_one_question_and_its_content_with_another(cluster: FakeCluster) -> None:
+    cluster.announce(cluster.node("a", LAYER), NEW, TAG)
     async with cluster.mirror() as here:
         await served(here, BY_TAG, head=True)
-    assert [query.keys for query in cluster.resolver.queries] == [(TAG,)]
+    assert [query.keys for query in cluster.resolver.queries] == [(TAG,), (digest_of(LAYER),)]
 
 
 @pytest.mark.parametrize("trouble", ["down", "hangs", "unsynced", "unknown"])
 async def test_the_state_file_answers_where_the_router_cannot(cluster: FakeCluster, trouble: str) -> None:
     cluster.facts.tags[TAG] = cluster.content.put(NEW)
+    cluster.content.put(LAYER)
     cluster.router.down = "UNAVAILABLE" if trouble == "down" else ""
     cluster.router.synced = trouble != "unsynced"
     cluster.router.answers_after_s = 10 if trouble == "hangs" else 0

@@ -12,6 +12,7 @@ from heliograph_registry.debug.errors import PullInterrupted, PullTestRefused
 from heliograph_registry.debug.pull_test import PullTests
 from heliograph_registry.mirror.domain.source import FromPeer
 from heliograph_shared.digest import Digest, digest_of
+from heliograph_shared.platforms import Matcher, parse_platform
 from heliograph_shared.reference import Reference, parse_reference
 from tests.support.fakes.data_port import MemoryDataPort, MemoryPullResponse
 from tests.support.waiting import eventually
@@ -39,7 +40,7 @@ async def pull_tested(
         if verified is not None:
             verified.extend(digests)
 
-    pull_tests = PullTests(port, architecture="amd64", on_verified=keep)
+    pull_tests = PullTests(port, platform=Matcher(parse_platform("linux/amd64")), on_verified=keep)
     result = pull_tests.start(reference)
     await eventually(lambda: result.over, 20)
     return result
@@ -149,7 +150,7 @@ async def test_one_pull_test_runs_at_a_time_and_it_can_be_stopped() -> None:
 
     port = holding(MANIFEST, CONFIG)
     port.changes[digest_of(LAYER)] = lambda _: Endless(200)
-    pull_tests = PullTests(port, architecture="amd64", on_verified=lambda _: None)
+    pull_tests = PullTests(port, platform=Matcher(parse_platform("linux/amd64")), on_verified=lambda _: None)
     result = pull_tests.start(REFERENCE)
     with pytest.raises(PullTestRefused, match=r"reg\.test/app:1"):
         pull_tests.start(REFERENCE)

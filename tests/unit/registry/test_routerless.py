@@ -211,3 +211,17 @@ async def test_what_is_waited_for_is_asked_of_the_routers(cluster: FakeCluster) 
     (found,) = await resolver.resolve([DIGEST], timeout_s=0.2, wait_s=5)
     assert found.outcome is Outcome.GO_UPSTREAM
     assert cluster.resolver.queries[0].wait_s == 5
+
+
+async def test_a_peer_that_had_something_lately_is_asked_first(cluster: FakeCluster) -> None:
+    nodes = [cluster.node(f"node-{number}") for number in range(8)]
+    nodes[7].put(DATA)
+    nodes[7].put(OTHER)
+    lose_routers(cluster)
+    resolver = routerless(cluster, *(node.node for node in nodes))
+    await resolve(resolver, DIGEST)
+    for node in nodes:
+        node.asked.clear()
+    (found,) = await resolve(resolver, OTHER_DIGEST)
+    assert [peer.node for peer in found.peers] == ["node-7:5000"]
+    assert [node.node for node in nodes if node.asked] == ["node-7"]

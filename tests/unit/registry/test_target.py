@@ -67,6 +67,15 @@ def test_capitals_of_the_registry_make_no_difference(written: str) -> None:
     assert parse_target(f"/{written}/v2/team/app/manifests/V1", None) == expected
 
 
+def test_a_registry_in_the_path_is_told_from_one_in_ns() -> None:
+    in_path = parse_target("/v2/reg.test/app/manifests/1", None)
+    by_ns = parse_target("/v2/app/manifests/1", "reg.test")
+    assert isinstance(in_path, ManifestByTag)
+    assert isinstance(by_ns, ManifestByTag)
+    assert in_path == by_ns
+    assert (in_path.name.in_path, by_ns.name.in_path) == (True, False)
+
+
 def test_without_a_registry_the_name_is_only_a_repository() -> None:
     assert parse_target(f"/v2/library/nginx/blobs/{DIGEST}", None) == Blob(
         Name(None, "library/nginx"), DIGEST

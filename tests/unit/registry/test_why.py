@@ -11,6 +11,7 @@ from heliograph_registry.debug.why import Why
 from heliograph_registry.mirror.errors import PeerFailed
 from heliograph_shared.digest import digest_of
 from heliograph_shared.filters import ImageFilter
+from heliograph_shared.platforms import Matcher, parse_platform
 from heliograph_shared.reference import parse_reference
 from tests.support.fakes.cluster import HERE, FakeCluster, FakeMirror
 
@@ -65,7 +66,7 @@ async def opened(
     async with cluster.mirror(attempts=attempts, images=images) as here:
         why = Why(
             node=HERE,
-            architecture="amd64",
+            platform=Matcher(parse_platform("linux/amd64")),
             attempts=attempts,
             images=images or ImageFilter(),
             content=cluster.content,
@@ -176,9 +177,16 @@ async def test_a_manifest_that_cannot_be_had_is_told_with_the_reason(cluster: Fa
     assert kinds(explanation) == ["manifest"]
 
 
-async def test_a_layer_that_nobody_has_is_told(cluster: FakeCluster) -> None:
+async def test_a_tag_that_is_not_answered_is_told_with_the_reason(cluster: FakeCluster) -> None:
     cluster.announce(cluster.node("a", CONFIG), IMAGE, TAG)
     explanation = await explained(cluster)
+    assert explanation.code is AnswerCode.TAG_REFUSED
+    assert "incomplete" in step(explanation, StepCode.TAG_REFUSED).text
+
+
+async def test_a_layer_that_nobody_has_is_told(cluster: FakeCluster) -> None:
+    cluster.announce(cluster.node("a", CONFIG), IMAGE, TAG)
+    explanation = await explained(cluster, f"reg.test/app@{digest_of(IMAGE)}")
     assert explanation.code is AnswerCode.PARTLY
     assert StepCode.LAYERS_MISSING in codes(explanation)
     (layer,) = (part for part in explanation.parts if part.part.kind.value == "layer")

@@ -1,7 +1,6 @@
 """Wires the debug page: the use cases of `debug` and their adapters."""
 
 import asyncio
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from heliograph_registry.mirror.ports import Content
 from heliograph_registry.mirror_wiring import MirrorComponents
 from heliograph_registry.settings import Settings
 from heliograph_shared.filters import ImageFilter
-from heliograph_shared.image import architecture_of
+from heliograph_shared.platforms import Matcher
 
 _MOST_REMEMBERED = 100
 _NAMED_REMEMBERED = 8
@@ -51,7 +50,7 @@ def debug_page(
     stop: asyncio.Event,
 ) -> DebugPage:
     router_queries = GrpcRouterQueries(lambda: components.routers.channel)
-    architecture = architecture_of(platform.machine())
+    platform = Matcher(settings.platform)
     overviews = Overviews(
         RegistryInfo(
             node=settings.node_name,
@@ -84,7 +83,7 @@ def debug_page(
 
     why = Why(
         node=settings.node_name,
-        architecture=architecture,
+        platform=platform,
         attempts=settings.peer_attempts,
         images=images,
         content=content,
@@ -94,7 +93,7 @@ def debug_page(
         router_queries=router_queries,
         status=status,
     )
-    pull_tests = PullTests(data_port, architecture=architecture, on_verified=components.mirror.mark_verified)
+    pull_tests = PullTests(data_port, platform=platform, on_verified=components.mirror.mark_verified)
     csrf = CsrfGuard()
     pages = Pages(settings.node_name, csrf.token)
     event_streams = EventStreams(overviews, pull_tests, pages, stop)

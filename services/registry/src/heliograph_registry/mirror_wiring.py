@@ -15,8 +15,10 @@ from heliograph_registry.adapters.router_client.resolver import GrpcResolver, op
 from heliograph_registry.adapters.spool import FileSpool
 from heliograph_registry.adapters.state_file import StateFile
 from heliograph_registry.mirror.blobs import Blobs, open_blobs
+from heliograph_registry.mirror.completeness import Completeness
 from heliograph_registry.mirror.domain.request_log import RequestLog
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
+from heliograph_registry.mirror.manifests import Manifests
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
 from heliograph_registry.mirror.routerless import RouterlessResolver
@@ -24,6 +26,7 @@ from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_registry.settings import Settings
 from heliograph_shared.address import Address
 from heliograph_shared.filters import ImageFilter
+from heliograph_shared.platforms import Matcher
 from heliograph_shared.tls import TlsFiles, client_contexts
 
 _LEAST_CONNECT_S, _CONNECT_SHARE = 0.2, 2 / 3  # the share of the time to the first byte
@@ -102,12 +105,15 @@ async def open_mirror(
             )
             async with opened as blobs:
                 metrics.follow(blobs.to_clients, blobs.to_peers, most=settings.max_transfers)
+                manifests = Manifests(content, peering, lookahead)
+                platform = Matcher(settings.platform)
                 mirror = Mirror(
-                    content=content,
                     facts=facts,
                     peering=peering,
                     blobs=blobs,
                     lookahead=lookahead,
+                    manifests=manifests,
+                    completeness=Completeness(platform, content, peering, lookahead, manifests),
                     waiting=waiting,
                     images=images,
                     first_byte_s=first_byte_s,

@@ -10,6 +10,7 @@ from heliograph_shared.settings import (
     MirroredRegistries,
     NodeName,
     OptionalFile,
+    PlatformName,
     RegistryFilters,
     ServiceSettings,
     TlsCaFile,
@@ -24,6 +25,7 @@ class Settings(ServiceSettings):
 
     node_name: NodeName
     zone: str = Field("", description="this node's zone; peers of the same zone are asked first")
+    platform: PlatformName
     content_path: Path = Field(
         Path("/var/lib/containerd/io.containerd.content.v1.content"),
         description="the content store: the directory that contains blobs/",

@@ -6,7 +6,7 @@ connections that ping more often than every five minutes.
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,18 +90,20 @@ class ContainerdClient:
             f"{_IMAGES}/List", pb.ListImagesRequest(), pb.ListImagesResponse, timeout_s=_LIST_TIMEOUT_S
         )
         blobs: dict[Digest, int] = {}
+        created_at_ms: dict[str, int] = {}
         async for answer in self.stream(
             f"{_CONTENT}/List", pb.ListContentRequest(), pb.ListContentResponse, _LIST_TIMEOUT_S
         ):
             for info in answer.info:
                 if digest := _digest(info.digest):
                     blobs[digest] = info.size
-        return StoreContent(blobs, _tags(images.images))
+                    created_at_ms[digest] = info.created_at.ToMilliseconds()
+        return StoreContent(blobs, _tags(images.images, created_at_ms))
 
     async def blob_size(self, digest: Digest) -> int | None:
         """In bytes; None if the namespace has no such blob."""
-        answer = await self.find(f"{_CONTENT}/Info", pb.InfoRequest(digest=digest), pb.InfoResponse)
-        return None if answer is None else answer.info.size
+        info = await self._info(digest)
+        return None if info is None else info.size
 
     async def tag(self, name: str) -> TagTarget | None:
         """The target of an image name; None if there is no such name or it is no tag.
@@ -111,7 +113,14 @@ class ContainerdClient:
         if registry_has_capitals(name):
             return None
         answer = await self.find(f"{_IMAGES}/Get", pb.GetImageRequest(name=name), pb.GetImageResponse)
-        return None if answer is None else _tag(answer.image)
+        if answer is None or _tag(answer.image) is None:
+            return None
+        target = await self._info(answer.image.target.digest)
+        return _tag(answer.image, target.created_at.ToMilliseconds() if target else 0)
+
+    async def _info(self, digest: str) -> pb.Info | None:
+        answer = await self.find(f"{_CONTENT}/Info", pb.InfoRequest(digest=digest), pb.InfoResponse)
+        return None if answer is None else answer.info
 
     async def downloading(self) -> list[Digest]:
         answer = await self.ask(
@@ -194,11 +203,14 @@ def _touched(envelope: pb.Envelope) -> BlobTouched | ImageTouched | None:
     return None
 
 
-def _tags(images: Iterable[pb.Image]) -> dict[str, TagTarget]:
-    """By tag reference. Of names that differ only in the registry's capitals the latest counts."""
+def _tags(images: Iterable[pb.Image], created_at_ms: Mapping[str, int]) -> dict[str, TagTarget]:
+    """By tag reference. Of names that differ only in the registry's capitals the latest counts.
+
+    `created_at_ms` are the times at which the blobs came into the store.
+    """
     tags: dict[str, TagTarget] = {}
     for image in images:
-        if tag := _tag(image):
+        if tag := _tag(image, created_at_ms.get(image.target.digest, 0)):
             reference = str(parse_tag_reference(image.name))
             known = tags.get(reference)
             if known is None or known.tagged_at_ms < tag.tagged_at_ms:
@@ -206,14 +218,21 @@ def _tags(images: Iterable[pb.Image]) -> dict[str, TagTarget]:
     return tags
 
 
-def _tag(image: pb.Image) -> TagTarget | None:
-    """None unless its name is a tag: the CRI adds names for the image's ID and digest."""
+def _tag(image: pb.Image, target_created_at_ms: int = 0) -> TagTarget | None:
+    """None unless its name is a tag: the CRI adds names for the image's ID and digest.
+
+    The image's `updated_at` moves whenever it is labelled or imported again, and says when the tag moved only
+    if it is known to have moved. Else the tag points at its target since both exist, or later.
+    """
     try:
         parse_tag_reference(image.name)
     except InvalidReference:
         return None
     digest = _digest(image.target.digest)
-    return TagTarget(digest, max(0, image.updated_at.ToMilliseconds())) if digest else None
+    if digest is None:
+        return None
+    since_ms = max(0, image.created_at.ToMilliseconds(), target_created_at_ms)
+    return TagTarget(digest, since_ms, max(0, image.updated_at.ToMilliseconds()))
 
 
 def _digest(text: str) -> Digest | None:

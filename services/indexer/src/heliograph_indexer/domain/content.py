@@ -9,10 +9,14 @@ from heliograph_shared.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class TagTarget:
-    """The digest that a tag points at, and when it was set (milliseconds since 1970)."""
+    """The digest that a tag points at, and since when (milliseconds since 1970).
+
+    `moved_at_ms` is since when, if the tag is known to have pointed at another digest before; None: the same.
+    """
 
     digest: Digest
     tagged_at_ms: int
+    moved_at_ms: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class BlobRemoved:
 
 @dataclass(frozen=True, slots=True)
 class TagSet:
-    """The tag is new, points at another digest, or was set again."""
+    """The tag is new or points at another digest."""
 
     reference: str
     digest: Digest
@@ -78,10 +82,19 @@ class Holdings:
         return BlobRemoved(digest) if size_bytes is None else BlobAdded(digest, size_bytes)
 
     def tag_event(self, reference: str, tag: TagTarget | None) -> StoreEvent | None:
-        """The event that makes the tag (None: absent) known; None if it is known already."""
-        if self.tags.get(reference) == tag:
+        """The event that makes the tag (None: absent) known; None if it is known already.
+
+        A tag keeps its time while it points at the same digest, however often it is set again.
+        """
+        known = self.tags.get(reference)
+        if tag is None:
+            return None if known is None else TagRemoved(reference)
+        if known is None:
+            return TagSet(reference, tag.digest, tag.tagged_at_ms)
+        if known.digest == tag.digest:
             return None
-        return TagRemoved(reference) if tag is None else TagSet(reference, tag.digest, tag.tagged_at_ms)
+        moved_at_ms = tag.tagged_at_ms if tag.moved_at_ms is None else tag.moved_at_ms
+        return TagSet(reference, tag.digest, moved_at_ms)
 
     def events_to_reach(self, content: StoreContent) -> Iterator[StoreEvent]:
         """The events that lead to exactly `content`. Apply them only after the iteration has ended."""

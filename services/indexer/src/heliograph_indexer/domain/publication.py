@@ -81,7 +81,9 @@ class Publication:
         return StoreContent(self._live.blobs, self._live.tags)
 
     def apply(self, event: StoreEvent) -> None:
-        """Note a change in the store."""
+        """Note a change in the store. A tag that is set to the same digest again keeps its time."""
+        if isinstance(event, TagSet) and self._points_at(event.reference) == event.digest:
+            return
         self._live.apply(event)
         match event:
             case BlobAdded(digest=digest) | BlobRemoved(digest=digest):
@@ -126,8 +128,15 @@ class Publication:
             if event := self._published.blob_event(digest, self._live.blobs.get(digest)):
                 yield event
         for reference in self._touched_tags:
-            if event := self._published.tag_event(reference, self._live.tags.get(reference)):
-                yield event
+            tag = self._live.tags.get(reference)
+            if tag != self._published.tags.get(reference):
+                yield (
+                    TagRemoved(reference) if tag is None else TagSet(reference, tag.digest, tag.tagged_at_ms)
+                )
+
+    def _points_at(self, reference: str) -> Digest | None:
+        tag = self._live.tags.get(reference)
+        return tag.digest if tag else None
 
     def _publish(self, events: tuple[StoreEvent, ...]) -> Delta:
         for event in events:

@@ -23,6 +23,7 @@ from heliograph_registry.mirror.domain.source import NOBODY
 from heliograph_shared import image
 from heliograph_shared.digest import Digest, InvalidDigest, algorithm_of, parse_digest
 from heliograph_shared.image import MANIFEST_TYPES, MAX_MANIFEST_BYTES, ImagePart, Kind, NotAManifest
+from heliograph_shared.platforms import Matcher
 from heliograph_shared.reference import Reference
 
 log = structlog.get_logger()
@@ -45,10 +46,10 @@ class PullTests:
     """`latest` is the result of the running pull test, or of the last one."""
 
     def __init__(
-        self, port: DataPort, *, architecture: str, on_verified: Callable[[Iterable[Digest]], None]
+        self, port: DataPort, *, platform: Matcher, on_verified: Callable[[Iterable[Digest]], None]
     ) -> None:
-        """`architecture` as OCI names it; `on_verified` gets the digests of content with the right bytes."""
-        self._port, self._architecture, self._on_verified = port, architecture, on_verified
+        """`on_verified` gets the digests of content with the right bytes."""
+        self._port, self._platform, self._on_verified = port, platform, on_verified
         self.latest: PullResult | None = None
         self._run: _Run | None = None
         self._running: asyncio.Task[None] | None = None
@@ -58,7 +59,7 @@ class PullTests:
         if self.latest is not None and not self.latest.over:
             raise PullTestRefused(str(self.latest.reference))
         self.latest = PullResult(reference, time.time())
-        self._run = _Run(self._port, self.latest, self._architecture)
+        self._run = _Run(self._port, self.latest, self._platform)
         self._running = asyncio.create_task(self._follow(self._run))
         return self.latest
 
@@ -96,9 +97,9 @@ class PullTests:
 class _Run:
     """One pull test: `find_parts` runs in one thread, then `fetch_parts` in several."""
 
-    def __init__(self, port: DataPort, result: PullResult, architecture: str) -> None:
+    def __init__(self, port: DataPort, result: PullResult, platform: Matcher) -> None:
         self.result = result
-        self._port, self._architecture = port, architecture
+        self._port, self._platform = port, platform
         self._started_at = time.monotonic()
         self._queue: deque[PulledPart] = deque()
         self._connections: set[PullConnection] = set()
@@ -179,7 +180,7 @@ class _Run:
                 self.result.parts += parts
                 self._queue.extend(parts)
                 return
-            part = image.chosen(image.platforms(document), self._architecture)
+            part = image.chosen(image.platforms(document), self._platform)
         raise _Ended(PullState.FAILED, "too many nested indexes")
 
     def _digest_of_tag(self, connection: PullConnection) -> Digest:

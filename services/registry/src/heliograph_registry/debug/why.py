@@ -1,4 +1,4 @@
-"""Looks up where an image would be served from, and why, without transferring a blob."""
+"""Looks up where an image would be served from, and why, without transferring a layer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from heliograph_registry.debug.domain.explanation import (
 from heliograph_registry.debug.ports import RouterQueries
 from heliograph_registry.mirror.domain.peer import Outcome, Resolution
 from heliograph_registry.mirror.domain.reason import Reason
-from heliograph_registry.mirror.domain.target import ManifestByDigest, Name
+from heliograph_registry.mirror.domain.target import ManifestByDigest, ManifestByTag, Name
 from heliograph_registry.mirror.errors import NotServed, ResolverUnavailable
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
@@ -24,11 +24,13 @@ from heliograph_shared import image
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
 from heliograph_shared.image import ImagePart, Kind
+from heliograph_shared.platforms import Matcher
 from heliograph_shared.reference import Reference
 
 _MOST_PARTS = 128
 _MOST_HOLDERS = 16
 _MOST_INDEXES = 4
+_BY_ITS_PARTS = (Reason.INCOMPLETE, Reason.OTHER_PLATFORM)
 
 
 class Why:
@@ -36,7 +38,7 @@ class Why:
         self,
         *,
         node: str,
-        architecture: str,
+        platform: Matcher,
         attempts: int,
         images: ImageFilter,
         content: Content,
@@ -50,19 +52,20 @@ class Why:
 
         The `router_error` of that state is replaced: `explain` asks a router itself.
         """
-        self._node, self._architecture, self._attempts = node, architecture, attempts
+        self._node, self._platform, self._attempts = node, platform, attempts
         self._images, self._content, self._facts = images, content, facts
         self._mirror, self._peering, self._router_queries = mirror, peering, router_queries
         self._status = status
 
     async def explain(self, reference: Reference) -> Explanation:
-        """Takes as long as a pull takes to read its last manifest, plus two queries to a router."""
+        """Takes as long as a pull takes to read its last manifest, plus some queries to a router."""
         tag = await self._tag(reference)
         digest = reference.digest or (tag and (tag.routed or tag.own)) or None
         manifest_error: Reason | None = None
         parts: list[ImagePart] = []
         if digest is not None:
             manifest_error, parts = await self._parts(reference, digest)
+        refused = None if tag is None else await self._tag_refused(reference)
         locations = await self._locate(parts)
         status = replace(self._status(), router_error=await self._router_error())
         return explanation_of(
@@ -75,6 +78,7 @@ class Why:
                 manifest_error=manifest_error,
                 parts=locations,
                 status=status,
+                tag_refused=refused,
             )
         )
 
@@ -89,6 +93,15 @@ class Why:
         except NotServed:
             return TagLookup(Outcome.NOT_SYNCED, None, own)
         return TagLookup(resolution.outcome, resolution.digest, own)
+
+    async def _tag_refused(self, reference: Reference) -> Reason | None:
+        """Why the tag of an image that nodes hold is not answered, if that is because of its other parts."""
+        target = ManifestByTag(Name(reference.registry, reference.repository), reference.tag or "")
+        try:
+            await self._mirror.manifest(target, from_peer=False, head=True)
+        except NotServed as error:
+            return error.reason if error.reason in _BY_ITS_PARTS else None
+        return None
 
     async def _parts(self, reference: Reference, digest: Digest) -> tuple[Reason | None, list[ImagePart]]:
         """Manifests, config and layers; if a manifest cannot be read, why, and the parts up to that one."""
@@ -105,7 +118,7 @@ class Why:
             parts.append(ImagePart(kind, next_part.digest, len(manifest.body), next_part.platform))
             if kind is Kind.MANIFEST:
                 return None, [*parts, *image.content(document)][:_MOST_PARTS]
-            next_part = image.chosen(image.platforms(document), self._architecture)
+            next_part = image.chosen(image.platforms(document), self._platform)
         return Reason.NOT_A_MANIFEST, parts
 
     async def _locate(self, parts: Sequence[ImagePart]) -> tuple[PartLocation, ...]:

@@ -14,13 +14,13 @@ from weakref import WeakValueDictionary
 import structlog
 from opentelemetry import trace
 
-from heliograph_registry.mirror.deadline import Deadline
+from heliograph_registry.mirror.deadline import LONGEST_S, PATIENT_S, Deadline
 from heliograph_registry.mirror.domain.peer import Resolution
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.relay_history import RelayHistory, StartedBlobs
 from heliograph_registry.mirror.domain.source import LOCAL, NOBODY, FromPeer, Source
-from heliograph_registry.mirror.domain.target import Blob
+from heliograph_registry.mirror.domain.target import Blob, Name
 from heliograph_registry.mirror.errors import Busy, NotServed, RangeNotSatisfiable
 from heliograph_registry.mirror.lookahead import Lookahead
 from heliograph_registry.mirror.ordered_ranges import OrderedRange, OrderedRanges
@@ -35,6 +35,7 @@ log = structlog.get_logger()
 _VERIFY_TIMEOUT_S = 20.0  # a wait before it included; see `LONGEST_S`
 _MOST_VERIFIED_AT_ONCE = 2
 _CHECK_EVERY_S = 1.0
+_MAY_PASS, _AGAIN_S = frozenset({Reason.PEERS_FAILED, Reason.RESOLVER_UNAVAILABLE}), 0.5
 
 
 class TransferSlots:
@@ -42,15 +43,32 @@ class TransferSlots:
 
     def __init__(self, most: int) -> None:
         self._most, self.taken = most, 0
+        self._released = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        return self.taken >= self._most
 
     def take(self) -> None:
         """Raises `Busy` when none is free."""
-        if self.taken >= self._most:
+        if self.full:
             raise Busy(self._most)
         self.taken += 1
 
+    async def take_within(self, seconds: float) -> None:
+        """Wait for a free one. Raises `Busy` after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.full:
+                    self._released.clear()
+                    await self._released.wait()
+        except TimeoutError:
+            pass  # `take` reports it
+        self.take()
+
     def release(self) -> None:
         self.taken -= 1
+        self._released.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,15 @@ class Blobs:
         self._ranges = OrderedRanges()
         self._verifying = asyncio.Semaphore(_MOST_VERIFIED_AT_ONCE)
         self._hashing: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def full(self) -> bool:
+        """Whether another request of a client would find no free slot."""
+        return self._for_clients.full
+
+    def limit_s(self, name: Name) -> float:
+        """The time limit for the first byte, except of an image's first request."""
+        return max(self._first_byte_s, PATIENT_S) if name.in_path else self._first_byte_s
 
     def to_clients(self) -> int:
         """How many blobs are being sent to clients that are not peers."""
@@ -135,8 +162,12 @@ class Blobs:
         Raises `NotServed`, `RangeNotSatisfiable` or `Busy`.
         """
         slots = self._for_peers if from_peer else self._for_clients
+        patient = target.name.in_path and not from_peer
         try:
-            slots.take()
+            if patient:
+                await slots.take_within(max(0.0, LONGEST_S - 2 * self.limit_s(target.name)))
+            else:
+                slots.take()
         except Busy:
             if from_peer or (broken := self._broken_answer(target, wanted)) is None:
                 raise
@@ -160,7 +191,7 @@ class Blobs:
 
     async def _from_anywhere(self, target: Blob, wanted: ByteRange | None, client: str) -> BlobAnswer:
         try:
-            answer = await self._find(target, wanted, client)
+            answer = await self._find_patiently(target, wanted, client)
         except NotServed:
             if (broken := self._broken_answer(target, wanted)) is None:
                 raise
@@ -182,13 +213,27 @@ class Blobs:
         body = OrderedRange(BrokenBody(span), self._ranges, target.digest, span.first)
         return BlobAnswer(span, partial=True, source=NOBODY, body=body)
 
+    async def _find_patiently(self, target: Blob, wanted: ByteRange | None, client: str) -> BlobAnswer:
+        """Try again for a while what may pass, such as busy peers, if the client asks no other host."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self.limit_s(target.name)
+        while True:
+            try:
+                return await self._find(target, wanted, client)
+            except NotServed as error:
+                if not target.name.in_path or error.reason not in _MAY_PASS or clock() >= ends:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+
     async def _find(self, target: Blob, wanted: ByteRange | None, client: str) -> BlobAnswer:
         verified_by = asyncio.get_running_loop().time() + _VERIFY_TIMEOUT_S
-        async with Deadline(self._first_byte_s) as deadline:
+        async with Deadline(self.limit_s(target.name)) as deadline:
             local = await self._local(target.digest, wanted)
             if local is not None:
                 return local
             resolution = await self._lookahead.take_resolution(target.digest)
+            if resolution is None and target.name.in_path:  # its image is complete: nobody has to fetch it
+                (resolution,) = await self._peering.resolve([target.digest])
             if resolution is None:
                 resolution = await self._waiting.resolution(target.digest, wanted, deadline)
             if not self._history.is_repeat(target.digest, client, wanted):

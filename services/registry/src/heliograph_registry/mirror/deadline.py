@@ -12,6 +12,9 @@ LONGEST_S = 28.0
 containerd 2.3 and newer give up on a mirror that has sent no response header for 30 s, and ask the next host.
 """
 
+PATIENT_S = 10.0
+"""Time limit for the first byte where a 404 would fail the pull, because the client asks no other host."""
+
 
 class Deadline:
     """`async with Deadline(seconds) as timeout` raises `NotServed` if the body takes longer.

@@ -23,6 +23,8 @@ _KEPT_S = 10.0
 _MOST_DIGESTS = 4096
 _MOST_CALLS = 32
 
+_NO_ANSWER = Resolution(Outcome.NOT_SYNCED)
+
 Resolve = Callable[[Sequence[Digest]], Awaitable[list[Resolution]]]
 _Answers = tuple[float, dict[Digest, Resolution], trace.SpanContext]
 """When they came (by the clock), the resolutions by digest, and the span of the call."""
@@ -48,13 +50,25 @@ class Lookahead:
         """
         if not manifest.children or manifest.digest in self._served or len(self._calls) >= _MOST_CALLS:
             return
+        self.skip(manifest)
+        lacking = [child for child in manifest.children if self._lacks(child) and not self._is_fresh(child)]
+        if lacking:
+            self._begin(lacking)
+
+    def skip(self, manifest: Manifest) -> None:
+        """For 2 s, do not resolve this manifest's children."""
         self._served[manifest.digest] = None
-        if lacking := [child for child in manifest.children if self._lacks(child)]:
-            call = asyncio.create_task(self._ask(lacking))
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
-            for digest in lacking:
-                self._resolving[digest] = call
+
+    async def resolutions(self, digests: Sequence[Digest]) -> dict[Digest, Resolution]:
+        """Those known from the last 2 s, and the rest by one call now; requests can still take each once.
+
+        `NOT_SYNCED` if no router answered.
+        """
+        calls = {digest: self._resolving[digest] for digest in digests if self._is_fresh(digest)}
+        if missing := [digest for digest in digests if digest not in calls]:
+            calls |= dict.fromkeys(missing, self._begin(missing))
+        answers = {call: (await asyncio.shield(call))[1] for call in dict.fromkeys(calls.values())}
+        return {digest: answers[call].get(digest, _NO_ANSWER) for digest, call in calls.items()}
 
     async def resolution(self, digest: Digest) -> Resolution:
         """The one from the lookahead, else from a call now. Raises what `resolve` raises."""
@@ -79,6 +93,25 @@ class Lookahead:
         trace.get_current_span().add_link(resolve_span)
         return resolution
 
+    def _is_fresh(self, digest: Digest) -> bool:
+        """Whether a call for it is running, or named peers within the last 2 s."""
+        call = self._resolving.get(digest)
+        if call is None or not call.done():
+            return call is not None
+        if call.cancelled() or call.exception():
+            return False
+        answered_at, resolutions, _ = call.result()
+        found = resolutions.get(digest)
+        return found is not None and bool(found.peers) and self._clock() - answered_at < MAX_AGE_S
+
+    def _begin(self, digests: list[Digest]) -> asyncio.Task[_Answers]:
+        call = asyncio.create_task(self._ask(digests))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        for digest in digests:
+            self._resolving[digest] = call
+        return call
+
     async def close(self) -> None:
         for call in self._calls:
             call.cancel()
@@ -91,12 +124,7 @@ class Lookahead:
                 resolutions = await self._resolve(digests)
             except NotServed:  # then each request asks for itself, and reports the error
                 return self._clock(), {}, context
-        found = {
-            digest: resolution
-            for digest, resolution in zip(digests, resolutions, strict=True)
-            if resolution.outcome is Outcome.FOUND
-        }
-        return self._clock(), found, context
+        return self._clock(), dict(zip(digests, resolutions, strict=True)), context
 
 
 @asynccontextmanager

@@ -5,51 +5,48 @@ One deadline covers all of these steps, so that containerd can ask its next host
 
 from collections.abc import Iterable
 
-import structlog
-from cachetools import LRUCache
+from cachetools import TTLCache
 
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs
+from heliograph_registry.mirror.completeness import Completeness
 from heliograph_registry.mirror.deadline import Deadline
-from heliograph_registry.mirror.domain.manifest import Manifest, verified
+from heliograph_registry.mirror.domain.manifest import Manifest
 from heliograph_registry.mirror.domain.peer import Resolution
 from heliograph_registry.mirror.domain.ranges import ByteRange
 from heliograph_registry.mirror.domain.reason import Reason
-from heliograph_registry.mirror.domain.source import LOCAL, FromPeer, Source
+from heliograph_registry.mirror.domain.source import Source
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag, Name
 from heliograph_registry.mirror.errors import NotServed
 from heliograph_registry.mirror.lookahead import Lookahead
+from heliograph_registry.mirror.manifests import Manifests
 from heliograph_registry.mirror.peering import Peering
-from heliograph_registry.mirror.ports import Content, NodeFacts
+from heliograph_registry.mirror.ports import NodeFacts
 from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
-from heliograph_shared.image import MAX_MANIFEST_BYTES, NotAManifest
 
-log = structlog.get_logger()
-
-_CACHED_MANIFEST_BYTES = 16 << 20
+_MOST_BEGUN, _BEGUN_S = 4096, 60.0  # manifests that a client asks for next, after an index
 
 
 class Mirror:
     def __init__(
         self,
         *,
-        content: Content,
         facts: NodeFacts,
         peering: Peering,
         blobs: Blobs,
         lookahead: Lookahead,
+        manifests: Manifests,
+        completeness: Completeness,
         waiting: WaitingRequests,
         images: ImageFilter,
         first_byte_s: float,
     ) -> None:
         """`first_byte_s`: time limit for the first byte."""
-        self._content, self._facts, self._peering, self._blobs = content, facts, peering, blobs
+        self._facts, self._peering, self._blobs, self._manifests = facts, peering, blobs, manifests
         self._lookahead, self._images, self._first_byte_s = lookahead, images, first_byte_s
-        self._waiting = waiting
-        self._manifests: LRUCache[Digest, tuple[Manifest, Source]] = LRUCache(
-            _CACHED_MANIFEST_BYTES, getsizeof=lambda known: len(known[0].body)
-        )
+        self._completeness, self._waiting = completeness, waiting
+        self._begun: TTLCache[Digest, None] = TTLCache(_MOST_BEGUN, _BEGUN_S)
 
     def stop_waiting(self) -> None:
         """Answer all waiting requests with `NotServed`, and let no other one wait: the process stops."""
@@ -74,39 +71,43 @@ class Mirror:
     ) -> tuple[Manifest, Source]:
         """The manifest, verified in full, and its source. Raises `NotServed`."""
         self._admit(target.name, target.tag if isinstance(target, ManifestByTag) else None)
-        known = None if isinstance(target, ManifestByTag) else self._known(target.digest)
-        if known is None:
-            async with Deadline(self._first_byte_s):
-                known = await self._find(target, from_peer=from_peer)
+        begins = not from_peer and self._begins_image(target)
+        if begins and target.name.in_path and self._blobs.full:
+            raise NotServed(Reason.BUSY)
+        found = None if begins or isinstance(target, ManifestByTag) else self._manifests.own(target.digest)
+        if found is None:
+            async with Deadline(self._first_byte_s if begins else self._blobs.limit_s(target.name)):
+                found = await self._find(target, from_peer=from_peer)
+                if begins:
+                    await self._require_complete(found[0], target)
         if not (from_peer or head):
-            self._lookahead.resolve_children(known[0])
-        return known
+            self._lookahead.resolve_children(found[0])
+        return found
+
+    def _begins_image(self, target: ManifestByTag | ManifestByDigest) -> bool:
+        """Whether the client relies on this mirror for the rest of the image if this is answered."""
+        return isinstance(target, ManifestByTag) or (target.name.in_path and target.digest not in self._begun)
+
+    async def _require_complete(self, manifest: Manifest, target: ManifestByTag | ManifestByDigest) -> None:
+        """Raises `NotServed`."""
+        by_digest = isinstance(target, ManifestByDigest)  # then that very image is wanted
+        below = await self._completeness.require(manifest, target.name, any_platform=by_digest)
+        if target.name.in_path:
+            self._begun.update(dict.fromkeys(below))
 
     def _admit(self, name: Name, tag: str | None) -> None:
         if name.registry is not None and not self._images.admits(name.registry, name.repository, tag):
             raise NotServed(Reason.FILTERED)
 
-    def _known(self, digest: Digest) -> tuple[Manifest, Source] | None:
-        """A cached manifest of this node; one that came from a peer may be in the store by now."""
-        known = self._manifests.get(digest)
-        return known if known is not None and known[1] == LOCAL else None
-
     async def _find(
         self, target: ManifestByTag | ManifestByDigest, *, from_peer: bool
     ) -> tuple[Manifest, Source]:
-        resolution = None
-        if isinstance(target, ManifestByTag):
-            digest, resolution = await self._tag(target, from_peer=from_peer)
-            target = ManifestByDigest(target.name, digest)
-            if (known := self._known(digest)) is not None:
-                return known
-        found = await self._local(target.digest)
-        if found is None:
-            if from_peer:
-                raise NotServed(Reason.NOT_LOCAL)
-            found = self._manifests.get(target.digest) or await self._remote(target, resolution)
-        self._manifests[target.digest] = found
-        return found
+        if isinstance(target, ManifestByDigest):
+            return await self._manifests.get(target, from_peer=from_peer)
+        digest, resolution = await self._tag(target, from_peer=from_peer)
+        return await self._manifests.get(
+            ManifestByDigest(target.name, digest), resolution, from_peer=from_peer
+        )
 
     async def _tag(self, target: ManifestByTag, *, from_peer: bool) -> tuple[Digest, Resolution | None]:
         """The tag's digest: from the router, which knows the newest, else from this node's state file."""
@@ -129,28 +130,3 @@ class Mirror:
         if own is None:
             raise NotServed(resolution.miss_reason)
         return own, None
-
-    async def _local(self, digest: Digest) -> tuple[Manifest, Source] | None:
-        blob = await self._content.open(digest)
-        if blob is None:
-            return None
-        try:
-            if blob.size_bytes > MAX_MANIFEST_BYTES:
-                raise NotServed(Reason.NOT_A_MANIFEST)
-            return verified(digest, await blob.read(0, blob.size_bytes)), LOCAL
-        except OSError as error:
-            log.warning("local manifest is unreadable", digest=digest, reason=str(error))
-            return None
-        except NotAManifest as error:
-            log.warning("local manifest is not served", digest=digest, reason=str(error))
-            return None
-        finally:
-            blob.close()
-
-    async def _remote(
-        self, target: ManifestByDigest, resolution: Resolution | None
-    ) -> tuple[Manifest, Source]:
-        if resolution is None:
-            resolution = await self._lookahead.resolution(target.digest)
-        manifest, node = await self._peering.manifest(target, resolution)
-        return manifest, FromPeer(node)

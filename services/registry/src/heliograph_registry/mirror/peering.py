@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from heliograph_registry.mirror.domain.latency import RecentLatency
-from heliograph_registry.mirror.domain.manifest import Manifest, verified
+from heliograph_registry.mirror.domain.manifest import Manifest, verified, verified_platform
 from heliograph_registry.mirror.domain.peer import Peer, Resolution, without_own_node
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
@@ -28,7 +28,7 @@ from heliograph_registry.mirror.errors import (
 from heliograph_registry.mirror.hedging import race
 from heliograph_registry.mirror.ports import LocalBlob, NodeFacts, Peers, PeerStream, Resolver, Spool
 from heliograph_shared.digest import Digest, algorithm_of, digest_of
-from heliograph_shared.image import NotAManifest
+from heliograph_shared.image import MAX_MANIFEST_BYTES, NotAManifest
 
 log = structlog.get_logger()
 
@@ -78,20 +78,35 @@ class Peering:
 
     async def manifest(self, target: ManifestByDigest, resolution: Resolution) -> tuple[Manifest, str]:
         """The manifest, verified in full, and the node it came from. Raises `NotServed`."""
+        return await self._whole(target, resolution, verified)
+
+    async def platform(self, config: Blob, resolution: Resolution) -> tuple[str, str]:
+        """What an image's config states, and the node the config came from. Raises `NotServed`."""
+        return await self._whole(config, resolution, verified_platform)
+
+    async def _whole(
+        self,
+        target: Blob | ManifestByDigest,
+        resolution: Resolution,
+        read: Callable[[Digest, bytes], T],
+    ) -> tuple[T, str]:
+        """At most 4 MiB, passed through `read`, which may raise `NotAManifest`; and the node it came from."""
         too_large: list[ManifestTooLarge] = []
 
-        async def attempt(peer: Peer) -> tuple[Manifest, str]:
+        async def attempt(peer: Peer) -> tuple[T, str]:
             try:
                 stream = await self._peers.fetch(peer, target, None)
             except ManifestTooLarge as error:
                 too_large.append(error)
                 raise
             try:
+                if stream.span.size_bytes > MAX_MANIFEST_BYTES:  # a config, which is fetched as a blob
+                    raise PeerFailed(peer.node, "sent more than 4 MiB")
                 body = bytearray()
                 while chunk := await stream.read():
                     body += chunk
                 self.fetched(peer.node, len(body))
-                return verified(target.digest, bytes(body)), peer.node
+                return read(target.digest, bytes(body)), peer.node
             except NotAManifest as error:
                 self._reputation.sent_wrong_bytes(peer.node, time.monotonic())
                 raise PeerFailed(peer.node, str(error)) from error

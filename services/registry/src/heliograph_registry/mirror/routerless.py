@@ -25,6 +25,7 @@ log = structlog.get_logger()
 _MOST_ASKED = 8
 _STAGGER_S, _SLOW_S = 0.01, 0.05
 _MOST_REMEMBERED = 4096
+_MOST_FOUND = 4
 _ANY = Name(None, "any")
 """The name in requests by digest; a registry finds a blob by its digest under any name."""
 
@@ -44,6 +45,7 @@ class RouterlessResolver:
         self._routers, self._peers, self._discovery, self._facts = routers, peers, discovery, facts
         self._node, self._ask_s = node, ask_s
         self._remembered: LRUCache[Digest | str, tuple[Peer, ...]] = LRUCache(_MOST_REMEMBERED)
+        self._found: LRUCache[str, Peer] = LRUCache(_MOST_FOUND)
         self._reputation = Reputation()
 
     async def resolve(
@@ -99,12 +101,19 @@ class RouterlessResolver:
                 )
         except (PeerFailed, TimeoutError):
             return None
-        log.info("found without a router", key=keys[0], peer=found.peers[0].node)
+        peer = found.peers[0]
+        self._found.pop(peer.node, None)
+        self._found[peer.node] = peer
+        log.info("found without a router", key=keys[0], peer=peer.node)
         return found
 
     async def _candidates(self, key: Digest | str, failed: frozenset[str]) -> tuple[Peer, ...]:
-        """Remembered peers first, then others; peers that failed lately last."""
-        known = self._remembered.get(key, ())
+        """Peers remembered for the key, peers that had another one lately, others; those that failed last.
+
+        Who has the tag of an image or its manifest mostly has the rest of it, too.
+        """
+        lately = reversed(list(self._found.values()))
+        known = tuple({peer.node: peer for peer in (*self._remembered.get(key, ()), *lately)}.values())
         addresses = {address for peer in known for address in peer.addresses}
         discovered = await self._discovery.addresses(_MOST_ASKED)
         unknown = (Peer(address, (address,)) for address in discovered if address not in addresses)

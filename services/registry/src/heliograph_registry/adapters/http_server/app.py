@@ -83,7 +83,7 @@ class _Routes:
         manifest, source = await self._mirror.manifest(
             target, from_peer=record.from_peer, head=record.method == "HEAD"
         )
-        if source == LOCAL and isinstance(target, ManifestByDigest):
+        if source == LOCAL and isinstance(target, ManifestByDigest) and not target.name.in_path:
             self._manifest_cache.add(record.url, manifest, target)
         return ManifestResponse(manifest, source)
 

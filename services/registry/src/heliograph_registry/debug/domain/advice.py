@@ -47,6 +47,15 @@ _ADVICE: dict[Reason, tuple[str, str]] = {
         "no node has it, and this node was chosen to fetch it, or its wait ran out",
         "Nothing to fix: HELIOGRAPH_WAIT_MS is set, and one node has to fetch it first.",
     ),
+    Reason.INCOMPLETE: (
+        "the cluster does not hold everything that this node needs of the image",
+        "Nothing to fix if it passes: another node is still pulling. If not, a node has discarded the layers "
+        "(discard_unpacked_layers), or has imported an image without them.",
+    ),
+    Reason.OTHER_PLATFORM: (
+        "the tag's digest has no image for this node's platform in the cluster",
+        "Nothing to fix: upstream has it, or nobody. If the platform is wrong, set HELIOGRAPH_PLATFORM.",
+    ),
     Reason.INVALID: (
         "the request is malformed",
         "Check the client's mirror setting: the log has the path that was requested.",

@@ -29,6 +29,7 @@ class AnswerCode(StrEnum):
     CLUSTER = "cluster"
     PARTLY = "partly"
     PARTLY_UNKNOWN = "partly-unknown"
+    TAG_REFUSED = "tag-refused"
     EXCLUDED = "excluded"
     NO_ROUTER = "no-router"
     NOT_SYNCED = "not-synced"
@@ -49,6 +50,7 @@ class StepCode(StrEnum):
     TAG_UNCONFIRMED = "tag-unconfirmed"
     TAG_NOWHERE = "tag-nowhere"
     TAG_UNKNOWN = "tag-unknown"
+    TAG_REFUSED = "tag-refused"
     MANIFEST_READ = "manifest-read"
     MANIFEST_UNAVAILABLE = "manifest-unavailable"
     LAYERS_MISSING = "layers-missing"
@@ -130,7 +132,8 @@ class ImageLookup:
 
     `by_tag` and `by_digest` are the settings that exclude requests by tag or by digest, None when none does.
     `tag` is None for an image named by its digest. `manifest_error` says why the manifest cannot be read;
-    otherwise `parts` are manifests, config and layers.
+    otherwise `parts` are manifests, config and layers. `tag_refused` says why the tag is not answered,
+    although its manifest can be read.
     """
 
     reference: str
@@ -141,6 +144,7 @@ class ImageLookup:
     manifest_error: Reason | None
     parts: tuple[PartLocation, ...]
     status: MirrorStatus
+    tag_refused: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,7 @@ def explanation_of(lookup: ImageLookup) -> Explanation:
     steps = (
         _settings(lookup),
         *_tag(lookup.tag),
+        *_tag_refused(lookup.tag_refused),
         *_manifest(lookup),
         *_layers(lookup.parts),
         _router(lookup.status),
@@ -196,6 +201,13 @@ def _answer(lookup: ImageLookup) -> tuple[AnswerCode, Tone, str]:
     if lookup.manifest_error is not None:
         text = f"Not served: its manifest cannot be read, because {meaning(lookup.manifest_error)}."
         return AnswerCode.NO_MANIFEST, Tone.BAD, text
+    if lookup.tag_refused is not None:
+        served = sum(1 for location in lookup.parts if location.here or location.candidates)
+        text = (
+            f"Left to upstream: the tag is not answered, because {meaning(lookup.tag_refused)}. Requests by "
+            f"digest are served for {served} of {count(len(lookup.parts), 'part')}."
+        )
+        return AnswerCode.TAG_REFUSED, Tone.NOTE, text
     return _answer_by_parts(lookup.parts)
 
 
@@ -249,6 +261,13 @@ def _tag(tag: TagLookup | None) -> list[Step]:
         return []
     code, tone, text, fix = _routed_tag(tag, tag.routed) if tag.routed is not None else _unrouted_tag(tag)
     return [Step("Tag", code, tone, text, fix)]
+
+
+def _tag_refused(reason: Reason | None) -> list[Step]:
+    if reason is None:
+        return []
+    text = f"The tag is answered 404 ({reason.value}): {meaning(reason)}."
+    return [Step("Answer to the tag", StepCode.TAG_REFUSED, Tone.NOTE, text, remedy(reason))]
 
 
 def _routed_tag(tag: TagLookup, routed: Digest) -> tuple[StepCode, Tone, str, str]:

@@ -9,12 +9,14 @@ class Reason(StrEnum):
     BUSY = "busy"
     FILTERED = "filtered"
     GO_UPSTREAM = "go-upstream"
+    INCOMPLETE = "incomplete"
     INVALID = "invalid"
     NO_REGISTRY = "no-registry"
     NOT_A_MANIFEST = "not-a-manifest"
     NOT_FOUND = "not-found"
     NOT_LOCAL = "not-local"
     NOT_VERIFIED = "not-verified"
+    OTHER_PLATFORM = "other-platform"
     PEERS_FAILED = "peers-failed"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
     READ_ONLY = "read-only"
@@ -29,4 +31,13 @@ class Reason(StrEnum):
         return self in _ORDINARY
 
 
-_ORDINARY = frozenset({Reason.NOT_FOUND, Reason.NOT_LOCAL, Reason.GO_UPSTREAM, Reason.FILTERED})
+_ORDINARY = frozenset(
+    {
+        Reason.NOT_FOUND,
+        Reason.NOT_LOCAL,
+        Reason.GO_UPSTREAM,
+        Reason.FILTERED,
+        Reason.INCOMPLETE,
+        Reason.OTHER_PLATFORM,
+    }
+)

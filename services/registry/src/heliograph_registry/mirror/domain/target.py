@@ -1,6 +1,6 @@
 """What a request asks for, from its path (OCI distribution spec v1.1: end-1, end-2, end-3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from heliograph_registry.mirror.domain.reason import Reason
@@ -16,10 +16,15 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A repository; `registry` is None if the request does not name one."""
+    """A repository; `registry` is None if the request does not name one.
+
+    `in_path` if the request's path begins with the registry. Clients that address a mirror that way take all
+    of an image from the host that answered their first request; containerd chooses a host for each request.
+    """
 
     registry: str | None
     repository: str
+    in_path: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,8 @@ def _name(text: str, namespace: str | None) -> Name:
     if not is_repository(repository):
         raise InvalidTarget(400, "NAME_INVALID", "not a repository name", Reason.INVALID)
     try:
-        return Name(registry_of(registry) if registry is not None else None, repository)
+        if registry is None:
+            return Name(None, repository)
+        return Name(registry_of(registry), repository, in_path=namespace is None)
     except InvalidFilter as error:
         raise InvalidTarget(400, "NAME_INVALID", "not a registry", Reason.INVALID) from error
