@@ -11,6 +11,7 @@ from bench import measure, nodes, rollout, router, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
 from bench.servers import GIB, MIB, BlobDirectory, benching, check, tools
+from bench.slow_disk import slow_disk
 from bench.tracing import tracing
 from bench.waiting import waiting
 from tests.support.otlp import OtlpReceiver, exporting_to
@@ -188,6 +189,7 @@ ROWS: dict[str, Row] = {
     "relay-1g-1": partial(relay, "relay-1g-1", GIB, 1, (">= 1.6", "<= 0.4")),
     "relay-1g-8": partial(relay, "relay-1g-8", GIB, 8, (">= 1.6", "<= 0.4")),
     "relay-32m-110": partial(relay, "relay-32m-110", 32 * MIB, 110, (">= 1.0", "<= 0.6")),
+    "slow-disk": slow_disk,
     "manifests": manifests,
     "memory": memory,
     "ttfb": time_to_first_byte,
