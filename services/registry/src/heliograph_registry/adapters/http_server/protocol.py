@@ -41,6 +41,7 @@ _LINGER_S = 5.0
 _SILENT_HALF_CLOSED_S = 5.0
 """A client that has closed its sending half and one that is gone look alike until something is sent. After so
 many seconds with nothing to send it counts as gone."""
+_TCP_CLOSE_WAIT = 8  # include/net/tcp_states.h
 
 _MOST_UNSENT_BYTES = 1 << 20
 """For each connection, in the kernel. Bytes that are sent but not yet acknowledged come on top."""
@@ -102,17 +103,12 @@ class MirrorProtocol(LimitedProtocol):
     def _check_half_closed(self, before: int) -> None:
         if self.transport.is_closing():
             return
-        acknowledged = self._acknowledged_bytes()
-        if acknowledged == before and not self._unacknowledged_bytes():
+        acknowledged, client = self._acknowledged_bytes(), self.transport.get_extra_info("socket")
+        silent = acknowledged == before and not _unacknowledged_bytes(client)
+        if silent or _was_reset(client):
             self.transport.close()
         else:
             self._check_later(acknowledged)
-
-    def _unacknowledged_bytes(self) -> int:
-        """Bytes that the kernel still holds for the client, sent or not (SIOCOUTQ, tcp(7))."""
-        count = array("i", [0])
-        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count)
-        return count[0]
 
     def answer(self) -> None:
         plain = self.parser.get_method() == b"GET" and self.parser.should_keep_alive()
@@ -219,3 +215,15 @@ class MirrorProtocol(LimitedProtocol):
 
 def _status_and_date(default_headers: list[tuple[bytes, bytes]]) -> bytes:
     return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s: %s\r\n" % header for header in default_headers)
+
+
+def _unacknowledged_bytes(client: socket.socket) -> int:
+    """Bytes that the kernel still holds for the client, sent or not (SIOCOUTQ, tcp(7))."""
+    count = array("i", [0])
+    fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, count)
+    return count[0]
+
+
+def _was_reset(client: socket.socket) -> bool:
+    """Whether a connection whose other end has sent a FIN has since had an RST; nobody reads from it."""
+    return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_CLOSE_WAIT
