@@ -11,6 +11,7 @@ from bench import measure, nodes, rollout, router, routing
 from bench.pulls import containerd_pull, time_to_first_byte
 from bench.report import Result, judged, ratios, result
 from bench.servers import GIB, MIB, BlobDirectory, benching, check, tools
+from bench.slow_disk import slow_disk
 from bench.tracing import tracing
 from bench.waiting import waiting
 from tests.support.otlp import OtlpReceiver, exporting_to
@@ -86,14 +87,18 @@ async def serve(
         return compared(row, variants, *goals)
 
 
-async def relay(row: str, clients: int, goals: tuple[str, str], directory: Path, runs: int) -> list[Result]:
-    """Relay 1 GiB from another registry on this machine, the origin for all; its CPU does not count."""
+async def relay(
+    row: str, size_bytes: int, clients: int, goals: tuple[str, str], directory: Path, runs: int
+) -> list[Result]:
+    """Relay blobs from another registry on this machine, the origin for all; its CPU does not count."""
     async with benching(directory) as bench:
         held = bench.content("seed")
-        path = held.blob(GIB)
+        path = held.blob(size_bytes)
         await bench.resolver()
         seed_port, _ = await bench.registry("seed", held)
-        port, registry = await bench.registry("node", bench.content("node"))
+        # the router and the clients share a process
+        patient = {"HELIOGRAPH_FIRST_BYTE_TIMEOUT_MS": "5000"}
+        port, registry = await bench.registry("node", bench.content("node"), **patient)
         go_port, go = await bench.yardstick("relay", f"http://127.0.0.1:{seed_port}")
         nginx_port, workers = await bench.nginx_relay(seed_port)
         variants = {
@@ -101,13 +106,13 @@ async def relay(row: str, clients: int, goals: tuple[str, str], directory: Path,
             "go": Variant(go_port, [go.pid]),
             "nginx": Variant(nginx_port, workers),
         }
-        bench.holds(seed_port, path, GIB)
+        bench.holds(seed_port, path, size_bytes)
         await check([port, go_port, nginx_port], path)
 
         def fresh(variant: Variant) -> Calls:
             names = [held.alias(path) for _ in range(clients)]
             for name in names:
-                bench.holds(seed_port, name, GIB)
+                bench.holds(seed_port, name, size_bytes)
             return [(variant.port, [name]) for name in names]
 
         await interleaved(variants, fresh, runs)
@@ -181,8 +186,10 @@ ROWS: dict[str, Row] = {
     "serve-1g-8": partial(serve, "serve-1g-8", GIB, 8, 1, (">= 1.0", "<= 1.0")),
     "serve-1m": partial(serve, "serve-1m", MIB, 8, 100, (">= 0.9", "<= 1.35")),
     "serve-10m": partial(serve, "serve-10m", 10 * MIB, 8, 20, (">= 0.9", "<= 1.35")),
-    "relay-1g-1": partial(relay, "relay-1g-1", 1, (">= 1.6", "<= 0.4")),
-    "relay-1g-8": partial(relay, "relay-1g-8", 8, (">= 1.6", "<= 0.4")),
+    "relay-1g-1": partial(relay, "relay-1g-1", GIB, 1, (">= 1.6", "<= 0.4")),
+    "relay-1g-8": partial(relay, "relay-1g-8", GIB, 8, (">= 1.6", "<= 0.4")),
+    "relay-32m-110": partial(relay, "relay-32m-110", 32 * MIB, 110, (">= 1.0", "<= 0.6")),
+    "slow-disk": slow_disk,
     "manifests": manifests,
     "memory": memory,
     "ttfb": time_to_first_byte,

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.measure import fetch
 from tests.support.machines import machines_path
 from tests.support.ports import free_port
-from tests.support.process import Process
+from tests.support.process import POD_USER, Process
 from tests.support.resolver import KnownContent, serve_resolver
 from tests.support.system import SCRIPTS
 from tests.support.waiting import eventually
@@ -89,7 +89,7 @@ class Bench:
         return BlobDirectory(self.directory / name)
 
     async def registry(self, name: str, content: BlobDirectory, **environment: str) -> tuple[int, Process]:
-        """heliograph-registry with default settings; returns its port and process."""
+        """heliograph-registry with default settings, as its pods' user; returns its port and process."""
         port = free_port()
         process = self._process(
             name,
@@ -103,6 +103,7 @@ class Bench:
                 "HELIOGRAPH_ROUTER_TARGET": f"dns:///127.0.0.1:{self.router_port}",
                 **environment,
             },
+            POD_USER,
         )
         return port, await self._started(process, port)
 
@@ -136,8 +137,15 @@ class Bench:
     def holds(self, port: int, path: str, size_bytes: int) -> None:
         self.known.holds("seed", f"127.0.0.1:{port}", path.rpartition("/")[2], size_bytes)
 
-    def _process(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> Process:
-        return Process(name, command, self.directory / f"{name}.log", environment=environment or {})
+    def _process(
+        self,
+        name: str,
+        command: list[str],
+        environment: dict[str, str] | None = None,
+        user: int | None = None,
+    ) -> Process:
+        log = self.directory / f"{name}.log"
+        return Process(name, command, log, environment=environment or {}, user=user)
 
     async def _started(self, process: Process, port: int) -> Process:
         process.start()

@@ -1,6 +1,7 @@
 """Pumps on real sockets and files: which bytes arrive, which side is blamed for a stall, and no leaks."""
 
 import asyncio
+import fcntl
 import os
 import resource
 import socket
@@ -16,9 +17,10 @@ import pytest
 
 from heliograph_registry.adapters.http_server.pump import Pumps, open_pumps
 from heliograph_registry.adapters.http_server.transfer import FileTransfer, SpliceTransfer, Transfer
+from heliograph_registry.mirror.domain.stall import Side
 from heliograph_registry.mirror.errors import ClientGone, SourceFailed
 from tests.support.descriptors import open_descriptors
-from tests.support.page_cache import evict
+from tests.support.page_cache import evict, resident_bytes
 from tests.support.waiting import eventually
 
 DATA = os.urandom(1 << 20) * 20  # more than is sent without a pump
@@ -89,6 +91,31 @@ async def test_uncached_bytes_are_read_in_other_threads(blob: Path) -> None:
     assert asked
 
 
+async def test_uncached_bytes_are_read_in_small_pieces(blob: Path) -> None:
+    """Else the first bytes of others would have to wait for them at a slow disk."""
+    grew: list[int] = []
+
+    class Readers(ThreadPoolExecutor):
+        def submit(self, call: Any, /, *args: Any, **more: Any) -> Future[Any]:
+            def measured() -> None:
+                before = resident_bytes(blob)
+                call(*args, **more)
+                grew.append(resident_bytes(blob) - before)
+
+            return super().submit(measured)
+
+    evict(blob)
+    readers = Readers(1)
+    with open_pumps(readers) as pumps, readers, connected() as (server, client), blob.open("rb") as file:
+        os.posix_fadvise(
+            file.fileno(), 0, 0, os.POSIX_FADV_RANDOM
+        )  # the kernel adds no read-ahead of its own
+        transfer = FileTransfer(server.fileno(), file.fileno(), 0, LENGTH)
+        _, received = await asyncio.gather(pumps.move(transfer), receive(client, LENGTH))
+    assert received == DATA
+    assert 0 < max(grew) <= 512 << 10
+
+
 async def test_a_disk_that_does_not_answer_delays_no_other_transfer(blob: Path, tmp_path: Path) -> None:
     answers = threading.Event()
 
@@ -119,6 +146,33 @@ async def test_a_disk_that_does_not_answer_delays_no_other_transfer(blob: Path, 
         answers.set()
 
 
+async def test_after_the_pumps_are_closed_transfers_end_and_nothing_else_is_written_to(blob: Path) -> None:
+    """A server that stops cancels requests late; by then descriptors of the pumps may have other owners."""
+    before, answers = open_descriptors(), threading.Event()
+    with connected() as (server, _), blob.open("rb") as file, ThreadPoolExecutor(1) as readers:
+        evict(blob)
+        readers.submit(answers.wait, 20)
+        with open_pumps(readers) as pumps:
+            transfer = FileTransfer(server.fileno(), file.fileno(), 0, LENGTH)
+            moving = asyncio.create_task(pumps.move(transfer))
+            await eventually(lambda: transfer.reading)
+        others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(8)]
+        moving.cancel()
+        await asyncio.wait([moving])
+        assert moving.cancelled()
+        late = FileTransfer(server.fileno(), file.fileno(), 0, LENGTH)
+        async with asyncio.timeout(20):
+            with pytest.raises(ClientGone, match="stopping"):
+                await pumps.move(late)
+        answers.set()
+        readers.shutdown()
+        for other in others:
+            with pytest.raises(BlockingIOError):
+                os.eventfd_read(other)
+            os.close(other)
+    assert open_descriptors() == before
+
+
 async def test_a_truncated_file_and_a_closed_client_raise_different_errors(pumps: Pumps, blob: Path) -> None:
     with connected() as (server, client), blob.open("r+b") as file:
         file.truncate(LENGTH - 1000)
@@ -140,6 +194,59 @@ async def test_bytes_are_spliced_from_socket_to_socket(pumps: Pumps) -> None:
         _, _, received = await asyncio.gather(sending, pumps.move(transfer), receive(client, LENGTH))
         assert received == DATA
         assert source.recv(100) == b"what comes after"
+
+
+async def test_pipes_take_half_of_what_a_user_without_capabilities_may_have(pumps: Pumps) -> None:
+    """At `pipe-user-pages-soft` (64 MiB) the kernel gives a new pipe two pages."""
+    with ExitStack() as stack:
+        peers, transfers, moving = [], [], []
+
+        def relays(count: int) -> None:
+            for _ in range(count):
+                (peer, source), (server, _) = (stack.enter_context(connected()) for _ in range(2))
+                peers.append(peer)
+                transfers.append(SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=30))
+                moving.append(asyncio.create_task(pumps.move(transfers[-1])))
+
+        def pipes_of(size_bytes: int) -> bool:
+            """A pipe is resized when bytes come."""
+            assert all(peer.send(b"x") for peer in peers)
+            return {pipe_bytes(transfer) for transfer in transfers} == {size_bytes}
+
+        relays(8)
+        await eventually(lambda: pipes_of(1 << 20))
+        relays(102)
+        await eventually(lambda: pipes_of(256 << 10))
+        for task in moving[8:]:
+            task.cancel()
+        await asyncio.wait(moving[8:])
+        del transfers[8:], peers[8:]
+        await eventually(lambda: pipes_of(1 << 20))
+        for task in moving[:8]:
+            task.cancel()
+        await asyncio.wait(moving[:8])
+
+
+def pipe_bytes(transfer: SpliceTransfer) -> int:
+    return fcntl.fcntl(transfer._in, fcntl.F_GETPIPE_SZ)
+
+
+async def test_full_pipes_of_clients_that_do_not_read_count_as_well(pumps: Pumps) -> None:
+    with ExitStack() as stack:
+        transfers, moving, sending = [], [], []
+        for _ in range(48):
+            (peer, source), (server, _) = (stack.enter_context(connected()) for _ in range(2))
+            transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=30)
+            moving.append(asyncio.create_task(pumps.move(transfer)))
+            sending.append(asyncio.create_task(asyncio.get_running_loop().sock_sendall(peer, DATA)))
+            transfers.append(transfer)
+            await eventually(lambda: transfers[-1].waiting_for is Side.CLIENT)
+        sizes = [pipe_bytes(transfer) for transfer in transfers]
+        assert sum(sizes) <= 33 << 20
+        assert min(sizes) >= 64 << 10
+        for task in (*moving, *sending):
+            task.cancel()
+        await asyncio.wait([*moving, *sending])
 
 
 @pytest.mark.parametrize("how", ["end", "reset"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from heliograph_registry.adapters.filesystem import FileContent
+from heliograph_registry.adapters.filesystem import FileContent, Readers
 from heliograph_shared.digest import digest_of
 from tests.integration.registry_support import (
     BLOB,
@@ -250,7 +250,7 @@ async def test_a_read_that_is_cancelled_before_it_starts_leaks_no_descriptor(tmp
     path.write_bytes(BLOB)
     evict(path)
     with ThreadPoolExecutor(1) as readers:
-        blob = await FileContent(tmp_path, readers).open(digest)
+        blob = await FileContent(tmp_path, Readers(readers, readers)).open(digest)
         assert blob is not None
         held = threading.Event()
         readers.submit(held.wait)

@@ -218,7 +218,7 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
     )
     content, metrics = FileContent(directory, readers), RegistryMetrics()
     async with AsyncExitStack() as stack:
-        pumps = stack.enter_context(open_pumps(readers))
+        pumps = stack.enter_context(open_pumps(readers.bodies))
         stack.enter_context(readers)
         request_log = RequestLog()
         opened = open_mirror(settings, content, ImageFilter((), ()), readers, metrics, request_log)

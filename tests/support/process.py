@@ -18,6 +18,10 @@ from typing import Self
 from tests.support.waiting import eventually
 
 TAIL_BYTES = 4000
+POD_USER = 65532
+"""The user that the services run as in a cluster, without capabilities."""
+
+_CAPABILITY = "-all,+dac_read_search"
 
 
 class ProcessDied(RuntimeError):
@@ -33,8 +37,9 @@ class ProcessDied(RuntimeError):
 class Process:
     """One program, which can be started again after it ended; all runs append to one log.
 
-    `environment` is added to the own one. A child runs in its own session, so that Ctrl-C reaches
-    only the tests, which then stop it in order.
+    `environment` is added to the own one. With `user` the child runs as that user, and has no capability but
+    to read every file: the Python that runs the tests may belong to root alone. A child runs in its own
+    session, so that Ctrl-C reaches only the tests, which then stop it in order.
     """
 
     def __init__(
@@ -45,12 +50,14 @@ class Process:
         *,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        user: int | None = None,
     ) -> None:
         self.name = name
         self.command = [str(part) for part in command]
         self.log = log
         self.environment = dict(environment or {})
         self.directory = directory
+        self._user = user
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,12 +78,10 @@ class Process:
     def start(self) -> None:
         if self.running:
             raise RuntimeError(f"{self.name} runs already")
-        setpriv = shutil.which("setpriv")
-        guard = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             child = subprocess.Popen(
-                [*guard, *self.command],
+                [*self._guard(), *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -86,6 +91,16 @@ class Process:
             )
         weakref.finalize(self, child.kill)
         self._child = child
+
+    def _guard(self) -> list[str]:
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            return []
+        guard = [setpriv, "--pdeathsig", "KILL"]
+        if self._user is not None:
+            guard += [f"--reuid={self._user}", f"--regid={self._user}", "--clear-groups", "--no-new-privs"]
+            guard += [f"--{of}={_CAPABILITY}" for of in ("bounding-set", "inh-caps", "ambient-caps")]
+        return [*guard, "--"]
 
     def check(self) -> None:
         """Raise `ProcessDied` unless it runs."""

@@ -59,7 +59,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     )
     with (
         telemetry.tracing("heliograph-registry", settings.node_name),
-        open_pumps(readers) as pumps,
+        open_pumps(readers.bodies) as pumps,
         readers,
     ):
         async with open_mirror(settings, content, images, readers, metrics, request_log, auth) as components:

@@ -1,12 +1,11 @@
 """Wires the mirror: its use cases and the adapters that they need."""
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from heliograph_registry.adapters.dns import open_dns_peers
-from heliograph_registry.adapters.filesystem import FileContent
+from heliograph_registry.adapters.filesystem import FileContent, Readers
 from heliograph_registry.adapters.http_server.basic_auth import BasicAuth
 from heliograph_registry.adapters.metrics import RegistryMetrics
 from heliograph_registry.adapters.peer_client.client import open_peers
@@ -52,7 +51,7 @@ async def open_mirror(
     settings: Settings,
     content: FileContent,
     images: ImageFilter,
-    readers: ThreadPoolExecutor,
+    readers: Readers,
     metrics: RegistryMetrics,
     request_log: RequestLog,
     auth: BasicAuth | None = None,

@@ -1,12 +1,14 @@
 """The content store's directory, read-only: `blobs/<algorithm>/<hex>`, as in an OCI image layout."""
 
 import asyncio
+import errno
 import os
 import stat
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Self
 
 import structlog
 
@@ -14,8 +16,28 @@ from heliograph_shared.digest import Digest, algorithm_of, hex_of
 
 log = structlog.get_logger()
 
-_READERS = 8
+_FIRST_BYTE_THREADS, _BODY_THREADS = 8, 8
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not block the open
+
+
+class Readers:
+    """Threads that read from disk; they end with the context.
+
+    First bytes have threads of their own: behind the read-ahead of large blobs they would come after the time
+    limit for them.
+    """
+
+    def __init__(self, first_bytes: Executor, bodies: Executor) -> None:
+        self.first_bytes, self.bodies = first_bytes, bodies
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.first_bytes)
+        self._stack.enter_context(self.bodies)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()
 
 
 class FileBlob:
@@ -25,23 +47,25 @@ class FileBlob:
         self,
         descriptor: int,
         size_bytes: int,
-        readers: ThreadPoolExecutor,
+        readers: Readers,
         *,
         closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._descriptor, self._readers, self._on_closed = descriptor, readers, closed
-        self._closed = False
+        self._was_read = self._closed = False
         self.size_bytes = size_bytes
 
     def fileno(self) -> int:
         return self._descriptor
 
     async def read(self, offset: int, count: int) -> bytes:
+        threads = self._readers.bodies if self._was_read else self._readers.first_bytes
+        self._was_read = True
         piece = _read_from_memory(self._descriptor, offset, count)
         if len(piece) == count:
             return piece
         duplicate = os.dup(self._descriptor)  # the thread outlives a cancelled request
-        reading = self._readers.submit(os.pread, duplicate, count, offset)
+        reading = threads.submit(os.pread, duplicate, count, offset)
         reading.add_done_callback(lambda _: os.close(duplicate))  # also called if it is cancelled unstarted
         return await asyncio.wrap_future(reading)
 
@@ -55,7 +79,7 @@ class FileBlob:
 class FileContent:
     """Reads from disk run in a few threads, so that a slow disk delays no other request."""
 
-    def __init__(self, root: Path, readers: ThreadPoolExecutor) -> None:
+    def __init__(self, root: Path, readers: Readers) -> None:
         self._blobs = root / "blobs"
         self._readers = readers
         self._existed = False
@@ -112,16 +136,22 @@ def _read_from_memory(descriptor: int, offset: int, count: int) -> bytes:
     return b""
 
 
-def is_cached(descriptor: int, offset: int) -> bool:
-    """Whether a read at `offset` needs no disk. True beyond the end, and if the file system cannot say."""
+def cached(descriptor: int, offset: int) -> bool | None:
+    """Whether a read at `offset` needs no disk; true at the end of the file and on an error.
+
+    None if the file system cannot say: ZFS and NFS do not know RWF_NOWAIT (preadv2(2)).
+    """
     try:
         os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT)
     except BlockingIOError:
         return False
-    except OSError:  # preadv2(2): a file system need not know RWF_NOWAIT
-        return True
+    except OSError as error:
+        return None if error.errno == errno.EOPNOTSUPP else True
     return True
 
 
-def open_readers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_READERS, thread_name_prefix="read")
+def open_readers() -> Readers:
+    return Readers(
+        ThreadPoolExecutor(_FIRST_BYTE_THREADS, thread_name_prefix="first-bytes"),
+        ThreadPoolExecutor(_BODY_THREADS, thread_name_prefix="read-ahead"),
+    )

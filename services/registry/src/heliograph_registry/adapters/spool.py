@@ -5,11 +5,10 @@ import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from heliograph_registry.adapters.filesystem import FileBlob
+from heliograph_registry.adapters.filesystem import FileBlob, Readers
 from heliograph_registry.adapters.metrics import RegistryMetrics
 from heliograph_shared.digest import Digest, algorithm_of, hex_of
 
@@ -19,7 +18,7 @@ _MOST_BYTES = 4 << 30
 class FileSpool:
     """Holds at most 4 GiB at once, and at most half of the free space of its disk."""
 
-    def __init__(self, directory: Path, readers: ThreadPoolExecutor, metrics: RegistryMetrics) -> None:
+    def __init__(self, directory: Path, readers: Readers, metrics: RegistryMetrics) -> None:
         self._directory, self._readers = directory, readers
         self._right, self._wrong = (metrics.verified.labels(outcome) for outcome in ("verified", "mismatch"))
         self._held_bytes = 0
@@ -54,7 +53,7 @@ class FileSpool:
 
         loop = asyncio.get_running_loop()
         async for piece in pieces:
-            keeping = loop.run_in_executor(self._readers, keep, piece)
+            keeping = loop.run_in_executor(self._readers.bodies, keep, piece)
             try:
                 await asyncio.shield(keeping)
             except asyncio.CancelledError:

@@ -10,11 +10,18 @@ When a connection with unread input is closed, the kernel sends an RST, and cont
 a FIN it resumes. So a response that cannot be completed ends with `shutdown(SHUT_WR)`. Further input is read
 and dropped, until the client closes the connection or 5 s have passed.
 
-Private names of uvicorn that this relies on: `send.__self__`, `cycle.expected_content_length`, `flow`.
+A client may close its sending half after its request and still gets its answer. Over TLS asyncio cannot do
+that: it closes the connection.
+
+Private names of uvicorn that this relies on: `send.__self__`, `cycle.expected_content_length`,
+`cycle.keep_alive`, `flow`.
 """
 
 import asyncio
+import fcntl
 import socket
+import termios
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +38,10 @@ log = structlog.get_logger()
 ZERO_COPY, SPLICE = "http.response.zerocopysend", "heliograph.response.splice"
 _EXTENSIONS: dict[str, dict[str, Any]] = {ZERO_COPY: {}, SPLICE: {}}
 _LINGER_S = 5.0
+_SILENT_HALF_CLOSED_S = 5.0
+"""A client that has closed its sending half and one that is gone look alike until something is sent. After so
+many seconds with nothing to send it counts as gone."""
+_TCP_CLOSE_WAIT = 8  # include/net/tcp_states.h
 
 _MOST_UNSENT_BYTES = 1 << 20
 """For each connection, in the kernel. Bytes that are sent but not yet acknowledged come on top."""
@@ -65,6 +76,7 @@ class MirrorProtocol(LimitedProtocol):
         self._pumps, self._from_cache = pumps, from_cache
         self._inner, self.app = self.app, self._guarded
         self._answering: asyncio.Task[None] | None = None
+        self._half_closed = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -75,6 +87,28 @@ class MirrorProtocol(LimitedProtocol):
         super().connection_lost(exc)  # marks a running cycle as disconnected
         if self._answering is not None:
             self._answering.cancel()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. True if the transport has to stay open, for an answer under way."""
+        cycle: Any = self.cycle  # of the last request; earlier ones are answered before it
+        if not self.busy or cycle.disconnected or self.scheme == "https":
+            return False
+        self._half_closed, cycle.keep_alive = True, False
+        self._check_later(self._acknowledged_bytes())
+        return True
+
+    def _check_later(self, acknowledged: int) -> None:
+        self.loop.call_later(_SILENT_HALF_CLOSED_S, self._check_half_closed, acknowledged)
+
+    def _check_half_closed(self, before: int) -> None:
+        if self.transport.is_closing():
+            return
+        acknowledged, client = self._acknowledged_bytes(), self.transport.get_extra_info("socket")
+        silent = acknowledged == before and not _unacknowledged_bytes(client)
+        if silent or _was_reset(client):
+            self.transport.close()
+        else:
+            self._check_later(acknowledged)
 
     def answer(self) -> None:
         plain = self.parser.get_method() == b"GET" and self.parser.should_keep_alive()
@@ -171,12 +205,25 @@ class MirrorProtocol(LimitedProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self._half_closed:
             self.transport.write_eof()
             self.loop.call_later(_LINGER_S, self.transport.close)
         else:
-            self.transport.close()  # TLS sends its own close, and reads until the client's arrives
+            # No input is left unread: TLS sends its own close, and reads until the client's arrives.
+            self.transport.close()
 
 
 def _status_and_date(default_headers: list[tuple[bytes, bytes]]) -> bytes:
     return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s: %s\r\n" % header for header in default_headers)
+
+
+def _unacknowledged_bytes(client: socket.socket) -> int:
+    """Bytes that the kernel still holds for the client, sent or not (SIOCOUTQ, tcp(7))."""
+    count = array("i", [0])
+    fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, count)
+    return count[0]
+
+
+def _was_reset(client: socket.socket) -> bool:
+    """Whether a connection whose other end has sent a FIN has since had an RST; nobody reads from it."""
+    return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_CLOSE_WAIT

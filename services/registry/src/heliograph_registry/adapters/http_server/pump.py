@@ -18,7 +18,12 @@ from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
 
 from heliograph_registry.adapters.http_server.inline_send import InlineSender
-from heliograph_registry.adapters.http_server.transfer import FileTransfer, NotCached, Transfer
+from heliograph_registry.adapters.http_server.transfer import (
+    FileTransfer,
+    NotCached,
+    SpliceTransfer,
+    Transfer,
+)
 from heliograph_registry.mirror.domain.stall import Side
 from heliograph_registry.mirror.errors import ClientGone, SourceFailed
 
@@ -26,6 +31,8 @@ _MOST_PUMPS = 4
 _CHECK_EVERY_S = 0.25
 _QUEUED_BYTES = 12 << 20  # of all transfers
 _LEAST_QUEUED_BYTES = 64 << 10  # of one transfer
+_PIPED_BYTES = 32 << 20
+"""Size of all pipes: half of what all processes of a user without capabilities may have (pipe(7))."""
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
@@ -57,12 +64,12 @@ class Pumps:
 
 @contextmanager
 def open_pumps(readers: Executor) -> Iterator[Pumps]:
-    """Pumps with threads of their own. `readers` read from disk, and must end before the pumps."""
+    """Pumps with threads of their own. `readers` read from disk."""
     with ExitStack() as stack:
         count = min(
             _MOST_PUMPS, max(1, (os.cpu_count() or 1) // 2)
         )  # more would wait for the interpreter's lock
-        pumps = [_Pump(readers, _QUEUED_BYTES // count) for _ in range(count)]
+        pumps = [_Pump(readers, _QUEUED_BYTES // count, _PIPED_BYTES // count) for _ in range(count)]
         for pump in pumps:
             stack.callback(pump.close)
         yield Pumps(pumps)
@@ -71,12 +78,13 @@ def open_pumps(readers: Executor) -> Iterator[Pumps]:
 class _Pump:
     """One thread and its transfers; `start`, `cancel` and `close` may be called from any thread."""
 
-    def __init__(self, readers: Executor, queued_bytes: int) -> None:
+    def __init__(self, readers: Executor, queued_bytes: int, piped_bytes: int) -> None:
         self.load = 0
-        self._readers, self._queued_bytes = readers, queued_bytes
+        self._readers, self._queued_bytes, self._piped_bytes = readers, queued_bytes, piped_bytes
         self._epoll, self._wakeup = select.epoll(), os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wakeup, select.EPOLLIN)
         self._commands: deque[Callable[[], None]] = deque()
+        self._lock, self._closed = threading.Lock(), False
         self._transfers: dict[int, Transfer] = {}
         self._ready: deque[Transfer] = deque()
         self._running = True
@@ -89,29 +97,38 @@ class _Pump:
                 for descriptor in transfer.descriptors:
                     self._epoll.register(descriptor, _EDGES)
                     self._transfers[descriptor] = transfer
-                self._limit_queues()
+                self._share_memory()
             except OSError as error:
                 self._end(transfer, SourceFailed(str(error)))
             self._queue(transfer)
 
-        self._submit(begin)
+        if not self._submit(begin):
+            transfer.finish(ClientGone("stopping"))
 
     def cancel(self, transfer: Transfer) -> None:
         self._submit(lambda: self._end(transfer, ClientGone("cancelled")))
 
     def close(self) -> None:
+        """End all transfers."""
+
         def stop() -> None:
             self._running = False
 
-        self._submit(stop)
+        with self._lock:
+            self._commands.append(stop)
+            os.eventfd_write(self._wakeup, 1)
+            self._closed = True
         self._thread.join()
         self._epoll.close()
         os.close(self._wakeup)
 
-    def _submit(self, command: Callable[[], None]) -> None:
-        """Have the pump's thread run `command`."""
-        self._commands.append(command)
-        os.eventfd_write(self._wakeup, 1)
+    def _submit(self, command: Callable[[], None]) -> bool:
+        """Have the pump's thread run `command`. False after `close`, when every transfer has ended."""
+        with self._lock:
+            if not self._closed:
+                self._commands.append(command)
+                os.eventfd_write(self._wakeup, 1)
+            return not self._closed
 
     def _run(self) -> None:
         check_at = 0.0
@@ -137,14 +154,24 @@ class _Pump:
         for transfer in self._under_way():
             if (error := transfer.stall(now)) is not None:
                 self._end(transfer, error)
-        self._limit_queues()
+        self._share_memory()
 
-    def _limit_queues(self) -> None:
-        """Share the bytes that the kernel may queue for clients among the running transfers."""
+    def _share_memory(self) -> None:
+        """Share what the kernel may hold, in queues for clients and in pipes, among the running transfers."""
         transfers = self._under_way()
         share = max(self._queued_bytes // max(1, len(transfers)), _LEAST_QUEUED_BYTES)
         for transfer in transfers:
             transfer.limit_queue(share)
+        self._share_pipes([transfer for transfer in transfers if isinstance(transfer, SpliceTransfer)])
+
+    def _share_pipes(self, relays: list[SpliceTransfer]) -> None:
+        """A pipe shrinks only when it is empty, and until then no other one may take its place."""
+        share = self._piped_bytes // max(1, len(relays))
+        spare = self._piped_bytes - sum(relay.pipe_bytes for relay in relays)
+        for relay in relays:
+            before = relay.pipe_bytes
+            relay.limit_pipe(min(share, before + max(0, spare)))
+            spare -= relay.pipe_bytes - before
 
     def _run_commands(self) -> None:
         os.eventfd_read(self._wakeup)
@@ -183,10 +210,13 @@ class _Pump:
             else:
                 self._queue(transfer)
 
+        def done(reading: Future[None]) -> None:
+            if not self._submit(lambda: go_on(reading)):
+                go_on(reading)
+
         transfer.reading = True
         transfer.wait_for(Side.SOURCE)
-        reading = self._readers.submit(read)
-        reading.add_done_callback(lambda done: self._submit(lambda: go_on(done)))
+        self._readers.submit(read).add_done_callback(done)
 
     def _end(self, transfer: Transfer, error: Exception | None) -> None:
         if transfer.ended:

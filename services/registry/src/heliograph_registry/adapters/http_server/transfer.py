@@ -12,14 +12,14 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
-from heliograph_registry.adapters.filesystem import is_cached
+from heliograph_registry.adapters.filesystem import cached
 from heliograph_registry.mirror.domain.stall import Side, StallDetector
 from heliograph_registry.mirror.errors import ClientGone, SourceFailed
 
 TURN_BYTES = 2 << 20
 _MOST_QUEUED_BYTES = 4 << 20  # the usual maximum of net.ipv4.tcp_wmem (tcp(7))
-_PIPE_BYTES = 1 << 20
-_READ_AHEAD_BYTES = 4 << 20
+_LEAST_PIPE_BYTES, _MOST_PIPE_BYTES = 16 << 10, 1 << 20
+_READ_AHEAD_BYTES = 512 << 10  # a slow disk may have to read one for each thread before a first byte
 _CLIENT_STALL_S = 120.0
 _DISK_STALL_S = 60.0
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
@@ -123,10 +123,11 @@ class FileTransfer(Transfer):
         super().__init__(client, count, stall_s=_DISK_STALL_S)
         (self._file,) = self.own(lambda: [os.dup(file)])
         self._offset = offset
+        self._read_until = offset
 
     def turn(self) -> bool:
-        position, want = self._offset + self.moved, min(TURN_BYTES, self.count - self.moved)
-        if not (is_cached(self._file, position) and is_cached(self._file, position + want - 1)):
+        position, want = self._offset + self.moved, self._in_memory()
+        if not want:
             raise NotCached(self._read_ahead)
         try:
             sent = os.sendfile(self.client.fileno(), self._file, position, want)
@@ -141,11 +142,23 @@ class FileTransfer(Transfer):
         self.moved += sent
         return True
 
+    def _in_memory(self) -> int:
+        """How many bytes can be sent in this turn without waiting for the disk."""
+        position, left = self._offset + self.moved, self.count - self.moved
+        first = cached(self._file, position)
+        if first is None:
+            return min(left, self._read_until - position)
+        for want in (min(TURN_BYTES, left), min(_READ_AHEAD_BYTES, left)):
+            if first and cached(self._file, position + want - 1):
+                return want
+        return 0
+
     def _read_ahead(self) -> None:
+        """Read the next piece into memory, up to the end of the file at most."""
         position = self._offset + self.moved
-        end = min(position + _READ_AHEAD_BYTES, self._offset + self.count)
-        while position < end and (piece := os.pread(self._file, min(TURN_BYTES, end - position), position)):
-            position += len(piece)
+        want = min(_READ_AHEAD_BYTES, self.count - self.moved)
+        os.pread(self._file, want, position)
+        self._read_until = position + want
 
 
 class SpliceTransfer(Transfer):
@@ -156,12 +169,21 @@ class SpliceTransfer(Transfer):
         (self._source,) = self.own(lambda: [os.dup(source)])
         self._out, self._in = self.own(os.pipe)
         self._piped = 0
-        with contextlib.suppress(OSError):  # a user's pipes are limited; a smaller one works, too
-            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._pipe_bytes = self._wanted_pipe_bytes = fcntl.fcntl(self._in, fcntl.F_GETPIPE_SZ)
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         return (self.client.fileno(), self._source)
+
+    @property
+    def pipe_bytes(self) -> int:
+        """Size of the pipe now, or soon if it grows."""
+        return max(self._pipe_bytes, self._wanted_pipe_bytes)
+
+    def limit_pipe(self, count: int) -> None:
+        """When the pipe is next empty, make it `count` bytes large: 16 KiB to 1 MiB, a power of two."""
+        count = min(max(count, _LEAST_PIPE_BYTES), _MOST_PIPE_BYTES)
+        self._wanted_pipe_bytes = 1 << (count.bit_length() - 1)
 
     def turn(self) -> bool:
         if not self._piped and not self._fill_pipe():
@@ -177,6 +199,8 @@ class SpliceTransfer(Transfer):
         return True
 
     def _fill_pipe(self) -> bool:
+        if self._pipe_bytes != self._wanted_pipe_bytes:
+            self._resize_pipe()
         want = min(TURN_BYTES, self.count - self.moved)
         try:
             self._piped = os.splice(self._source, self._in, want, flags=_SPLICE)
@@ -187,3 +211,8 @@ class SpliceTransfer(Transfer):
         if not self._piped:
             raise SourceFailed(f"ended with {self.count - self.moved} bytes missing")
         return True
+
+    def _resize_pipe(self) -> None:
+        with contextlib.suppress(OSError):  # others have used up this user's limit; it works as it is
+            self._pipe_bytes = fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, self._wanted_pipe_bytes)
+        self._wanted_pipe_bytes = self._pipe_bytes
