@@ -55,6 +55,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             parked=router.parked,
             frozen=router.leases_frozen,
             ready=lambda: readiness() is None,
+            current=router.is_current,
             connected=lambda: bus.connected,
         )
     )
@@ -70,6 +71,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 totals=router.totals,
                 tags=router.tags,
                 readiness=readiness,
+                is_current=router.is_current,
                 metrics=metrics,
                 credentials=credentials,
             ),

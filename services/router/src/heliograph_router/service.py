@@ -68,17 +68,18 @@ class RouterService:
 
     def link_lost(self) -> None:
         """The connection to the bus is lost: no node can be heard from now on."""
-        self._cluster.leases.link_lost()
+        self._readiness.link_lost()
+        self._no_node_heard()
 
     def resolve(self, query: Query) -> list[KeyAnswer]:
         """One answer for each key, in order."""
-        return self._key_resolver.resolve(query, time.monotonic(), complete=self._readiness.reason is None)
+        return self._key_resolver.resolve(query, time.monotonic(), complete=self.is_current())
 
     async def resolve_or_wait(self, query: Query, wait_s: float, on_parked: OnParked) -> list[KeyAnswer]:
         """Like `resolve`; but a live node's query for a single digest that nobody holds yet may wait.
 
         The answer then comes when a holder can serve the node, or tells it to go upstream. `on_parked` is
-        awaited when the call has to wait. Raises `Stopping`.
+        awaited when the call has to wait. Raises `WaitAbandoned`.
         """
         digest = self._digest_to_wait_for(query)
         if digest is None:
@@ -111,18 +112,20 @@ class RouterService:
         return await list_tags(self._cluster.index, containing, most)
 
     def unready_reason(self) -> str | None:
-        """None once a miss is authoritative."""
+        """None once a miss has been authoritative."""
         return self._readiness.reason
 
+    def is_current(self) -> bool:
+        """Whether a miss is authoritative now: the nodes can be heard, and their content is known."""
+        return self._readiness.is_current(time.monotonic())
+
     def _digest_to_wait_for(self, query: Query) -> Digest | None:
-        """The digest, if the query may wait for it: one digest, asked for by a live node of a ready router.
+        """The digest, if the query may wait for it: one digest, asked for by a live node of a current router.
 
         Any other requester could neither announce its copy nor renew its lease.
         """
         match query.keys:
-            case [ByDigest(digest=digest)] if self._readiness.reason is None and self._cluster.knows(
-                query.node
-            ):
+            case [ByDigest(digest=digest)] if self.is_current() and self._cluster.knows(query.node):
                 return digest
         return None
 
@@ -142,15 +145,22 @@ class RouterService:
             took_s = await self._link.round_trip()
             at = _now()
             if took_s is None:
-                self._cluster.leases.link_lost()
-            elif took_s < _PROMPT_S:
-                self._cluster.leases.link_works(at)
-                self._expire(at)
+                self._no_node_heard()
+            else:
+                self._readiness.heard(at.monotonic_s - took_s)
+                if took_s < _PROMPT_S:
+                    self._cluster.leases.link_works(at)
+                    self._expire(at)
             for need in self._cluster.needs(at):
                 self._resync.request(need)
             self._review_readiness(at)
             self._parking.waiting.review(at.monotonic_s)
             await asyncio.sleep(_WATCH_S)
+
+    def _no_node_heard(self) -> None:
+        """Expire no lease, and send those who wait for nodes' announcements to another router."""
+        self._cluster.leases.link_lost()
+        self._parking.abandon("no message from the bus")
 
     def _expire(self, at: Moment) -> None:
         had_stale = bool(self._cluster.stale)

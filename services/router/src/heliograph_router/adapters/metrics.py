@@ -22,6 +22,7 @@ class MetricSources:
     parked: Callable[[], int]
     frozen: Callable[[], bool]
     ready: Callable[[], bool]
+    current: Callable[[], bool]
     connected: Callable[[], bool]
 
 
@@ -128,8 +129,14 @@ class _SourceCollector(Collector):
         )
         yield _gauge(
             "heliograph_router_ready",
-            "1 once a miss is authoritative: the router can say that no node has something",
+            "1 once the router has learned what the nodes hold; it stays ready without the bus",
             sources.ready(),
+        )
+        yield _gauge(
+            "heliograph_router_current",
+            "1 while a miss is authoritative: the router hears the nodes and knows what they hold; at 0 it "
+            "answers NOT_SYNCED instead of NOT_FOUND, and registries prefer other replicas",
+            sources.current(),
         )
         yield _gauge("heliograph_router_bus_connected", "1 while connected to the bus", sources.connected())
 
