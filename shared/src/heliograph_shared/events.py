@@ -90,6 +90,15 @@ class SnapshotRequest(_Message):
     incarnation: Annotated[
         Count, Field(description="the highest one of the node that the requester knows, 0 for none")
     ] = 0
+    addresses: Addresses = []
+    namesake: Annotated[
+        Count,
+        Field(
+            description="a lower incarnation that is heard from at the same time, so that two indexers have "
+            "the node's name; 0 for none"
+        ),
+    ] = 0
+    namesake_addresses: Addresses = []
 
 
 class NodeSnapshot(_Message):

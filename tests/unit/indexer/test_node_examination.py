@@ -9,6 +9,7 @@ import pytest
 from heliograph_indexer import node_examination
 from heliograph_indexer.domain.environment_checks import BusStatus
 from heliograph_indexer.domain.missing_layers import REFERENCE_PREFIX, ImageRecord
+from heliograph_indexer.domain.namesakes import Namesake
 from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings
 from heliograph_indexer.errors import CallRefused, ConfigUnreadable
 from heliograph_indexer.node_examination import NodeExamination
@@ -18,6 +19,7 @@ from tests.unit.indexer.examined_node import (
     MemoryAddress,
     MemoryBus,
     MemoryContainerd,
+    MemoryIndexer,
     MemoryRegistry,
     whole_directory,
 )
@@ -31,7 +33,7 @@ class ExaminedNode:
 
     def __init__(self) -> None:
         self.containerd, self.bus, self.registry = MemoryContainerd(), MemoryBus(), MemoryRegistry()
-        self.address = MemoryAddress()
+        self.address, self.indexer = MemoryAddress(), MemoryIndexer()
 
     async def report(self, **changes: Any) -> Report:
         parts: dict[str, Any] = {
@@ -45,6 +47,8 @@ class ExaminedNode:
             "node_address": self.address,
             "advertise": (),
             "registry": self.registry,
+            "node_name": "node-1",
+            "indexer": self.indexer,
             "now": lambda: NOW,
         }
         return await NodeExamination(**(parts | changes)).report()
@@ -135,3 +139,16 @@ async def test_what_is_not_configured_is_unchecked(node: ExaminedNode) -> None:
 async def test_a_store_without_containerd_is_examined_by_its_directory(node: ExaminedNode) -> None:
     node.containerd.available = False
     assert await node.findings(open_runtime=None, content_path=Path("/layout")) == {}
+
+
+async def test_both_indexers_of_a_shared_node_name_are_described(node: ExaminedNode) -> None:
+    assert await node.findings() == {}
+    node.indexer.other = Namesake(1_780_000_000 * 10**9, ("10.0.0.2:5000",))
+    (finding,) = (await node.report()).findings
+    assert (finding.check, finding.severity) == ("node-name-shared", "error")
+    for detail in ("node-1", "10.0.0.2:5000", "2026-05-28 20:26:40", "2026-01-08"):
+        assert detail in finding.seen
+
+
+async def test_the_doctor_command_cannot_know_of_a_shared_node_name(node: ExaminedNode) -> None:
+    assert await node.unchecked(indexer=None) == {"node-name-shared"}

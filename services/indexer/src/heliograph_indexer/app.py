@@ -70,14 +70,16 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 on_snapshot=indexer.snapshot,
             ),
         ):
-            examined = publisher.keep_examined(examination(settings).report)
+            examined = publisher.keep_examined(examination(settings, indexer=indexer).report)
             async with background(indexer.run(), reachability, examined):
                 await stop.wait()
             await indexer.leave()
 
 
-def examination(settings: Settings, *, ask_bus: bool = True) -> NodeExamination:
-    """The examination of the `doctor` command and of the running indexer. Raises `StartupError`."""
+def examination(
+    settings: Settings, *, ask_bus: bool = True, indexer: Indexer | None = None
+) -> NodeExamination:
+    """The examination of the running `indexer`, or of the `doctor` command. Raises `StartupError`."""
     containerd = settings.content_store == "containerd"
     return NodeExamination(
         open_runtime=partial(open_inspection, settings.containerd_socket, settings.containerd_namespace)
@@ -92,6 +94,8 @@ def examination(settings: Settings, *, ask_bus: bool = True) -> NodeExamination:
         node_address=KernelRoute(settings.nats_url),
         advertise=settings.advertise,
         registry=RegistryHttp(settings.registry_ready_url),
+        node_name=settings.node_name,
+        indexer=indexer,
     )
 
 

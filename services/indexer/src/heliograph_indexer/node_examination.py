@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from heliograph_indexer.domain import environment_checks, missing_layers, runtime_settings
+from heliograph_indexer.domain import environment_checks, missing_layers, namesakes, runtime_settings
 from heliograph_indexer.domain.checks import IndexerCheck
 from heliograph_indexer.domain.environment_checks import BusStatus
 from heliograph_indexer.domain.missing_layers import ImageRecord, Labels
@@ -23,6 +23,7 @@ from heliograph_indexer.ports import (
     ContentDirectory,
     NodeAddress,
     RegistryInspection,
+    RunningIndexer,
     RuntimeInspection,
     SettingsFile,
 )
@@ -51,7 +52,7 @@ class NodeExamination:
 
     `open_runtime` is None for a store without containerd, `bus` is None if the bus must not be asked.
     `config_path` is where hosts.toml files are written, as the host names it. `content_path` is None to ask
-    containerd for it.
+    containerd for it. `indexer` is None in the `doctor` command, which runs in a process of its own.
     """
 
     open_runtime: OpenRuntime | None
@@ -64,6 +65,8 @@ class NodeExamination:
     node_address: NodeAddress
     advertise: Sequence[str]
     registry: RegistryInspection
+    node_name: str
+    indexer: RunningIndexer | None
     now: Now = field(default=lambda: datetime.now(UTC))
 
     async def report(self) -> Report:
@@ -73,6 +76,7 @@ class NodeExamination:
             self._bounded(self._examine_network(results), results, IndexerCheck.BUS),
             self._bounded(self._examine_readiness(results), results, IndexerCheck.REGISTRY_READY),
         )
+        self._examine_name(results)
         results.findings += environment_checks.examine_latest_tag(self.now(), results.latest_tag)
         return Report.of(int(self.now().timestamp() * 1000), results.findings, results.unchecked)
 
@@ -181,6 +185,14 @@ class NodeExamination:
                 results.findings += unusable
             elif reason := await self.registry.unreachable_reason(address):
                 results.findings.append(environment_checks.registry_unreachable(address, reason))
+
+    def _examine_name(self, results: _Results) -> None:
+        if self.indexer is None:
+            reason = "only the running indexer knows; its findings are at /debug/findings of its admin port"
+            results.unchecked.append(Unchecked(IndexerCheck.NODE_NAME, reason))
+            return
+        own, other = self.indexer.incarnation, self.indexer.namesake()
+        results.findings += namesakes.examine_name(self.node_name, own, other)
 
     async def _examine_readiness(self, results: _Results) -> None:
         url = self.registry.ready_url

@@ -52,6 +52,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     metrics.read_from(
         MetricSources(
             totals=router.totals,
+            shared_names=router.shared_names,
             parked=router.parked,
             frozen=router.leases_frozen,
             ready=lambda: readiness() is None,

@@ -43,6 +43,7 @@ class RouterService:
         self._key_resolver = KeyResolver(self._cluster, self._selector, random_below)
         self._readiness = Readiness(lease_s)
         self._parking = Parking(self._cluster.index, leaders=leaders, lease_s=lease_s / 2)
+        self._shared_names: frozenset[str] = frozenset()
         self._resync = Resync(snapshots, on_snapshot=self._on_snapshot, still_needed=self._still_needed)
 
     async def run(self) -> None:
@@ -96,6 +97,10 @@ class RouterService:
 
     def parked(self) -> int:
         return len(self._parking)
+
+    def shared_names(self) -> int:
+        """How many node names two indexers use at the same time."""
+        return len(self._shared_names)
 
     def leases_frozen(self) -> bool:
         """True while no lease expires, because the router may not hear the nodes."""
@@ -154,6 +159,7 @@ class RouterService:
             for need in self._cluster.needs(at):
                 self._resync.request(need)
             self._review_readiness(at)
+            self._review_names(at)
             self._parking.waiting.review(at.monotonic_s)
             await asyncio.sleep(_WATCH_S)
 
@@ -177,6 +183,18 @@ class RouterService:
         self._readiness.review(at.monotonic_s, nodes=totals.nodes, in_sync=totals.nodes_in_sync)
         if before is not None and self._readiness.reason is None:
             log.info("ready", nodes=totals.nodes, nodes_in_sync=totals.nodes_in_sync, digests=totals.digests)
+
+    def _review_names(self, at: Moment) -> None:
+        shared = frozenset(self._cluster.shared_names(at))
+        for name in sorted(shared - self._shared_names)[:_MAX_NAMES_IN_LOG]:
+            if (need := self._cluster.describe(name, at)) and need.namesake:
+                log.warning(
+                    "two indexers have the same node name, using only the later one",
+                    node=name,
+                    used=need.addresses,
+                    ignored=need.namesake.addresses,
+                )
+        self._shared_names = shared
 
     def _on_snapshot(self, snapshot: ReceivedSnapshot) -> None:
         if refusal := self.handle(snapshot):

@@ -14,6 +14,8 @@ class IndexerCheck(StrEnum):
     BUS = "bus-unreachable"
     CLOCK = "clock"
     ADDRESS = "address"
+    NODE_NAME = "node-name-shared"
+    PROXY = "containerd-proxy"
     REGISTRY_READY = "registry-not-ready"
     REGISTRY_REACHED = "registry-unreachable"
     PULL = "probe-pull"

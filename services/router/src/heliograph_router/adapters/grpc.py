@@ -116,6 +116,7 @@ class _Resolver(ResolverServicer):
                     digests=node.digests,
                     tags=node.tags,
                     stale=node.stale,
+                    namesake=_namesake(node),
                 )
                 for node in self._nodes()
             ]
@@ -241,6 +242,12 @@ def _key(key: Any) -> Key:
     except (InvalidDigest, InvalidReference):
         pass
     return NotAKey()
+
+
+def _namesake(node: LiveNode) -> Any:
+    if node.namesake is None:
+        return None
+    return pb.Namesake(incarnation=node.namesake.incarnation, addresses=node.namesake.addresses)
 
 
 def _resolution(answer: KeyAnswer) -> Any:

@@ -19,6 +19,7 @@ class MetricSources:
     """Functions that return the current state; they are called whenever the metrics are read."""
 
     totals: Callable[[], Totals]
+    shared_names: Callable[[], int]
     parked: Callable[[], int]
     frozen: Callable[[], bool]
     ready: Callable[[], bool]
@@ -101,6 +102,11 @@ class _SourceCollector(Collector):
             "heliograph_router_nodes_stale",
             "Nodes kept although their lease has expired, because very many fell silent at once",
             totals.nodes_stale,
+        )
+        yield _gauge(
+            "heliograph_router_shared_node_names",
+            "Node names that two indexers use at the same time; only the later one's content is found",
+            sources.shared_names(),
         )
         gone = CounterMetricFamily(
             "heliograph_router_nodes_removed",

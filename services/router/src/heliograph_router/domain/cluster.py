@@ -179,6 +179,11 @@ class Cluster:
                 namesake=self._namesakes.of(name, at.monotonic_s),
             )
 
+    def describe(self, node: str, at: Moment) -> NeedSnapshot | None:
+        """What a request for a snapshot would tell the node; None if it is not live."""
+        replica = self._replicas.get(node)
+        return None if replica is None else self._need(replica, at)
+
     def shared_names(self, at: Moment) -> list[str]:
         """Names that two indexers use at the same time."""
         return self._namesakes.nodes(at.monotonic_s)
@@ -231,10 +236,8 @@ class Cluster:
         """
         if not isinstance(stale, Changed | Alive):
             return None
-        replica = self._replicas.get(stale.node)
-        if replica is None:
-            return NeedSnapshot(stale.node, self._tombstones.incarnation_of(stale.node))
-        return self._need(replica, at)
+        known = self.describe(stale.node, at)
+        return known or NeedSnapshot(stale.node, self._tombstones.incarnation_of(stale.node))
 
     def _apply(self, replica: Replica, event: Changed | Alive | ReceivedSnapshot, at: Moment) -> bool:
         match event:
