@@ -33,7 +33,7 @@ class Router:
         return [
             Resolution(Outcome.NOT_FOUND)
             if digest == MISSING
-            else Resolution(Outcome.FOUND, digest, 1, (PEER,))
+            else Resolution(Outcome.FOUND, digest, (PEER,))
             for digest in digests
         ]
 

@@ -114,11 +114,11 @@ async def test_no_more_are_asked_than_there_are_attempts(cluster: FakeCluster) -
 async def test_this_node_and_its_addresses_are_never_asked(cluster: FakeCluster) -> None:
     peering = cluster.peering()
     own = Peer("alias", (f"{HERE}:5000",))
-    only_own = Resolution(Outcome.FOUND, DIGEST, len(DATA), (Peer(HERE, ("x:5000",)), own))
+    only_own = Resolution(Outcome.FOUND, DIGEST, (Peer(HERE, ("x:5000",)), own))
     assert peering.order(only_own) == ()
     assert await not_served(peering, only_own) is Reason.NOT_FOUND
     both = Peer("a", (f"{HERE}:5000", "a:5000"))
-    assert peering.order(Resolution(Outcome.FOUND, DIGEST, 0, (both,))) == (Peer("a", ("a:5000",)),)
+    assert peering.order(Resolution(Outcome.FOUND, DIGEST, (both,))) == (Peer("a", ("a:5000",)),)
 
 
 async def test_one_that_failed_is_asked_last_and_named_to_the_router(cluster: FakeCluster) -> None:

@@ -50,7 +50,7 @@ def debug_page(
     data_port: DataPort,
     stop: asyncio.Event,
 ) -> DebugPage:
-    router_queries = GrpcRouterQueries(lambda: components.routers.channel)
+    router_queries = GrpcRouterQueries(lambda: components.routers.channels)
     architecture = architecture_of(platform.machine())
     overviews = Overviews(
         RegistryInfo(

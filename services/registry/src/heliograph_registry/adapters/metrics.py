@@ -68,7 +68,14 @@ class RegistryMetrics:
         )
         self.resolves_skipped = Counter(
             "heliograph_registry_resolves_skipped_total",
-            "Calls to the routers that were skipped because one had just failed",
+            "Calls to the routers that were skipped because calls to all replicas had just failed",
+            registry=self.collected,
+        )
+        self.router_attempts = Counter(
+            "heliograph_registry_router_attempts_total",
+            "Attempts at one router replica: answered, outdated (it cannot hear the nodes or rebuilds its "
+            "index), slow (another one was faster), or failed",
+            ["outcome"],
             registry=self.collected,
         )
         self.peer_requests = Counter(
