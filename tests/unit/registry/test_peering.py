@@ -176,6 +176,31 @@ async def test_where_the_size_is_unknown_only_an_empty_blob_is_refused(cluster: 
     assert await peering.size_of(blob(DIGEST), await resolved(peering)) == (11, "b")
 
 
+async def test_a_nodes_wrong_announcement_is_nobody_elses_fault(cluster: FakeCluster) -> None:
+    """Before, the last announced size counted for all nodes, and honest ones were refused and asked last."""
+    for node in ("a", "c"):
+        cluster.node(node, DATA)
+    cluster.node("b", DATA)
+    cluster.router.holds("b", DIGEST, 7)
+    peering = cluster.peering()
+    for _ in range(3):
+        peer, stream = await peering.open(blob(DIGEST), None, await resolved(peering))
+        assert (peer.node in {"a", "c"}, await body(stream)) == (True, DATA)
+    assert peering.asked_last() == {}
+    assert cluster.leaks() == []
+
+
+async def test_a_peer_that_contradicts_its_announcement_is_passed_over_without_blame(
+    cluster: FakeCluster,
+) -> None:
+    cluster.node("a", DATA)
+    cluster.router.holds("a", DIGEST, 7)
+    cluster.node("b", DATA)
+    peering = cluster.peering()
+    assert await peering.size_of(blob(DIGEST), await resolved(peering)) == (len(DATA), "b")
+    assert peering.asked_last() == {}
+
+
 async def test_an_empty_blob_by_its_own_digest_is_right(cluster: FakeCluster) -> None:
     cluster.node("a", b"")
     peering = cluster.peering()

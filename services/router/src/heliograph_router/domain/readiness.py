@@ -22,8 +22,8 @@ class Readiness:
         self._max_wait_s = min(_MAX_WAIT_S, lease_s * _MAX_WAIT_LEASES)
         self._hello_s: float | None = None
         self._heard_until_s = 0.0
-        self.reason: str | None = "not connected to the bus yet"
-        self._gap = self.reason
+        self._gap: str | None = "not connected to the bus yet"
+        self.reason: str | None = self._gap
 
     def hello_sent(self, now_s: float) -> None:
         """Start the clock. A repeated hello restarts it: the answers to the first may be lost."""

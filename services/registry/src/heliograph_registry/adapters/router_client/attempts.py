@@ -4,7 +4,6 @@ The attempts share the time of the call, so a second replica costs no more than 
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class _Parked:
 
 
 class Attempts:
-    """Every method takes the replicas in the order to ask them, and `ends`, the time (monotonic) to give up."""
+    """Every method takes the replicas in the order to ask them, and `ends`, the loop's time to give up."""
 
     def __init__(self, metrics: RegistryMetrics) -> None:
         self._latency = RecentLatency(
@@ -101,7 +100,7 @@ class Attempts:
 
         Raises `ReplicaFailed` or `WaitLost`.
         """
-        longest_s = ends - time.monotonic() + request.wait_ms / 1000
+        longest_s = ends - _now() + request.wait_ms / 1000
         outdated: list[pb.ResolveResponse] = []
         left = list(replicas)
 
@@ -135,7 +134,7 @@ class Attempts:
             except _Outdated:
                 left.remove(parked.replica)
             except WaitLost:
-                parked.replica.health.failed(time.monotonic())
+                parked.replica.health.failed(_now())
                 raise
             finally:
                 parked.cancel()
@@ -146,7 +145,7 @@ class Attempts:
     ) -> pb.ResolveResponse:
         """The answer. Raises `_Outdated`, after adding it to `outdated`, if another replica may know better."""
         if answer.outdated or any(found.status == pb.NOT_SYNCED for found in answer.resolutions):
-            replica.health.doubtful(time.monotonic())
+            replica.health.doubtful(_now())
             self._count["outdated"].inc()
             outdated.append(answer)
             raise _Outdated
@@ -157,23 +156,23 @@ class Attempts:
     @asynccontextmanager
     async def _judged(self, replica: Replica) -> AsyncIterator[None]:
         """Judge the replica by how the body ends. Raises `ReplicaFailed`."""
-        began, patience_s = time.monotonic(), self._latency.p90_s
+        began, patience_s = _now(), self._latency.p90_s
         replica.health.asked(began)
         try:
             yield
         except (grpc.aio.AioRpcError, TimeoutError) as error:
-            replica.health.failed(time.monotonic())
+            replica.health.failed(_now())
             self._count["failed"].inc()
             if isinstance(error, grpc.aio.AioRpcError):
                 status = error.code().name
                 raise ReplicaFailed(status, f"{status}: {error.details()}"[:200]) from error
             raise ReplicaFailed(_DEADLINE, "no answer in time") from error
         except asyncio.CancelledError:
-            if time.monotonic() - began >= patience_s:  # cancelled because another one was faster
-                replica.health.doubtful(time.monotonic())
+            if _now() - began >= patience_s:  # cancelled because another one was faster
+                replica.health.doubtful(_now())
                 self._count["slow"].inc()
             raise
-        self._latency.add(time.monotonic() - began)
+        self._latency.add(_now() - began)
 
 
 async def _read(parked: _Parked) -> pb.ResolveResponse:
@@ -188,8 +187,12 @@ async def _read(parked: _Parked) -> pb.ResolveResponse:
     return answer
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def _left_s(ends: float) -> float:
-    return max(0.001, ends - time.monotonic())
+    return max(0.001, ends - _now())
 
 
 def _count_found(answer: pb.ResolveResponse) -> int:

@@ -1,7 +1,6 @@
 """The router replicas behind a target: a channel and a breaker for each."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -62,7 +61,7 @@ class Replicas:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._looked_up.wait()
-        return [replica for replica in self._ordered() if replica.health.turn(time.monotonic()) < Turn.NEVER]
+        return [replica for replica in self._ordered() if replica.health.turn(_now()) < Turn.NEVER]
 
     @property
     def known(self) -> int:
@@ -76,7 +75,7 @@ class Replicas:
     @property
     def left_alone_s(self) -> float:
         """For how many more seconds no replica is asked."""
-        now = time.monotonic()
+        now = _now()
         return min((replica.health.left_s(now) for replica in self._replicas.values()), default=0.0)
 
     async def follow(self) -> None:
@@ -93,7 +92,7 @@ class Replicas:
 
     def _ordered(self) -> list[Replica]:
         self._turns += 1
-        replicas, now = list(self._replicas.values()), time.monotonic()
+        replicas, now = list(self._replicas.values()), _now()
         first = self._turns % max(1, len(replicas))
         return sorted(replicas[first:] + replicas[:first], key=lambda replica: replica.health.turn(now))
 
@@ -107,18 +106,18 @@ class Replicas:
 
     async def _follow_name(self, source: Named) -> None:
         while True:
-            looked_up_at = time.monotonic()
+            looked_up_at = _now()
             try:
                 self._set(await look_up(source.name))
             except OSError as error:
                 log.warning("DNS lookup of the routers failed", name=source.name.host, reason=str(error))
             self._looked_up.set()
-            while time.monotonic() - looked_up_at < self._look_up_after_s():
+            while _now() - looked_up_at < self._look_up_after_s():
                 await asyncio.sleep(_TICK_S)
 
     def _look_up_after_s(self) -> float:
         """Soon, if a replica failed: it may have another address now."""
-        now = time.monotonic()
+        now = _now()
         failing = any(replica.health.left_s(now) for replica in self._replicas.values())
         return _LOOK_UP_SOON_S if failing or not self._replicas else _LOOK_UP_EVERY_S
 
@@ -154,3 +153,7 @@ async def open_replicas(
             yield replicas
     finally:
         await replicas.close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

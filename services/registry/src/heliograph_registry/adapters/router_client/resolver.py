@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
@@ -80,7 +79,7 @@ class GrpcResolver:
         failed: Iterable[str] = (),
         wait_s: float = 0,
     ) -> list[Resolution]:
-        began = time.monotonic()
+        began = _now()
         replicas = await self._replicas.in_order(timeout_s)
         if not replicas:
             if not self._replicas.known:
@@ -90,9 +89,9 @@ class GrpcResolver:
         try:
             resolutions = await self._ask(replicas, keys, began + timeout_s, failed, wait_s)
         except ReplicaFailed as error:
-            self._took["failed"].observe(time.monotonic() - began)
+            self._took["failed"].observe(_now() - began)
             raise ResolverUnavailable(error.reason) from error
-        self._took["waited" if wait_s else "answered"].observe(time.monotonic() - began)
+        self._took["waited" if wait_s else "answered"].observe(_now() - began)
         return resolutions
 
     async def _ask(
@@ -143,7 +142,7 @@ class GrpcResolver:
         self, replicas: Sequence[Replica], request: pb.ResolveRequest, ends: float
     ) -> pb.ResolveResponse:
         """A router that lets us wait must say so in time. If it is lost then, another one is asked, once."""
-        began = time.monotonic()
+        began = _now()
         wait_ends, accept_s = began + request.wait_ms / 1000, ends - began
         try:
             return await self._attempts.first_wait(replicas, request, ends)
@@ -152,7 +151,7 @@ class GrpcResolver:
             others = [replica for replica in replicas if replica.target != lost.target]
             if not others:
                 others = list(replicas)
-        now = time.monotonic()
+        now = _now()
         request.wait_ms = max(0, round((wait_ends - now) * 1000))
         try:
             return await self._attempts.first_wait(others, request, now + accept_s)
@@ -176,6 +175,10 @@ async def open_resolver(
         yield GrpcResolver(
             replicas, target=target, node=node, zone=zone, max_peers=max_peers, metrics=metrics
         )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _found(resolutions: Sequence[Resolution]) -> dict[str, list[str]]:
