@@ -57,9 +57,7 @@ class Wire:
             self._writers -= ends
             far_writer.close()
 
-    async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool
-    ) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:
         while piece := await reader.read(_PIECE_BYTES):
             if slow:
                 await asyncio.sleep(self.delay_s)

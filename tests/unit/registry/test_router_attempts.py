@@ -33,7 +33,7 @@ class FakeReplica(Replica):
         self.resolve: Any = self._resolve
         self.resolve_or_wait: Any = self._resolve_or_wait
 
-    async def _resolve(self, _: Any, *, timeout: float, metadata: Any) -> pb.ResolveResponse:  # noqa: ARG002, ASYNC109
+    async def _resolve(self, _: Any, *, timeout: float, metadata: Any) -> pb.ResolveResponse:  # noqa: ASYNC109
         self.calls += 1
         if self.after_s > timeout:
             await asyncio.sleep(timeout)
@@ -41,7 +41,7 @@ class FakeReplica(Replica):
         await asyncio.sleep(self.after_s)
         return self._answered()
 
-    def _resolve_or_wait(self, _: Any, *, timeout: float, metadata: Any) -> "FakeCall":  # noqa: ARG002
+    def _resolve_or_wait(self, _: Any, *, timeout: float, metadata: Any) -> "FakeCall":
         self.calls += 1
         return FakeCall(self)
 

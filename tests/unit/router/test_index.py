@@ -78,10 +78,14 @@ def test_it_equals_the_model(history: list[tuple[str, str, dict, dict, list, lis
             assert index.inventory(name) == inventory_of(digests, named)
             assert index.count_of(name) == (len(digests), len(named))
             assert {digest: index.size_on(name, digest) for digest in digests} == digests
+    assert_common_sizes(index, [digests for digests, _ in model.values()])
+
+
+def assert_common_sizes(index: Index, contents: list[dict[Digest, int]]) -> None:
     while index.sweep():
         pass
     for digest in DIGESTS:
-        stated = [digests[digest] for digests, _ in model.values() if digest in digests]
+        stated = [content[digest] for content in contents if digest in content]
         most = max(map(stated.count, stated), default=0)
         assert index.size_bytes(digest) in ({size for size in stated if stated.count(size) == most} or {0})
 

@@ -8,6 +8,7 @@ from functools import partial
 from heliograph_indexer import pull_probe
 from heliograph_indexer.adapters.containerd import ContainerdStore
 from heliograph_indexer.adapters.containerd_config import read_settings
+from heliograph_indexer.adapters.containerd_environment import read_proxies
 from heliograph_indexer.adapters.containerd_inspection import open_inspection
 from heliograph_indexer.adapters.content_directory import inspect_content_directory
 from heliograph_indexer.adapters.kernel_route import KernelRoute
@@ -94,6 +95,7 @@ def examination(
         node_address=KernelRoute(settings.nats_url),
         advertise=settings.advertise,
         registry=RegistryHttp(settings.registry_ready_url),
+        proxies=partial(read_proxies, settings.containerd_socket) if containerd else None,
         node_name=settings.node_name,
         indexer=indexer,
     )

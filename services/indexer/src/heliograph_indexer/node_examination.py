@@ -12,16 +12,22 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from heliograph_indexer.domain import environment_checks, missing_layers, namesakes, runtime_settings
+from heliograph_indexer.domain import environment_checks, missing_layers, namesakes, proxies, runtime_settings
 from heliograph_indexer.domain.checks import IndexerCheck
 from heliograph_indexer.domain.environment_checks import BusStatus
 from heliograph_indexer.domain.missing_layers import ImageRecord, Labels
 from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings
-from heliograph_indexer.errors import CallRefused, ConfigUnreadable, StoreUnavailable
+from heliograph_indexer.errors import (
+    CallRefused,
+    ConfigUnreadable,
+    EnvironmentUnreadable,
+    StoreUnavailable,
+)
 from heliograph_indexer.ports import (
     BusProbe,
     ContentDirectory,
     NodeAddress,
+    ReadProxies,
     RegistryInspection,
     RunningIndexer,
     RuntimeInspection,
@@ -52,7 +58,7 @@ class NodeExamination:
 
     `open_runtime` is None for a store without containerd, `bus` is None if the bus must not be asked.
     `config_path` is where hosts.toml files are written, as the host names it. `content_path` is None to ask
-    containerd for it. `indexer` is None in the `doctor` command, which runs in a process of its own.
+    containerd for it. `proxies` is None for a store without containerd. `indexer` is None in the `doctor` command, which runs in a process of its own.
     """
 
     open_runtime: OpenRuntime | None
@@ -65,6 +71,7 @@ class NodeExamination:
     node_address: NodeAddress
     advertise: Sequence[str]
     registry: RegistryInspection
+    proxies: ReadProxies | None
     node_name: str
     indexer: RunningIndexer | None
     now: Now = field(default=lambda: datetime.now(UTC))
@@ -178,6 +185,7 @@ class NodeExamination:
         if not addresses:
             reason = "HELIOGRAPH_ADVERTISE is not set, and without a route to the bus the address is unknown"
             results.unchecked.append(Unchecked(IndexerCheck.ADDRESS, reason))
+        await self._examine_proxies(addresses, results)
         for address in addresses:
             host = Address.parse(address).host
             bus_is_local = bus is None or bus.local
@@ -185,6 +193,14 @@ class NodeExamination:
                 results.findings += unusable
             elif reason := await self.registry.unreachable_reason(address):
                 results.findings.append(environment_checks.registry_unreachable(address, reason))
+
+    async def _examine_proxies(self, addresses: Sequence[str], results: _Results) -> None:
+        if self.proxies is None:
+            return
+        try:
+            results.findings += proxies.examine_proxies(await self.proxies(), addresses)
+        except EnvironmentUnreadable as error:
+            results.unchecked.append(Unchecked(IndexerCheck.PROXY, error.reason))
 
     def _examine_name(self, results: _Results) -> None:
         if self.indexer is None:

@@ -9,6 +9,7 @@ from heliograph_indexer.domain.content import StoreContent, StoreEvent, TagTarge
 from heliograph_indexer.domain.environment_checks import BusStatus, ContentDirectoryStatus
 from heliograph_indexer.domain.missing_layers import ImageRecord, Labels
 from heliograph_indexer.domain.namesakes import Namesake
+from heliograph_indexer.domain.proxies import ProxySettings
 from heliograph_indexer.domain.publication import Delta, Position
 from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings
 from heliograph_shared.digest import Digest
@@ -116,6 +117,14 @@ class SettingsFile(Protocol):
 
     def __call__(self, version: ContainerdVersion) -> RuntimeSettings:
         """Blocks. Raises `ConfigUnreadable`."""
+        ...
+
+
+class ReadProxies(Protocol):
+    """The proxies in the environment of containerd's process."""
+
+    async def __call__(self) -> ProxySettings:
+        """Raises `EnvironmentUnreadable`."""
         ...
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 _DIRECT = ("grpc.enable_http_proxy", 0)
-"""Ignore `http_proxy`, `https_proxy` and `grpc_proxy`, which a pod often has for the sake of other programs."""
+"""Ignore `http_proxy`, `https_proxy` and `grpc_proxy`, which a pod may have for other programs."""
 
 
 def direct_channel(

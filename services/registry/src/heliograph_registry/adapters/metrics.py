@@ -73,8 +73,7 @@ class RegistryMetrics:
         )
         self.router_attempts = Counter(
             "heliograph_registry_router_attempts_total",
-            "Attempts at one router replica: answered, outdated (it cannot hear the nodes or rebuilds its "
-            "index), slow (another one was faster), or failed",
+            "Attempts to ask one router replica; a call is one attempt, or more while a replica is ill",
             ["outcome"],
             registry=self.collected,
         )

@@ -214,7 +214,7 @@ class Cluster:
         return isinstance(event, Alive) or self._tombstones.admits(event.node, event.incarnation)
 
     def _takes_over(self, stale: NodeEvent, at: Moment) -> bool:
-        """Whether the sender of a stale heartbeat gets the name, because the other indexer has fallen silent."""
+        """Whether the sender of a stale heartbeat gets the name, because the other indexer is silent."""
         if not isinstance(stale, Alive) or stale.node not in self._replicas:
             return False
         now_s = at.monotonic_s

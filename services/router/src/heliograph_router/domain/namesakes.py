@@ -1,8 +1,9 @@
 """Finds second indexers with the name of another node. Pure: the caller passes the time.
 
 Two indexers with one name replace each other in the index. The one with the later incarnation wins, and the
-messages of the other are stale. An indexer that has ended sends no heartbeat, and one whose clock was set back
-takes a later incarnation within moments. So stale heartbeats that go on for 5 s come from a second indexer.
+messages of the other are stale. An indexer that has ended sends no heartbeat, and one whose clock was set
+back takes a later incarnation within moments. So stale heartbeats that go on for 5 s come from a second
+indexer.
 """
 
 from dataclasses import dataclass

@@ -88,7 +88,8 @@ class KeyResolver:
         """One answer for each key, in order. The asker itself is never named; suspects are named last.
 
         Suspects are the nodes that failed this asker, those that recently failed another one, the stale ones,
-        and those that state another size than most holders. Unless the index is `complete`, a miss is `NOT_SYNCED` instead of `NOT_FOUND`.
+        and those that state another size than most holders. Unless the index is `complete`, a miss is
+        `NOT_SYNCED` instead of `NOT_FOUND`.
         """
         self._failure_reports.report((node for node in query.failed if node != query.node), now_s)
         reported, stale = self._failure_reports.suspects(now_s), self._cluster.stale

@@ -1,7 +1,7 @@
 """Finds the addresses of router replicas behind a gRPC target.
 
-gRPC would hide the replicas behind one channel. To have a breaker for each, the registry resolves the names of
-`dns:` targets itself, and opens a channel for each address.
+gRPC would hide the replicas behind one channel. To have a breaker for each, the registry resolves the names
+of `dns:` targets itself, and opens a channel for each address.
 """
 
 import asyncio

@@ -61,9 +61,7 @@ class Attempts:
     """Every method takes the replicas in the order to ask them, and `ends`, the loop's time to give up."""
 
     def __init__(self, metrics: RegistryMetrics) -> None:
-        self._latency = RecentLatency(
-            unknown_s=_STAGGER_S, least_s=_LEAST_STAGGER_S, most_s=_MOST_STAGGER_S
-        )
+        self._latency = RecentLatency(unknown_s=_STAGGER_S, least_s=_LEAST_STAGGER_S, most_s=_MOST_STAGGER_S)
         self._count = {
             outcome: metrics.router_attempts.labels(outcome)
             for outcome in ("answered", "outdated", "slow", "failed")
@@ -143,7 +141,7 @@ class Attempts:
     def _up_to_date(
         self, replica: Replica, answer: pb.ResolveResponse, outdated: list[pb.ResolveResponse]
     ) -> pb.ResolveResponse:
-        """The answer. Raises `_Outdated`, after adding it to `outdated`, if another replica may know better."""
+        """The answer. If another replica may know better, adds it to `outdated` and raises `_Outdated`."""
         if answer.outdated or any(found.status == pb.NOT_SYNCED for found in answer.resolutions):
             replica.health.doubtful(_now())
             self._count["outdated"].inc()

@@ -1,6 +1,7 @@
 """The router replicas behind a target: a channel and a breaker for each."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -47,6 +48,7 @@ class Replicas:
         self._source, self._channels = source, channels
         self._replicas: dict[str, Replica] = {}
         self._looked_up = asyncio.Event()
+        self._looked_up_at = -math.inf
         self._turns = 0
         self._closing: set[asyncio.Task[None]] = set()
         if isinstance(source, FixedTargets):
@@ -106,20 +108,20 @@ class Replicas:
 
     async def _follow_name(self, source: Named) -> None:
         while True:
-            looked_up_at = _now()
-            try:
-                self._set(await look_up(source.name))
-            except OSError as error:
-                log.warning("DNS lookup of the routers failed", name=source.name.host, reason=str(error))
-            self._looked_up.set()
-            while _now() - looked_up_at < self._look_up_after_s():
-                await asyncio.sleep(_TICK_S)
+            if _now() >= self._look_up_at():
+                self._looked_up_at = _now()
+                try:
+                    self._set(await look_up(source.name))
+                except OSError as error:
+                    log.warning("DNS lookup of the routers failed", name=source.name.host, reason=str(error))
+                self._looked_up.set()
+            await asyncio.sleep(_TICK_S)
 
-    def _look_up_after_s(self) -> float:
+    def _look_up_at(self) -> float:
         """Soon, if a replica failed: it may have another address now."""
         now = _now()
         failing = any(replica.health.left_s(now) for replica in self._replicas.values())
-        return _LOOK_UP_SOON_S if failing or not self._replicas else _LOOK_UP_EVERY_S
+        return self._looked_up_at + (_LOOK_UP_SOON_S if failing or not self._replicas else _LOOK_UP_EVERY_S)
 
     def _set(self, targets: Sequence[str]) -> None:
         """Keep those that are still there, with their health."""

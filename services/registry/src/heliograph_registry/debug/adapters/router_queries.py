@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 class GrpcRouterQueries:
     def __init__(self, channels: Callable[[], Sequence[grpc.aio.Channel]]) -> None:
-        """`channels` returns those of all replicas, the best first. If one does not answer, the next is asked."""
+        """`channels` returns those of all replicas, the best first; the second is asked if the first fails."""
         self._channels = channels
 
     async def _answered(self, call: Callable[[ResolverStub], Awaitable[T]]) -> T:

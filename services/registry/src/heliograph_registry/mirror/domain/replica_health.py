@@ -16,8 +16,9 @@ class Turn(IntEnum):
 class ReplicaHealth:
     """A breaker that is open for 2 s after a failure.
 
-    After an answer that was late or outdated, the replica is only asked after the others for 2 s: it is better
-    than none. When the time is over, one call tries it as before; others follow once it has answered well.
+    After an answer that was late or outdated, the replica is only asked after the others for 2 s: it is
+    better than none. When the time is over, one call tries it as before; others follow once it has answered
+    well.
     """
 
     def __init__(self, hold_s: float = HOLD_S) -> None:

@@ -1,0 +1,72 @@
+"""Which addresses containerd reaches without its proxy, by the rules of Go."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliograph_indexer.adapters.containerd_environment import read_proxies
+from heliograph_indexer.domain.proxies import ProxySettings, examine_proxies
+from heliograph_indexer.errors import EnvironmentUnreadable
+from heliograph_shared.address import Address
+
+PROXY = {"HTTPS_PROXY": "http://proxy.test:3128"}
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "address", "excepted"),
+    [
+        ("", "10.0.0.1:5000", False),
+        ("*", "10.0.0.1:5000", True),
+        ("10.0.0.1", "10.0.0.1:5000", True),
+        ("10.0.0.0/8", "10.0.0.1:5000", True),
+        (" 10.1.0.0/16 , 10.0.0.0/16", "10.0.0.1:5000", True),
+        ("10.0.0.1:5000", "10.0.0.1:5000", True),
+        ("10.0.0.1:5001", "10.0.0.1:5000", False),
+        ("fd00::/8", "[fd00::1]:5000", True),
+        ("[fd00::1]:5000", "[fd00::1]:5000", True),
+        ("node.test", "node.test:5000", True),
+        ("test", "node.test:5000", True),
+        (".test", "Node.Test:5000", True),
+        ("*.test", "node.test:5000", True),
+        (".node.test", "node.test:5000", False),
+        ("de.test", "node.test:5000", False),
+    ],
+)
+def test_exceptions_are_those_of_go(no_proxy: str, address: str, excepted: bool) -> None:  # noqa: FBT001
+    settings = ProxySettings.of({**PROXY, "no_proxy": no_proxy})
+    assert settings.excepts(Address.parse(address)) is excepted
+    assert bool(list(examine_proxies(settings, [address]))) is not excepted
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:5000", "[::1]:5000", "localhost:5000"])
+def test_loopback_never_goes_through_a_proxy(address: str) -> None:
+    assert not list(examine_proxies(ProxySettings.of(PROXY), [address]))
+
+
+def test_without_a_proxy_there_is_nothing_to_say() -> None:
+    assert not list(examine_proxies(ProxySettings.of({"HTTP_PROXY": "", "NO_PROXY": "x"}), ["10.0.0.1:5000"]))
+
+
+@given(st.text(max_size=60), st.ip_addresses())
+def test_any_text_is_a_list_of_exceptions(no_proxy: str, host: object) -> None:
+    ProxySettings(("HTTP_PROXY",), no_proxy).excepts(Address(str(host), 5000))
+
+
+async def test_the_environment_of_who_listens_on_the_socket_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "containerd.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        settings = await read_proxies(path)
+    expected = Path(f"/proc/{os.getpid()}/environ").read_bytes()
+    assert bool(settings.variables) == any(
+        name in expected.upper() for name in (b"\0HTTP_PROXY=", b"\0HTTPS_PROXY=")
+    )
+    await asyncio.sleep(0)
+    with pytest.raises(EnvironmentUnreadable):
+        await read_proxies(tmp_path / "absent.sock")
