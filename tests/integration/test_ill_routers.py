@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import httpx
 
-from heliograph_shared.digest import digest_of, hex_of
+from heliograph_shared.digest import Digest, digest_of, hex_of
 from heliograph_shared.rpc import resolver_pb2 as pb
 from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
 from tests.support.nats import NatsServer
@@ -42,7 +42,7 @@ class TwoRouters:
     to_clients: Wire
     to_bus: Wire
 
-    async def announce(self) -> dict[str, bytes]:
+    async def announce(self) -> dict[Digest, bytes]:
         """Blobs that are new to the healthy router."""
         blobs = {digest_of(data): data for data in (os.urandom(64) for _ in range(BLOBS))}
         for digest, data in blobs.items():
@@ -52,7 +52,7 @@ class TwoRouters:
         await self.system.announced("holder", *blobs)
         return blobs
 
-    async def misses(self, blobs: dict[str, bytes]) -> list[str]:
+    async def misses(self, blobs: dict[Digest, bytes]) -> list[str]:
         """The reasons for which blobs were not served; each is asked for once, by eight clients."""
         left, reasons = list(blobs), list[str]()
         async with httpx.AsyncClient(base_url=self.asker.url, timeout=60, trust_env=False) as http:
@@ -83,7 +83,8 @@ class TwoRouters:
         address = f"127.0.0.1:{self.system.routers[ILL].port}"
         async with grpc.aio.insecure_channel(address) as channel:
             request = pb.ResolveRequest(keys=[pb.Key(digest=digest)])
-            return await ResolverStub(channel).Resolve(request, timeout=10)
+            answer: pb.ResolveResponse = await ResolverStub(channel).Resolve(request, timeout=10)
+            return answer
 
 
 @asynccontextmanager

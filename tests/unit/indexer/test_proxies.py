@@ -1,8 +1,7 @@
 """Which addresses containerd reaches without its proxy, by the rules of Go."""
 
 import asyncio
-import os
-import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from heliograph_indexer.adapters.containerd_environment import read_proxies
 from heliograph_indexer.domain.proxies import ProxySettings, examine_proxies
 from heliograph_indexer.errors import EnvironmentUnreadable
 from heliograph_shared.address import Address
+from tests.support.process import Process
 
 PROXY = {"HTTPS_PROXY": "http://proxy.test:3128"}
 
@@ -57,16 +57,27 @@ def test_any_text_is_a_list_of_exceptions(no_proxy: str, host: object) -> None:
     ProxySettings(("HTTP_PROXY",), no_proxy).excepts(Address(str(host), 5000))
 
 
+@pytest.mark.processes
 async def test_the_environment_of_who_listens_on_the_socket_is_read(tmp_path: Path) -> None:
     path = tmp_path / "containerd.sock"
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen()
-        settings = await read_proxies(path)
-    expected = Path(f"/proc/{os.getpid()}/environ").read_bytes()
-    assert bool(settings.variables) == any(
-        name in expected.upper() for name in (b"\0HTTP_PROXY=", b"\0HTTPS_PROXY=")
-    )
-    await asyncio.sleep(0)
+    program = f"import socket, time; s = socket.socket(1); s.bind({str(path)!r}); s.listen(); time.sleep(60)"
+    environment = {"https_proxy": "http://proxy.test:3128", "NO_PROXY": "10.0.0.0/8"}
+    listener = Process("listener", [sys.executable, "-c", program], tmp_path / "log", environment=environment)
+    listener.start()
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    settings = await read_proxies(path)
+                    break
+                except EnvironmentUnreadable:
+                    await asyncio.sleep(0.05)
+    finally:
+        await listener.kill()
+    assert "https_proxy" in settings.variables
+    assert settings.no_proxy == "10.0.0.0/8"
+
+
+async def test_a_socket_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentUnreadable):
         await read_proxies(tmp_path / "absent.sock")

@@ -58,7 +58,8 @@ class NodeExamination:
 
     `open_runtime` is None for a store without containerd, `bus` is None if the bus must not be asked.
     `config_path` is where hosts.toml files are written, as the host names it. `content_path` is None to ask
-    containerd for it. `proxies` is None for a store without containerd. `indexer` is None in the `doctor` command, which runs in a process of its own.
+    containerd for it. `proxies` is None for a store without containerd. `indexer` is None in the `doctor`
+    command, which runs in a process of its own.
     """
 
     open_runtime: OpenRuntime | None

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 class GrpcRouterQueries:
     def __init__(self, channels: Callable[[], Sequence[grpc.aio.Channel]]) -> None:
-        """`channels` returns those of all replicas, the best first; the second is asked if the first fails."""
+        """`channels` returns those of all replicas, the best first; if it fails, the second is asked."""
         self._channels = channels
 
     async def _answered(self, call: Callable[[ResolverStub], Awaitable[T]]) -> T:
