@@ -1,8 +1,8 @@
 """The proxies in containerd's environment, where this process may see containerd's.
 
-The kernel names the process that listens on containerd's socket (SO_PEERCRED, unix(7)), as a process of this
-PID namespace. In a container with a namespace of its own that is nobody, and nothing more is tried: seeing the
-node's processes would take privileges that the indexer does without.
+The kernel names the process that listens on containerd's socket (SO_PEERCRED, unix(7)), as a process of
+this PID namespace. In a container with a namespace of its own that is nobody, and nothing more is tried:
+seeing the node's processes would take privileges that the indexer does without.
 """
 
 import asyncio
