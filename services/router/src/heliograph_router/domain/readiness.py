@@ -3,7 +3,7 @@
 _SETTLE_S, _SETTLE_LEASES = 15.0, 0.5
 _MAX_WAIT_S, _MAX_WAIT_LEASES = 60.0, 2.0
 _MIN_IN_SYNC = 0.95
-_MAX_SILENCE_S = 2.0
+_MAX_SILENCE_S = 3.0  # a message to ourselves that is not back after 2 s was sent within it
 
 
 class Readiness:
