@@ -46,6 +46,10 @@ _OF = {
     ("heliograph_registry_resolve_seconds", "outcome"): (
         "`answered`, `waited` (a call that may wait for another node's copy), `failed`"
     ),
+    ("heliograph_registry_router_attempts_total", "outcome"): (
+        "`answered`, `outdated` (the replica cannot hear the nodes, or rebuilds its index), `slow` (another "
+        "one was faster), `failed`"
+    ),
     ("heliograph_registry_peer_requests_total", "outcome"): (
         "`answered`, `absent` (the peer works, but does not have it or is busy), `failed`"
     ),

@@ -53,7 +53,17 @@ def _collectors(service: str) -> Iterator[Collector]:
 
 def _router() -> RouterMetrics:
     metrics, nothing = RouterMetrics(), Totals(*(0 for _ in fields(Totals)))
-    metrics.read_from(MetricSources(lambda: nothing, lambda: 0, lambda: False, lambda: True, lambda: True))
+    metrics.read_from(
+        MetricSources(
+            totals=lambda: nothing,
+            shared_names=lambda: 0,
+            parked=lambda: 0,
+            frozen=lambda: False,
+            ready=lambda: True,
+            current=lambda: True,
+            connected=lambda: True,
+        )
+    )
     return metrics
 
 

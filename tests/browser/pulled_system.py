@@ -66,7 +66,7 @@ async def pulled(reference: str, through: Node, into: Layout, system: System, pa
 async def all_listed(system: System) -> None:
     """Wait until the router names every node with its address."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{system.routers[0].port}") as channel:
-        queries = GrpcRouterQueries(lambda: channel)
+        queries = GrpcRouterQueries(lambda: [channel])
 
         async def listed() -> bool:
             nodes = await queries.nodes()

@@ -54,7 +54,8 @@ class BusNode:
     """Acts like an indexer. Publishes nothing while `mute`; a snapshot has `per_chunk` digests in a chunk.
 
     `asked` are the incarnations in the snapshot requests received; `outbid` is true after the node, whose
-    clock was set back, has started an incarnation higher than the one it was asked with.
+    clock was set back, has started an incarnation higher than the one it was asked with. It does so while it
+    is `young`.
     """
 
     client: Client
@@ -70,6 +71,7 @@ class BusNode:
     per_chunk: int = 1000
     asked: list[int] = field(default_factory=list)
     outbid: bool = False
+    young: bool = True
 
     @property
     def inventory(self) -> Inventory:
@@ -148,7 +150,7 @@ class BusNode:
     async def _answer(self, message: Msg) -> None:
         known = events.decode(events.SnapshotRequest, message.data).incarnation
         self.asked.append(known)
-        if known > self.incarnation:  # like an indexer whose clock was set back
+        if self.young and known > self.incarnation:  # like an indexer whose clock was set back
             self.incarnation, self.outbid = known + 1, True
             await self._begin(list(self.content))
         digests = list(self.content)

@@ -73,6 +73,8 @@ async def test_both_doctors_and_the_router_are_in_one_report(tmp_path: Path) -> 
         "bus-unreachable",
         "address",
         "registry-not-ready",
+        "node-name-shared",
+        "containerd-proxy",
     }
 
     read = await heliograph("doctor", *flags[2:], environment=machine)

@@ -15,9 +15,17 @@ from heliograph_indexer.adapters.metrics import IndexerMetrics
 from heliograph_indexer.adapters.nats import NatsAnnouncer
 from heliograph_indexer.adapters.state_file import NodeStateFile
 from heliograph_indexer.domain.content import BlobAdded, BlobRemoved, StoreEvent, TagRemoved, TagSet
+from heliograph_indexer.domain.namesakes import Namesake
 from heliograph_indexer.service import Indexer
 from heliograph_shared.digest import digest_of
-from heliograph_shared.events import MAX_MESSAGE_BYTES, ContentChanged, NodeHeartbeat, NodeLeft
+from heliograph_shared.events import (
+    MAX_MESSAGE_BYTES,
+    ContentChanged,
+    NodeHeartbeat,
+    NodeLeft,
+    SnapshotRequest,
+    encode,
+)
 from heliograph_shared.node_state import NodeState, read_node_state, write_node_state
 from heliograph_shared.runtime import background
 from tests.support.nats import NatsServer
@@ -382,11 +390,35 @@ async def test_an_old_indexer_does_not_outbid_another_of_its_name(
     assert chunk.incarnation == 1000
 
 
-async def test_an_incarnation_that_cannot_be_exceeded_is_left_alone(
+async def test_an_incarnation_that_routers_refuse_is_not_outbid(
     tmp_path: Path, listener: Listener, nats_server: NatsServer
 ) -> None:
+    """Otherwise a forged request would make routers refuse this node until its clock is that far."""
     node = Node(tmp_path, incarnation=1000)
     async with node.running(nats_server.url):
         await eventually(lambda: listener.all(NodeHeartbeat))
-        assert (await listener.snapshot(2**63 - 1))[0].incarnation == 1000
-        assert (await listener.snapshot(2**63 - 2))[0].incarnation == 2**63 - 1
+        for forged in (2**63 - 1, 2**63 - 2, time.time_ns() + 3600 * 10**9):
+            assert (await listener.snapshot(forged))[0].incarnation == 1000
+        assert node.indexer.namesake() is None
+        near = time.time_ns() + 60 * 10**9
+        assert (await listener.snapshot(near))[0].incarnation == near + 1
+
+
+async def test_two_indexers_of_one_name_learn_of_each_other(
+    tmp_path: Path, listener: Listener, nats_server: NatsServer
+) -> None:
+    node = Node(tmp_path, incarnation=1000)
+    older, later = ["10.0.0.1:5000"], ["10.0.0.2:5000"]
+
+    def told(**more: Any) -> bytes:
+        return encode(SnapshotRequest(addresses=later, namesake_addresses=older, **more))
+
+    async with node.running(nats_server.url):
+        await eventually(lambda: listener.all(NodeHeartbeat))
+        await listener.ask(told(incarnation=1000, namesake=500))
+        await eventually(lambda: node.indexer.namesake() == Namesake(500, tuple(older)))
+        node.indexer._announced_at = time.monotonic() - 61
+        await listener.ask(told(incarnation=2000, namesake=1000))
+        await eventually(lambda: node.indexer.namesake() == Namesake(2000, tuple(later)))
+        await listener.snapshot(3000)
+        assert node.indexer.namesake() == Namesake(3000)

@@ -80,14 +80,15 @@ async def test_unusable_addresses_are_reported(tmp_path: Path, nats_server: Nats
     report = await examination(load(Settings, "heliograph-indexer", flags)).report()
     severities = {finding.check: finding.severity for finding in report.findings}
     assert severities == {"address": "error", "content-path": "error"}
-    assert [one.check for one in report.unchecked] == ["registry-not-ready"]
+    assert {one.check for one in report.unchecked} == {"registry-not-ready", "node-name-shared"}
 
 
 async def test_without_a_route_to_the_bus_the_address_is_unchecked(tmp_path: Path) -> None:
     flags = ["--content-store", "oci-layout", "--content-path", str(tmp_path)]
     report = await examination(load(Settings, "heliograph-indexer", flags), ask_bus=False).report()
     assert report.findings == ()
-    assert {one.check for one in report.unchecked} == {"bus-unreachable", "address", "registry-not-ready"}
+    unchecked = {"bus-unreachable", "address", "registry-not-ready", "node-name-shared"}
+    assert {one.check for one in report.unchecked} == unchecked
 
 
 async def test_a_running_indexer_logs_counts_and_serves_what_it_finds(

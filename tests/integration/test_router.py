@@ -103,9 +103,12 @@ async def test_a_node_that_leaves_is_gone_at_once(router: RouterClient, node: Bu
     metrics = await router.metrics()
     assert metrics['heliograph_router_nodes_removed_total{reason="left"}'] == 1
     assert metrics['heliograph_router_nodes_removed_total{reason="lost"}'] == 0
-    node.mute = False
-    await node.change(add=[B])
-    await node.heartbeat()
+    late = BusNode(node.client, node.name, incarnation=node.incarnation, sequence=node.sequence)
+    await late.change(add=[B])
+    await node.client.flush()
+    assert await router.holders(B) == set()
+    node.mute = False  # it had not left: somebody forged the message
+    await router.knows(A, node.name)
     assert await router.holders(B) == set()
 
 
@@ -396,3 +399,43 @@ async def test_it_stops_cleanly(process: RouterProcess, node: BusNode) -> None:
     await process.process.stop()
     assert process.process.returncode == 0
     assert "Traceback" not in process.log
+
+
+async def test_of_two_indexers_with_one_name_both_are_named_and_the_first_recovers_when_the_other_ends(
+    router: RouterClient, node: BusNode, nats_server: NatsServer
+) -> None:
+    node.young = False
+    await node.change(add=[A])
+    await router.knows(A, node.name)
+    async with living_node(nats_server.url, node.name, addresses=["10.0.0.2:5000"]) as other:
+        await other.change(add=[B])
+        await router.knows(B, node.name)
+        await router.knows(A)
+
+        async def both_are_named() -> bool:
+            (listed,) = (await router.api.ListNodes(pb.ListNodesRequest(), timeout=5)).nodes
+            addresses = (list(listed.addresses), list(listed.namesake.addresses))
+            return addresses == (other.addresses, node.addresses)
+
+        await eventually(both_are_named, 20, "the list of nodes does not name both")
+
+        async def is_counted() -> bool:
+            return (await router.metrics())["heliograph_router_shared_node_names"] == 1
+
+        await eventually(is_counted, 20, "the metric does not count the name")
+        other.mute = True  # it ends without a message
+        await router.knows(A, node.name, within=20)
+        await router.knows(B)
+
+
+async def test_a_departure_that_somebody_forged_hides_a_node_until_its_next_heartbeat(
+    router: RouterClient, node: BusNode, nats_server: NatsServer
+) -> None:
+    await node.change(add=[A])
+    await router.knows(A, node.name)
+    async with connect(nats_server.url) as forger:
+        forged = BusNode(forger, node.name, incarnation=node.incarnation + 60 * 10**9)
+        await forged.leave()
+        await forger.flush()
+    await eventually(lambda: len(node.asked) > 1, 20, "the router does not ask the node anew")
+    await router.knows(A, node.name)

@@ -19,16 +19,18 @@ class KnownContent:
 
     nodes: dict[str, list[str]] = field(default_factory=dict)
     holders: dict[str, list[str]] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
+    sizes: dict[tuple[str, str], int] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     asked: list[Any] = field(default_factory=list)
     hangs: bool = False
+    answers_after_s: float = 0
     synced: bool = True
+    outdated: bool = False
 
     def holds(self, node: str, address: str, digest: str, size_bytes: int = 0) -> None:
         self.nodes[node] = [address]
         self.holders.setdefault(digest, []).append(node)
-        self.sizes[digest] = size_bytes
+        self.sizes[node, digest] = size_bytes
 
     def resolve(self, key: Any, request: Any) -> Any:
         digest = key.digest or self.tags.get(key.tag_reference, "")
@@ -37,10 +39,11 @@ class KnownContent:
         nodes.sort(key=lambda node: node in failed)
         if (not nodes and not key.tag_reference) or not digest:
             return pb.Resolution(status=pb.NOT_FOUND if self.synced else pb.NOT_SYNCED)
-        peers = [pb.Peer(node=node, addresses=self.nodes[node]) for node in nodes[: request.max_peers or 3]]
-        return pb.Resolution(
-            status=pb.FOUND, digest=digest, size_bytes=self.sizes.get(digest, 0), peers=peers
-        )
+        peers = [
+            pb.Peer(node=node, addresses=self.nodes[node], size_bytes=self.sizes.get((node, digest), 0))
+            for node in nodes[: request.max_peers or 3]
+        ]
+        return pb.Resolution(status=pb.FOUND, digest=digest, peers=peers)
 
 
 class _Servicer(ResolverServicer):
@@ -51,7 +54,9 @@ class _Servicer(ResolverServicer):
         self._known.asked.append(request)
         if self._known.hangs:
             await asyncio.sleep(60)
-        return pb.ResolveResponse(resolutions=[self._known.resolve(key, request) for key in request.keys])
+        await asyncio.sleep(self._known.answers_after_s)
+        resolutions = [self._known.resolve(key, request) for key in request.keys]
+        return pb.ResolveResponse(resolutions=resolutions, outdated=self._known.outdated)
 
     async def ListNodes(self, request: Any, context: Any) -> Any:  # noqa: N802
         held = Counter(node for nodes in self._known.holders.values() for node in nodes)

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from heliograph_cli.errors import Failure, ProcessEnded
 from heliograph_cli.render import plain
 from heliograph_shared import telemetry
-from heliograph_shared.runtime import StartupError, configure_logging, interruptible
+from heliograph_shared.runtime import StartupError, configure_logging, ignore_proxies, interruptible
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -21,6 +21,7 @@ def run(command: Coroutine[None, None, None], *, endless: bool = False) -> None:
     clean-up.
     """
     configure_logging("error")
+    ignore_proxies()
     signals: list[int] = []
     try:
         with telemetry.tracing("heliograph-cli"):

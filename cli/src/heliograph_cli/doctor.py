@@ -36,6 +36,7 @@ class CommandCheck(StrEnum):
     LISTED = "node-not-listed"
     ADDRESSED = "node-without-address"
     SHARED = "address-shared"
+    NAME = "name-shared"
     INCOMPLETE = "doctor-incomplete"
 
 
@@ -129,6 +130,8 @@ def _examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
             "find out why the node's registry is not ready: curl http://NODE:9090/readyz",
         )
     for other in nodes:
+        if other.HasField("namesake"):
+            yield _shared_name(other)
         if other.node != name and (same := set(other.addresses) & set(own.addresses)):
             yield Finding(
                 CommandCheck.SHARED,
@@ -137,6 +140,17 @@ def _examine_nodes(name: str, nodes: Sequence[pb.Node]) -> Iterator[Finding]:
                 f"{other.node} and {name} both announce {', '.join(sorted(same))}",
                 "set HELIOGRAPH_ADVERTISE on each node to its own host:port",
             )
+
+
+def _shared_name(node: pb.Node) -> Finding:
+    used, ignored = (", ".join(one.addresses) or "an unknown address" for one in (node, node.namesake))
+    return Finding(
+        CommandCheck.NAME,
+        "error",
+        "two indexers have the same node name, so other nodes find the content of only one of them",
+        f"{node.node}: the router uses the one with its registry at {used}, and ignores the one at {ignored}",
+        "set HELIOGRAPH_NODE_NAME of each indexer to a name of its own, and run one indexer for each node",
+    )
 
 
 def _unreachable(target: str, reason: str) -> Finding:

@@ -13,11 +13,12 @@ from heliograph_cli.errors import Unreachable
 from heliograph_shared import telemetry
 from heliograph_shared.digest import InvalidDigest, parse_digest
 from heliograph_shared.rpc import resolver_pb2 as pb
+from heliograph_shared.rpc.channels import direct_channel
 from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
 
 _TIMEOUT_S = 5.0
 _MAX_ANSWER_BYTES = 64 << 20
-_OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES))
+_OPTIONS = (("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),)
 
 T = TypeVar("T")
 
@@ -60,11 +61,8 @@ class RouterClient:
 async def open_router(target: str, tls: ClientTls | None = None) -> AsyncIterator[RouterClient]:
     """Uses TLS if `tls` names a file. Raises `StartupError` when the files cannot be used."""
     credentials = tls.credentials() if tls else None
-    if tls is None or credentials is None:
-        channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
-    else:
-        named = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
-        channel = grpc.aio.secure_channel(target, credentials, options=(*_OPTIONS, *named))
+    named = (("grpc.ssl_target_name_override", tls.server_name),) if tls and tls.server_name else ()
+    channel = direct_channel(target, (*_OPTIONS, *(named if credentials else ())), credentials)
     async with channel:
         yield RouterClient(channel, target)
 

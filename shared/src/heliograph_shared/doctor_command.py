@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from heliograph_shared import findings
 from heliograph_shared.findings import Report
-from heliograph_shared.runtime import StartupError, configure_logging, interruptible
+from heliograph_shared.runtime import StartupError, configure_logging, ignore_proxies, interruptible
 
 _HEALTHY, _FOUND, _CANNOT_START = 0, 1, 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,6 +24,7 @@ def run(
     plus the signal's number, and no report is printed.
     """
     configure_logging("error")
+    ignore_proxies()
     signals: list[int] = []
     try:
         report = asyncio.run(interruptible(_started(examine), _SIGNALS, signals))

@@ -18,6 +18,9 @@ from heliograph_shared.inventory import Inventory
 MAX_MESSAGE_BYTES = 900_000
 """Payload and headers together. NATS allows 1 MiB, and counts the payload only."""
 
+MAX_INCARNATION_AHEAD_MS = 5 * 60_000
+"""Routers refuse an incarnation that is further ahead of their clocks."""
+
 NodeName = Annotated[
     str, StringConstraints(min_length=1, max_length=253), Field(description="the node's name")
 ]
@@ -87,6 +90,15 @@ class SnapshotRequest(_Message):
     incarnation: Annotated[
         Count, Field(description="the highest one of the node that the requester knows, 0 for none")
     ] = 0
+    addresses: Addresses = []
+    namesake: Annotated[
+        Count,
+        Field(
+            description="a lower incarnation that is heard from at the same time, so that two indexers have "
+            "the node's name; 0 for none"
+        ),
+    ] = 0
+    namesake_addresses: Addresses = []
 
 
 class NodeSnapshot(_Message):

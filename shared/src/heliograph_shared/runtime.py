@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import os
 import random
 import resource
 import signal
@@ -17,6 +18,8 @@ import structlog
 from heliograph_shared.address import Address
 
 T = TypeVar("T")
+
+_PROXY_VARIABLES = {"http_proxy", "https_proxy", "grpc_proxy", "all_proxy"}
 
 
 class StartupError(Exception):
@@ -35,6 +38,7 @@ def run(
     Exits with 1 and one readable line on a `StartupError`.
     """
     configure_logging(log_level)
+    ignore_proxies()
     failed = False
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
@@ -123,6 +127,16 @@ def backoff(first: float = 0.2, most: float = 5.0) -> Iterator[float]:
     while True:
         yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
         delay = min(delay * 2, most)
+
+
+def ignore_proxies() -> None:
+    """Connect directly, whatever proxies the environment names for the sake of other programs.
+
+    All that Heliograph connects to is in the cluster or on this node. gRPC, HTTP clients and exporters of
+    traces read these variables when they connect.
+    """
+    for name in [name for name in os.environ if name.lower() in _PROXY_VARIABLES]:
+        del os.environ[name]
 
 
 def raise_descriptor_limit() -> None:

@@ -22,7 +22,7 @@ class MemoryRouter:
         self.tags: dict[str, Digest] = {}
         self._tagged: dict[str, set[str]] = {}
         self._holders: dict[Digest, dict[str, None]] = {}
-        self._sizes: dict[Digest, int] = {}
+        self._sizes: dict[tuple[str, Digest], int] = {}
         self._leaders: dict[Digest, str] = {}
         self._changed = asyncio.Event()
 
@@ -32,7 +32,7 @@ class MemoryRouter:
     def holds(self, node: str, digest: Digest, size_bytes: int = 0, tag: str | None = None) -> None:
         """A node announces content. `size_bytes` is 0 when it does not tell the size."""
         self._holders.setdefault(digest, {})[node] = None
-        self._sizes[digest] = size_bytes
+        self._sizes[node, digest] = size_bytes
         if tag is not None:
             self.tags[tag] = digest
             self._tagged.setdefault(tag, set()).add(node)
@@ -49,8 +49,8 @@ class MemoryRouter:
     def holders(self, digest: Digest) -> list[str]:
         return [node for node in self._holders.get(digest, ()) if node in self.nodes]
 
-    def size_of(self, digest: Digest) -> int:
-        return self._sizes.get(digest, 0)
+    def size_on(self, node: str, digest: Digest) -> int:
+        return self._sizes.get((node, digest), 0)
 
     def held_by(self) -> Counter[str]:
         """How many digests each node holds."""
@@ -112,8 +112,11 @@ class MemoryResolver:
         others = sorted((node for node in nodes if node != self._node), key=lambda node: node in failed)
         if digest is None or not (others or by_tag):
             return Resolution(Outcome.NOT_FOUND if self._router.synced else Outcome.NOT_SYNCED)
-        peers = tuple(Peer(node, self._router.nodes[node]) for node in others[: self._max_peers])
-        return Resolution(Outcome.FOUND, digest, self._router.size_of(digest), peers)
+        peers = tuple(
+            Peer(node, self._router.nodes[node], self._router.size_on(node, digest))
+            for node in others[: self._max_peers]
+        )
+        return Resolution(Outcome.FOUND, digest, peers)
 
     async def _waited_for(self, key: Digest | str, failed: tuple[str, ...], wait_s: float) -> Resolution:
         digest = _digest(key)

@@ -100,6 +100,10 @@ CASES: dict[str, Case] = {
         {'heliograph_router_nodes_stale{pod="r"}': "40x480"},
         [{'heliograph_router_nodes_stale{pod="r"}': "0x480"}],
     ),
+    "HeliographNodeNameShared": Case(
+        {'heliograph_router_shared_node_names{pod="r"}': "1x480"},
+        [{'heliograph_router_shared_node_names{pod="r"}': "0x480"}],
+    ),
     "HeliographChangesLate": Case(
         _lags("5", "15", 8, 2, _LAG), [_lags("0.1", "15", 95, 5, _LAG), _lags("0.1", "15", 0, 0, _LAG)]
     ),

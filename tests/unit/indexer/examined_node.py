@@ -7,6 +7,7 @@ from pathlib import Path
 
 from heliograph_indexer.domain.environment_checks import BusStatus, ContentDirectoryStatus
 from heliograph_indexer.domain.missing_layers import ImageRecord, Labels
+from heliograph_indexer.domain.namesakes import Namesake
 from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings
 from heliograph_indexer.errors import CallRefused, StoreUnavailable
 
@@ -73,6 +74,17 @@ class MemoryContainerd:
     def _check(self) -> None:
         if not self.available:
             raise StoreUnavailable("containerd in memory", "switched off")
+
+
+class MemoryIndexer:
+    """`other` is a second indexer with the node's name, if there is one."""
+
+    def __init__(self) -> None:
+        self.incarnation = 1_767_830_400 * 10**9
+        self.other: Namesake | None = None
+
+    def namesake(self) -> Namesake | None:
+        return self.other
 
 
 class MemoryRegistry:

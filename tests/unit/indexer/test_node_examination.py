@@ -9,8 +9,10 @@ import pytest
 from heliograph_indexer import node_examination
 from heliograph_indexer.domain.environment_checks import BusStatus
 from heliograph_indexer.domain.missing_layers import REFERENCE_PREFIX, ImageRecord
+from heliograph_indexer.domain.namesakes import Namesake
+from heliograph_indexer.domain.proxies import ProxySettings
 from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings
-from heliograph_indexer.errors import CallRefused, ConfigUnreadable
+from heliograph_indexer.errors import CallRefused, ConfigUnreadable, EnvironmentUnreadable
 from heliograph_indexer.node_examination import NodeExamination
 from heliograph_shared.findings import Report
 from tests.unit.indexer.examined_node import (
@@ -18,6 +20,7 @@ from tests.unit.indexer.examined_node import (
     MemoryAddress,
     MemoryBus,
     MemoryContainerd,
+    MemoryIndexer,
     MemoryRegistry,
     whole_directory,
 )
@@ -31,7 +34,8 @@ class ExaminedNode:
 
     def __init__(self) -> None:
         self.containerd, self.bus, self.registry = MemoryContainerd(), MemoryBus(), MemoryRegistry()
-        self.address = MemoryAddress()
+        self.address, self.indexer = MemoryAddress(), MemoryIndexer()
+        self.environment: dict[str, str] = {}
 
     async def report(self, **changes: Any) -> Report:
         parts: dict[str, Any] = {
@@ -45,9 +49,15 @@ class ExaminedNode:
             "node_address": self.address,
             "advertise": (),
             "registry": self.registry,
+            "proxies": self.proxies,
+            "node_name": "node-1",
+            "indexer": self.indexer,
             "now": lambda: NOW,
         }
         return await NodeExamination(**(parts | changes)).report()
+
+    async def proxies(self) -> ProxySettings:
+        return ProxySettings.of(self.environment)
 
     async def findings(self, **changes: Any) -> dict[str, str]:
         return {str(one.check): one.severity for one in (await self.report(**changes)).findings}
@@ -135,3 +145,34 @@ async def test_what_is_not_configured_is_unchecked(node: ExaminedNode) -> None:
 async def test_a_store_without_containerd_is_examined_by_its_directory(node: ExaminedNode) -> None:
     node.containerd.available = False
     assert await node.findings(open_runtime=None, content_path=Path("/layout")) == {}
+
+
+async def test_both_indexers_of_a_shared_node_name_are_described(node: ExaminedNode) -> None:
+    assert await node.findings() == {}
+    node.indexer.other = Namesake(1_780_000_000 * 10**9, ("10.0.0.2:5000",))
+    (finding,) = (await node.report()).findings
+    assert (finding.check, finding.severity) == ("node-name-shared", "error")
+    for detail in ("node-1", "10.0.0.2:5000", "2026-05-28 20:26:40", "2026-01-08"):
+        assert detail in finding.seen
+
+
+async def test_the_doctor_command_cannot_know_of_a_shared_node_name(node: ExaminedNode) -> None:
+    assert await node.unchecked(indexer=None) == {"node-name-shared"}
+
+
+async def test_a_proxy_of_containerd_that_captures_the_mirror_is_named(node: ExaminedNode) -> None:
+    node.environment = {"HTTP_PROXY": "http://user:secret@proxy.test:3128", "NO_PROXY": "10.96.0.0/12"}
+    (finding,) = (await node.report(advertise=("192.0.2.7:5000",))).findings
+    assert (finding.check, finding.severity) == ("containerd-proxy", "warning")
+    for detail in ("HTTP_PROXY", "10.96.0.0/12", "192.0.2.7:5000"):
+        assert detail in finding.seen
+    assert "secret" not in str(finding)
+    node.environment["NO_PROXY"] += ",192.0.2.0/24"
+    assert await node.findings(advertise=("192.0.2.7:5000",)) == {}
+
+
+async def test_an_environment_that_is_not_visible_is_unchecked(node: ExaminedNode) -> None:
+    async def hidden() -> ProxySettings:
+        raise EnvironmentUnreadable("not visible")
+
+    assert await node.unchecked(proxies=hidden) == {"containerd-proxy"}

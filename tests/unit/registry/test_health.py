@@ -86,3 +86,10 @@ def test_what_is_wrong_is_said_with_how_to_fix_it(
     assert advises in judged.advice
     first_words = {Level.YES: ("Yes", "Working"), Level.PARTLY: ("Partly", "Not yet"), Level.NO: ("No:",)}
     assert judged.answer.startswith(first_words[level])
+
+
+def test_a_shared_node_name_is_told_with_both_addresses() -> None:
+    given = verdict(replace(WELL, sharing_name=("10.0.0.1:5000", "10.0.0.2:5000")))
+    assert (given.level, given.code) == (Level.PARTLY, HealthCode.NAME_SHARED)
+    assert "10.0.0.1:5000" in given.advice
+    assert "10.0.0.2:5000" in given.advice

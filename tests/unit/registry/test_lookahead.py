@@ -31,9 +31,7 @@ class Router:
         if self.down:
             raise NotServed(Reason.RESOLVER_UNAVAILABLE)
         return [
-            Resolution(Outcome.NOT_FOUND)
-            if digest == MISSING
-            else Resolution(Outcome.FOUND, digest, 1, (PEER,))
+            Resolution(Outcome.NOT_FOUND) if digest == MISSING else Resolution(Outcome.FOUND, digest, (PEER,))
             for digest in digests
         ]
 

@@ -114,11 +114,11 @@ async def test_no_more_are_asked_than_there_are_attempts(cluster: FakeCluster) -
 async def test_this_node_and_its_addresses_are_never_asked(cluster: FakeCluster) -> None:
     peering = cluster.peering()
     own = Peer("alias", (f"{HERE}:5000",))
-    only_own = Resolution(Outcome.FOUND, DIGEST, len(DATA), (Peer(HERE, ("x:5000",)), own))
+    only_own = Resolution(Outcome.FOUND, DIGEST, (Peer(HERE, ("x:5000",)), own))
     assert peering.order(only_own) == ()
     assert await not_served(peering, only_own) is Reason.NOT_FOUND
     both = Peer("a", (f"{HERE}:5000", "a:5000"))
-    assert peering.order(Resolution(Outcome.FOUND, DIGEST, 0, (both,))) == (Peer("a", ("a:5000",)),)
+    assert peering.order(Resolution(Outcome.FOUND, DIGEST, (both,))) == (Peer("a", ("a:5000",)),)
 
 
 async def test_one_that_failed_is_asked_last_and_named_to_the_router(cluster: FakeCluster) -> None:
@@ -174,6 +174,31 @@ async def test_where_the_size_is_unknown_only_an_empty_blob_is_refused(cluster: 
     other.put(b"of any size", DIGEST)
     peering = cluster.peering()
     assert await peering.size_of(blob(DIGEST), await resolved(peering)) == (11, "b")
+
+
+async def test_a_nodes_wrong_announcement_is_nobody_elses_fault(cluster: FakeCluster) -> None:
+    """Before, the last announced size counted for all nodes, and honest ones were refused and asked last."""
+    for node in ("a", "c"):
+        cluster.node(node, DATA)
+    cluster.node("b", DATA)
+    cluster.router.holds("b", DIGEST, 7)
+    peering = cluster.peering()
+    for _ in range(3):
+        peer, stream = await peering.open(blob(DIGEST), None, await resolved(peering))
+        assert (peer.node in {"a", "c"}, await body(stream)) == (True, DATA)
+    assert peering.asked_last() == {}
+    assert cluster.leaks() == []
+
+
+async def test_a_peer_that_contradicts_its_announcement_is_passed_over_without_blame(
+    cluster: FakeCluster,
+) -> None:
+    cluster.node("a", DATA)
+    cluster.router.holds("a", DIGEST, 7)
+    cluster.node("b", DATA)
+    peering = cluster.peering()
+    assert await peering.size_of(blob(DIGEST), await resolved(peering)) == (len(DATA), "b")
+    assert peering.asked_last() == {}
 
 
 async def test_an_empty_blob_by_its_own_digest_is_right(cluster: FakeCluster) -> None:

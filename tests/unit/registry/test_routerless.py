@@ -55,7 +55,7 @@ async def test_dns_names_peers_that_are_asked(cluster: FakeCluster) -> None:
     cluster.node("b", DATA)
     lose_routers(cluster)
     (found,) = await resolve(routerless(cluster, "a", "b"), DIGEST)
-    assert found == Resolution(Outcome.FOUND, DIGEST, len(DATA), (Peer("b:5000", ("b:5000",)),))
+    assert found == Resolution(Outcome.FOUND, DIGEST, (Peer("b:5000", ("b:5000",), len(DATA)),))
 
 
 async def test_peers_are_remembered_from_when_a_router_answered(cluster: FakeCluster) -> None:

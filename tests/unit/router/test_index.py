@@ -50,7 +50,7 @@ def test_it_equals_the_model(history: list[tuple[str, str, dict, dict, list, lis
             case "change":
                 index.change(node, added=content, removed=gone, tagged=tagged, untagged=untagged)
                 model[node] = (
-                    {digest: 0 for digest in digests if digest not in gone} | content,
+                    {digest: size for digest, size in digests.items() if digest not in gone} | content,
                     {reference: tag for reference, tag in named.items() if reference not in untagged}
                     | tagged,
                 )
@@ -77,6 +77,40 @@ def test_it_equals_the_model(history: list[tuple[str, str, dict, dict, list, lis
         for name, (digests, named) in model.items():
             assert index.inventory(name) == inventory_of(digests, named)
             assert index.count_of(name) == (len(digests), len(named))
+            assert {digest: index.size_on(name, digest) for digest in digests} == digests
+    assert_common_sizes(index, [digests for digests, _ in model.values()])
+
+
+def assert_common_sizes(index: Index, contents: list[dict[Digest, int]]) -> None:
+    while index.sweep():
+        pass
+    for digest in DIGESTS:
+        stated = [content[digest] for content in contents if digest in content]
+        most = max(map(stated.count, stated), default=0)
+        assert index.size_bytes(digest) in ({size for size in stated if stated.count(size) == most} or {0})
+
+
+def test_a_wrong_size_costs_memory_only_for_those_that_state_it() -> None:
+    index, honest = Index(), [f"honest-{number}" for number in range(100)]
+    index.replace("wrong", dict.fromkeys(DIGESTS, 1), {})
+    for node in honest:
+        index.replace(node, dict.fromkeys(DIGESTS, 7), {})
+    assert sum(map(len, index._postings.other_sizes.values())) == len(DIGESTS)
+    assert (index.size_on("wrong", DIGESTS[0]), index.size_on(honest[0], DIGESTS[0])) == (1, 7)
+    index.remove("wrong")
+    index.sweep()
+    assert not index._postings.other_sizes
+    assert index.size_bytes(DIGESTS[0]) == 7
+
+
+def test_a_size_can_be_corrected_by_a_delta_and_by_a_snapshot() -> None:
+    index = Index()
+    index.replace("a", {DIGESTS[0]: 1}, {})
+    index.change("a", added={DIGESTS[0]: 7}, removed=(), tagged={}, untagged=())
+    assert index.size_on("a", DIGESTS[0]) == 7
+    index.replace("a", {DIGESTS[0]: 8}, {})
+    assert index.size_on("a", DIGESTS[0]) == 8
+    assert index.count_of("a") == (1, 0)
 
 
 def test_a_late_repull_of_an_old_digest_does_not_move_the_tag() -> None:

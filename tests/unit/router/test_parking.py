@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from heliograph_router.domain.waiting import Turn
-from heliograph_router.errors import Stopping
+from heliograph_router.errors import WaitAbandoned
 from heliograph_router.parking import Parking
 from tests.unit.router.simulated import DIGESTS
 from tests.unit.router.test_waiting import FakeHolders
@@ -73,7 +73,7 @@ async def test_beyond_the_bound_a_call_does_not_wait() -> None:
     assert await parked.turn("one-too-many") is Turn.WAIT
     assert len(parked.parking) == parked.notified == 4_096
     parked.parking.stop()
-    assert {type(end) for end in await asyncio.gather(*calls, return_exceptions=True)} == {Stopping}
+    assert {type(end) for end in await asyncio.gather(*calls, return_exceptions=True)} == {WaitAbandoned}
 
 
 async def test_stopping_ends_all_waits() -> None:
@@ -81,7 +81,19 @@ async def test_stopping_ends_all_waits() -> None:
     await parked.turn("a")
     (call,) = await parked.park("b")
     parked.parking.stop()
-    with pytest.raises(Stopping):
+    with pytest.raises(WaitAbandoned):
         await call
-    with pytest.raises(Stopping):
+    with pytest.raises(WaitAbandoned):
         await parked.turn("c")
+
+
+async def test_a_router_that_hears_no_node_sends_waiting_calls_elsewhere_and_goes_on() -> None:
+    parked = ParkedCalls()
+    await parked.turn("a")
+    (call,) = await parked.park("b")
+    parked.parking.abandon("no message from the bus")
+    with pytest.raises(WaitAbandoned, match="bus"):
+        await call
+    (again,) = await parked.park("b")
+    parked.arrives("a")
+    assert await again is Turn.PEERS

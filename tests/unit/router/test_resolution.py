@@ -126,3 +126,20 @@ def test_stale_nodes_are_named_last() -> None:
     introduce(cluster, living, moment(31))
     assert cluster.expire(moment(31)) == []
     assert {ask(cluster, ByDigest(A))[0].holders[0].node for _ in range(20)} == {"living"}
+
+
+def test_a_wrong_size_is_its_node_s_alone_and_ends_with_it(cluster: Cluster) -> None:
+    for node in ("right", "also-right"):
+        join(cluster, SimulatedNode(node, content={A: 7}))
+    liar = SimulatedNode("wrong", content={A: 1})
+    join(cluster, liar)
+    (found,) = ask(cluster, ByDigest(A))
+    assert [(holder.node == "wrong", holder.size_bytes) for holder in found.holders] == [
+        (False, 7),
+        (False, 7),
+        (True, 1),
+    ]
+    assert found.size_bytes == 0
+    cluster.apply(liar.left(), moment(1))
+    (found,) = ask(cluster, ByDigest(A))
+    assert (found.size_bytes, [holder.size_bytes for holder in found.holders]) == (7, [7, 7])

@@ -27,7 +27,8 @@ class FakeSnapshots:
         self.most_in_flight = 0
         self.received: list[str] = []
 
-    async def pull(self, node: str, incarnation: int) -> ReceivedSnapshot:
+    async def pull(self, need: NeedSnapshot) -> ReceivedSnapshot:
+        node = need.node
         self.asked[node] += 1
         self.in_flight[node] += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight.total())
@@ -37,7 +38,7 @@ class FakeSnapshots:
             self.in_flight[node] -= 1
         if self.asked[node] <= self.failures:
             raise SnapshotUnavailable(node, "not now")
-        return SimulatedNode(node, incarnation=incarnation).snapshot()
+        return SimulatedNode(node, incarnation=need.incarnation).snapshot()
 
     def take(self, snapshot: ReceivedSnapshot) -> None:
         self.received.append(snapshot.node)

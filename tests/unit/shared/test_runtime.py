@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from heliograph_shared.address import Address
-from heliograph_shared.runtime import StartupError, background, backoff, bind
+from heliograph_shared.runtime import StartupError, background, backoff, bind, ignore_proxies
 from tests.support.ports import free_port
 from tests.support.process import Process
 from tests.support.waiting import eventually
@@ -24,6 +25,16 @@ def connects(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("http_proxy", "HTTPS_PROXY", "grpc_proxy", "ALL_PROXY", "Http_Proxy")
+    for name in names:
+        monkeypatch.setenv(name, "http://proxy.test:3128")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8")
+    ignore_proxies()
+    assert not any(name in os.environ for name in names)
+    assert os.environ["NO_PROXY"] == "10.0.0.0/8"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "", "::", "0.0.0.0"])

@@ -8,6 +8,7 @@ from functools import partial
 from heliograph_indexer import pull_probe
 from heliograph_indexer.adapters.containerd import ContainerdStore
 from heliograph_indexer.adapters.containerd_config import read_settings
+from heliograph_indexer.adapters.containerd_environment import read_proxies
 from heliograph_indexer.adapters.containerd_inspection import open_inspection
 from heliograph_indexer.adapters.content_directory import inspect_content_directory
 from heliograph_indexer.adapters.kernel_route import KernelRoute
@@ -70,14 +71,16 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 on_snapshot=indexer.snapshot,
             ),
         ):
-            examined = publisher.keep_examined(examination(settings).report)
+            examined = publisher.keep_examined(examination(settings, indexer=indexer).report)
             async with background(indexer.run(), reachability, examined):
                 await stop.wait()
             await indexer.leave()
 
 
-def examination(settings: Settings, *, ask_bus: bool = True) -> NodeExamination:
-    """The examination of the `doctor` command and of the running indexer. Raises `StartupError`."""
+def examination(
+    settings: Settings, *, ask_bus: bool = True, indexer: Indexer | None = None
+) -> NodeExamination:
+    """The examination of the running `indexer`, or of the `doctor` command. Raises `StartupError`."""
     containerd = settings.content_store == "containerd"
     return NodeExamination(
         open_runtime=partial(open_inspection, settings.containerd_socket, settings.containerd_namespace)
@@ -92,6 +95,9 @@ def examination(settings: Settings, *, ask_bus: bool = True) -> NodeExamination:
         node_address=KernelRoute(settings.nats_url),
         advertise=settings.advertise,
         registry=RegistryHttp(settings.registry_ready_url),
+        proxies=partial(read_proxies, settings.containerd_socket) if containerd else None,
+        node_name=settings.node_name,
+        indexer=indexer,
     )
 
 

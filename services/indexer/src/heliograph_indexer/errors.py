@@ -1,11 +1,12 @@
 """The indexer's errors.
 
 IndexerError
-├── StoreUnavailable   the content store does not answer; the indexer tries again
-├── PublishFailed      a message was dropped; the next heartbeat lets routers find out
-├── StateUnwritable    the state file for this node's registry was not written; the indexer tries again
-├── ConfigUnreadable   containerd's config.toml cannot be read; the doctor goes on without it
-└── CallRefused        containerd answered a call of the doctor with an error
+├── StoreUnavailable       the content store does not answer; the indexer tries again
+├── PublishFailed          a message was dropped; the next heartbeat lets routers find out
+├── StateUnwritable        the state file for this node's registry was not written; the indexer tries again
+├── ConfigUnreadable       containerd's config.toml cannot be read; the doctor goes on without it
+├── EnvironmentUnreadable  the environment of containerd's process cannot be read; the doctor goes on
+└── CallRefused            containerd answered a call of the doctor with an error
 """
 
 from pathlib import Path
@@ -37,6 +38,12 @@ class ConfigUnreadable(IndexerError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason
+
+
+class EnvironmentUnreadable(IndexerError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class CallRefused(IndexerError):

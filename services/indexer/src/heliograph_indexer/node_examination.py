@@ -12,17 +12,24 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from heliograph_indexer.domain import environment_checks, missing_layers, runtime_settings
+from heliograph_indexer.domain import environment_checks, missing_layers, namesakes, proxies, runtime_settings
 from heliograph_indexer.domain.checks import IndexerCheck
 from heliograph_indexer.domain.environment_checks import BusStatus
 from heliograph_indexer.domain.missing_layers import ImageRecord, Labels
 from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings
-from heliograph_indexer.errors import CallRefused, ConfigUnreadable, StoreUnavailable
+from heliograph_indexer.errors import (
+    CallRefused,
+    ConfigUnreadable,
+    EnvironmentUnreadable,
+    StoreUnavailable,
+)
 from heliograph_indexer.ports import (
     BusProbe,
     ContentDirectory,
     NodeAddress,
+    ReadProxies,
     RegistryInspection,
+    RunningIndexer,
     RuntimeInspection,
     SettingsFile,
 )
@@ -51,7 +58,8 @@ class NodeExamination:
 
     `open_runtime` is None for a store without containerd, `bus` is None if the bus must not be asked.
     `config_path` is where hosts.toml files are written, as the host names it. `content_path` is None to ask
-    containerd for it.
+    containerd for it. `proxies` is None for a store without containerd. `indexer` is None in the `doctor`
+    command, which runs in a process of its own.
     """
 
     open_runtime: OpenRuntime | None
@@ -64,6 +72,9 @@ class NodeExamination:
     node_address: NodeAddress
     advertise: Sequence[str]
     registry: RegistryInspection
+    proxies: ReadProxies | None
+    node_name: str
+    indexer: RunningIndexer | None
     now: Now = field(default=lambda: datetime.now(UTC))
 
     async def report(self) -> Report:
@@ -73,6 +84,7 @@ class NodeExamination:
             self._bounded(self._examine_network(results), results, IndexerCheck.BUS),
             self._bounded(self._examine_readiness(results), results, IndexerCheck.REGISTRY_READY),
         )
+        self._examine_name(results)
         results.findings += environment_checks.examine_latest_tag(self.now(), results.latest_tag)
         return Report.of(int(self.now().timestamp() * 1000), results.findings, results.unchecked)
 
@@ -174,6 +186,7 @@ class NodeExamination:
         if not addresses:
             reason = "HELIOGRAPH_ADVERTISE is not set, and without a route to the bus the address is unknown"
             results.unchecked.append(Unchecked(IndexerCheck.ADDRESS, reason))
+        await self._examine_proxies(addresses, results)
         for address in addresses:
             host = Address.parse(address).host
             bus_is_local = bus is None or bus.local
@@ -181,6 +194,22 @@ class NodeExamination:
                 results.findings += unusable
             elif reason := await self.registry.unreachable_reason(address):
                 results.findings.append(environment_checks.registry_unreachable(address, reason))
+
+    async def _examine_proxies(self, addresses: Sequence[str], results: _Results) -> None:
+        if self.proxies is None:
+            return
+        try:
+            results.findings += proxies.examine_proxies(await self.proxies(), addresses)
+        except EnvironmentUnreadable as error:
+            results.unchecked.append(Unchecked(IndexerCheck.PROXY, error.reason))
+
+    def _examine_name(self, results: _Results) -> None:
+        if self.indexer is None:
+            reason = "only the running indexer knows; its findings are at /debug/findings of its admin port"
+            results.unchecked.append(Unchecked(IndexerCheck.NODE_NAME, reason))
+            return
+        own, other = self.indexer.incarnation, self.indexer.namesake()
+        results.findings += namesakes.examine_name(self.node_name, own, other)
 
     async def _examine_readiness(self, results: _Results) -> None:
         url = self.registry.ready_url

@@ -8,6 +8,8 @@ from typing import Protocol
 from heliograph_indexer.domain.content import StoreContent, StoreEvent, TagTarget
 from heliograph_indexer.domain.environment_checks import BusStatus, ContentDirectoryStatus
 from heliograph_indexer.domain.missing_layers import ImageRecord, Labels
+from heliograph_indexer.domain.namesakes import Namesake
+from heliograph_indexer.domain.proxies import ProxySettings
 from heliograph_indexer.domain.publication import Delta, Position
 from heliograph_indexer.domain.runtime_settings import ContainerdVersion, RuntimeSettings
 from heliograph_shared.digest import Digest
@@ -118,6 +120,14 @@ class SettingsFile(Protocol):
         ...
 
 
+class ReadProxies(Protocol):
+    """The proxies in the environment of containerd's process."""
+
+    async def __call__(self) -> ProxySettings:
+        """Raises `EnvironmentUnreadable`."""
+        ...
+
+
 class ContentDirectory(Protocol):
     """The content directory, read as the registry reads it."""
 
@@ -148,6 +158,17 @@ class RegistryInspection(Protocol):
     async def unready_reason(self) -> str: ...
 
     async def unreachable_reason(self, address: str) -> str: ...
+
+
+class RunningIndexer(Protocol):
+    """The indexer in whose process the examination runs."""
+
+    @property
+    def incarnation(self) -> int: ...
+
+    def namesake(self) -> Namesake | None:
+        """Another indexer that announces content under the same node name."""
+        ...
 
 
 class ImagePuller(Protocol):

@@ -16,12 +16,14 @@ from enum import Enum, auto
 import structlog
 
 from heliograph_indexer.domain.content import StoreContent, StoreEvent, TagRemoved, TagSet
+from heliograph_indexer.domain.namesakes import KnownNode, Namesake, Namesakes
 from heliograph_indexer.domain.publication import AdvertisedCounts, Publication, PublishedSnapshot
 from heliograph_indexer.domain.publish_rate import PublishRate
 from heliograph_indexer.due_queue import DueQueue
 from heliograph_indexer.errors import PublishFailed, StateUnwritable, StoreUnavailable
 from heliograph_indexer.ports import Announcer, ContentStore, NodeStateWriter
 from heliograph_shared.digest import Digest
+from heliograph_shared.events import MAX_INCARNATION_AHEAD_MS
 from heliograph_shared.runtime import backoff
 
 log = structlog.get_logger()
@@ -30,7 +32,7 @@ _STATE_WRITES_APART_S = 0.1
 _HELLO_JITTER_S = 5.0
 _HEARTBEAT_SPREAD = 0.2
 _OUTBIDS_FOR_S = 60.0
-_MAX_OUTBID_INCARNATION = 2**63 - 2
+_NS_PER_MS = 1_000_000
 
 AdmitsTag = Callable[[str], bool]
 
@@ -59,6 +61,7 @@ class Indexer:
         self._heartbeat_s = heartbeat_s
         self._publication = Publication(incarnation)
         self._publishing = asyncio.Lock()
+        self._namesakes = Namesakes()
         self._rate = PublishRate()
         self._announced_at: float | None = None
         self._noted_s: float | None = None
@@ -115,33 +118,48 @@ class Indexer:
         jitter_s = random.uniform(0, min(_HELLO_JITTER_S, self._heartbeat_s))  # noqa: S311
         self._bus_due.add(_Action.HEARTBEAT, jitter_s)
 
-    async def snapshot(self, known_incarnation: int) -> PublishedSnapshot | None:
-        """Everything published so far, for a router that knows `known_incarnation`.
+    def namesake(self) -> Namesake | None:
+        """Another indexer with this node's name, if a router told of one within a minute."""
+        return self._namesakes.current(time.monotonic())
+
+    @property
+    def incarnation(self) -> int:
+        return self._publication.position.incarnation
+
+    async def snapshot(self, known: KnownNode) -> PublishedSnapshot | None:
+        """Everything published so far, for a router that knows `known` of this node.
 
         None before the first listing and while the node leaves.
 
         A known incarnation above ours comes from before the clock was set back, and routers ignore us as
         outdated. In its first minute the indexer outbids it: it takes a higher incarnation and publishes
         everything anew before it answers, so that no router ever sees this node empty. Later it does not:
-        the other incarnation may belong to a second indexer with the same node name.
+        the other incarnation may belong to a second indexer with the same node name. Nor does it outbid an
+        incarnation that routers refuse because it is too far ahead: they would refuse this indexer, too.
         """
         if not self._listed or self._leaving:
             return None
         async with self._publishing:
-            own = self._publication.position.incarnation
-            if known_incarnation > own:
-                outbids = time.monotonic() - (self._announced_at or math.inf) < _OUTBIDS_FOR_S
-                log.warning(
-                    "a router knows a later incarnation of this node",
-                    known=known_incarnation,
-                    own=own,
-                    outbids=outbids,
-                )
-                if outbids and known_incarnation <= _MAX_OUTBID_INCARNATION:
-                    self._publication.outbid(known_incarnation)
-                    await self._send_pending()
-                    self._bus_due.add(_Action.HEARTBEAT)
+            later = known.followed.incarnation
+            if later > time.time_ns() + MAX_INCARNATION_AHEAD_MS * _NS_PER_MS:
+                log.warning("a router knows an impossible incarnation of this node", known=later)
+            elif later > self.incarnation and self._outbids(later):
+                self._publication.outbid(later)
+                await self._send_pending()
+                self._bus_due.add(_Action.HEARTBEAT)
+            else:
+                self._namesakes.note(known, self.incarnation, time.monotonic())
             return self._publication.snapshot(self._addresses)
+
+    def _outbids(self, later: int) -> bool:
+        outbids = time.monotonic() - (self._announced_at or math.inf) < _OUTBIDS_FOR_S
+        log.warning(
+            "a router knows a later incarnation of this node",
+            known=later,
+            own=self.incarnation,
+            outbids=outbids,
+        )
+        return outbids
 
     async def _watch_store(self) -> None:
         delays = backoff()

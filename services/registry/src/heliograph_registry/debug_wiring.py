@@ -49,7 +49,7 @@ def debug_page(
     data_port: DataPort,
     stop: asyncio.Event,
 ) -> DebugPage:
-    router_queries = GrpcRouterQueries(lambda: components.routers.channel)
+    router_queries = GrpcRouterQueries(lambda: components.routers.channels)
     platform = Matcher(settings.platform)
     overviews = Overviews(
         RegistryInfo(

@@ -49,7 +49,11 @@ class Settings(ServiceSettings):
         description="admin port of this node's configurator, whose doctor's findings the debug page shows; "
         "empty: none",
     )
-    router_target: str = Field("dns:///127.0.0.1:5001", description="gRPC target of the routers")
+    router_target: str = Field(
+        "dns:///127.0.0.1:5001",
+        description="gRPC target of the routers: `dns:///NAME:PORT`, where each address of the name is a "
+        "replica, or `ipv4:ADDRESS:PORT,ADDRESS:PORT`",
+    )
     basic_auth_file: OptionalFile = Field(
         None,
         description="file of user:password lines; every request for content needs one of them, "

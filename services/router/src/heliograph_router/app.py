@@ -52,9 +52,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     metrics.read_from(
         MetricSources(
             totals=router.totals,
+            shared_names=router.shared_names,
             parked=router.parked,
             frozen=router.leases_frozen,
             ready=lambda: readiness() is None,
+            current=router.is_current,
             connected=lambda: bus.connected,
         )
     )
@@ -70,6 +72,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 totals=router.totals,
                 tags=router.tags,
                 readiness=readiness,
+                is_current=router.is_current,
                 metrics=metrics,
                 credentials=credentials,
             ),

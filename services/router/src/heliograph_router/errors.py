@@ -3,7 +3,7 @@
 RouterError
 ├── MessageNotSent        a message could not be published on the bus
 ├── SnapshotUnavailable   a node sent no snapshot, or not all of it; it is asked again while one is needed
-└── Stopping              a waiting call is to be repeated at another router, because this one shuts down
+└── WaitAbandoned         a waiting call is to be repeated at another router: this one shuts down, or is deaf
 """
 
 
@@ -23,6 +23,5 @@ class SnapshotUnavailable(RouterError):
         self.node, self.reason = node, reason
 
 
-class Stopping(RouterError):
-    def __init__(self) -> None:
-        super().__init__("this router is shutting down")
+class WaitAbandoned(RouterError):
+    pass

@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from heliograph_router.domain.waiting import HolderIndex, Turn, Waiting
-from heliograph_router.errors import Stopping
+from heliograph_router.errors import WaitAbandoned
 from heliograph_shared.digest import Digest
 
 _MAX_PARKED = 4_096
+_STOPPING = "this router is shutting down"
 
 OnParked = Callable[[], Awaitable[None]]
 
@@ -29,7 +30,7 @@ class Parking:
         """`PEERS` or `UPSTREAM` as soon as it is the node's turn, `WAIT` if that is not within `wait_s`.
 
         `on_parked` is awaited when the call has to wait. Beyond 4,096 waiting calls the answer is `WAIT` at
-        once. Raises `Stopping`.
+        once. Raises `WaitAbandoned`.
         """
         turn = self.waiting.ask(digest, node, time.monotonic())
         if turn is not Turn.WAIT:
@@ -42,7 +43,7 @@ class Parking:
             if self._count > _MAX_PARKED:
                 return Turn.WAIT
             if self._stopped:
-                raise Stopping
+                raise WaitAbandoned(_STOPPING)
             async with asyncio.timeout(wait_s):
                 await on_parked()
                 return await call
@@ -57,12 +58,16 @@ class Parking:
                 self.waiting.leave(digest, node)
 
     def stop(self) -> None:
-        """End all waits with `Stopping`: this router will not learn when their turn comes."""
+        """End all waits, also later ones: the process stops."""
         self._stopped = True
+        self.abandon(_STOPPING)
+
+    def abandon(self, reason: str) -> None:
+        """End all waits with `WaitAbandoned`: this router does not learn when their turn comes."""
         for calls in self._parked.values():
             for call in calls:
                 if not call.done():
-                    call.set_exception(Stopping())
+                    call.set_exception(WaitAbandoned(reason))
 
     def _on_turn(self, digest: Digest, node: str, turn: Turn) -> None:
         for call in self._parked.get((digest, node), ()):

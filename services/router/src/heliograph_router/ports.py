@@ -2,14 +2,15 @@
 
 from typing import Protocol
 
+from heliograph_router.domain.cluster import NeedSnapshot
 from heliograph_router.domain.events import ReceivedSnapshot
 
 
 class Snapshots(Protocol):
     """Asks nodes for everything they hold."""
 
-    async def pull(self, node: str, incarnation: int) -> ReceivedSnapshot:
-        """The node's complete snapshot; `incarnation` is the highest one known of the node.
+    async def pull(self, need: NeedSnapshot) -> ReceivedSnapshot:
+        """The node's complete snapshot, of the highest incarnation that is known or a later one.
 
         Raises `SnapshotUnavailable`, at the latest after 2 s in which nothing arrives.
         """

@@ -56,7 +56,7 @@ class Resync:
             while need is not None:
                 try:
                     async with self._in_flight:
-                        snapshot = await self._snapshots.pull(need.node, need.incarnation)
+                        snapshot = await self._snapshots.pull(need)
                 except SnapshotUnavailable as error:
                     failures += 1
                     if failures == _WARN_AFTER_FAILURES:

@@ -43,6 +43,7 @@ class RouterService:
         self._key_resolver = KeyResolver(self._cluster, self._selector, random_below)
         self._readiness = Readiness(lease_s)
         self._parking = Parking(self._cluster.index, leaders=leaders, lease_s=lease_s / 2)
+        self._shared_names: frozenset[str] = frozenset()
         self._resync = Resync(snapshots, on_snapshot=self._on_snapshot, still_needed=self._still_needed)
 
     async def run(self) -> None:
@@ -68,17 +69,18 @@ class RouterService:
 
     def link_lost(self) -> None:
         """The connection to the bus is lost: no node can be heard from now on."""
-        self._cluster.leases.link_lost()
+        self._readiness.link_lost()
+        self._no_node_heard()
 
     def resolve(self, query: Query) -> list[KeyAnswer]:
         """One answer for each key, in order."""
-        return self._key_resolver.resolve(query, time.monotonic(), complete=self._readiness.reason is None)
+        return self._key_resolver.resolve(query, time.monotonic(), complete=self.is_current())
 
     async def resolve_or_wait(self, query: Query, wait_s: float, on_parked: OnParked) -> list[KeyAnswer]:
         """Like `resolve`; but a live node's query for a single digest that nobody holds yet may wait.
 
         The answer then comes when a holder can serve the node, or tells it to go upstream. `on_parked` is
-        awaited when the call has to wait. Raises `Stopping`.
+        awaited when the call has to wait. Raises `WaitAbandoned`.
         """
         digest = self._digest_to_wait_for(query)
         if digest is None:
@@ -96,6 +98,10 @@ class RouterService:
     def parked(self) -> int:
         return len(self._parking)
 
+    def shared_names(self) -> int:
+        """How many node names two indexers use at the same time."""
+        return len(self._shared_names)
+
     def leases_frozen(self) -> bool:
         """True while no lease expires, because the router may not hear the nodes."""
         return self._cluster.leases.frozen(_now())
@@ -111,18 +117,20 @@ class RouterService:
         return await list_tags(self._cluster.index, containing, most)
 
     def unready_reason(self) -> str | None:
-        """None once a miss is authoritative."""
+        """None once a miss has been authoritative."""
         return self._readiness.reason
 
+    def is_current(self) -> bool:
+        """Whether a miss is authoritative now: the nodes can be heard, and their content is known."""
+        return self._readiness.is_current(time.monotonic())
+
     def _digest_to_wait_for(self, query: Query) -> Digest | None:
-        """The digest, if the query may wait for it: one digest, asked for by a live node of a ready router.
+        """The digest, if the query may wait for it: one digest, asked for by a live node of a current router.
 
         Any other requester could neither announce its copy nor renew its lease.
         """
         match query.keys:
-            case [ByDigest(digest=digest)] if self._readiness.reason is None and self._cluster.knows(
-                query.node
-            ):
+            case [ByDigest(digest=digest)] if self.is_current() and self._cluster.knows(query.node):
                 return digest
         return None
 
@@ -142,15 +150,23 @@ class RouterService:
             took_s = await self._link.round_trip()
             at = _now()
             if took_s is None:
-                self._cluster.leases.link_lost()
-            elif took_s < _PROMPT_S:
-                self._cluster.leases.link_works(at)
-                self._expire(at)
+                self._no_node_heard()
+            else:
+                self._readiness.heard(at.monotonic_s - took_s)
+                if took_s < _PROMPT_S:
+                    self._cluster.leases.link_works(at)
+                    self._expire(at)
             for need in self._cluster.needs(at):
                 self._resync.request(need)
             self._review_readiness(at)
+            self._review_names(at)
             self._parking.waiting.review(at.monotonic_s)
             await asyncio.sleep(_WATCH_S)
+
+    def _no_node_heard(self) -> None:
+        """Expire no lease, and send those who wait for nodes' announcements to another router."""
+        self._cluster.leases.link_lost()
+        self._parking.abandon("no message from the bus")
 
     def _expire(self, at: Moment) -> None:
         had_stale = bool(self._cluster.stale)
@@ -167,6 +183,18 @@ class RouterService:
         self._readiness.review(at.monotonic_s, nodes=totals.nodes, in_sync=totals.nodes_in_sync)
         if before is not None and self._readiness.reason is None:
             log.info("ready", nodes=totals.nodes, nodes_in_sync=totals.nodes_in_sync, digests=totals.digests)
+
+    def _review_names(self, at: Moment) -> None:
+        shared = frozenset(self._cluster.shared_names(at))
+        for name in sorted(shared - self._shared_names)[:_MAX_NAMES_IN_LOG]:
+            if (need := self._cluster.describe(name, at)) and need.namesake:
+                log.warning(
+                    "two indexers have the same node name, using only the later one",
+                    node=name,
+                    used=need.addresses,
+                    ignored=need.namesake.addresses,
+                )
+        self._shared_names = shared
 
     def _on_snapshot(self, snapshot: ReceivedSnapshot) -> None:
         if refusal := self.handle(snapshot):

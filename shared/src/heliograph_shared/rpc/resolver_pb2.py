@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$heliograph_shared/rpc/resolver.proto\x12\x16heliograph.resolver.v1\"7\n\x03Key\x12\x10\n\x06\x64igest\x18\x01 \x01(\tH\x00\x12\x17\n\rtag_reference\x18\x02 \x01(\tH\x00\x42\x05\n\x03key\"\xb5\x01\n\x0eResolveRequest\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.heliograph.resolver.v1.Key\x12\x11\n\tmax_peers\x18\x02 \x01(\r\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x38\n\x0c\x66\x61iled_peers\x18\x06 \x03(\x0b\x32\".heliograph.resolver.v1.FailedPeer\";\n\nFailedPeer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"J\n\x0fResolveResponse\x12\x37\n\x0bresolutions\x18\x01 \x03(\x0b\x32\".heliograph.resolver.v1.Resolution\"\x8d\x01\n\nResolution\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.heliograph.resolver.v1.Status\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12+\n\x05peers\x18\x04 \x03(\x0b\x32\x1c.heliograph.resolver.v1.Peer\"J\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\"\x12\n\x10ListNodesRequest\"@\n\x11ListNodesResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b\x32\x1c.heliograph.resolver.v1.Node\"\xb1\x01\n\x04Node\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x0f\n\x07in_sync\x18\x06 \x01(\x08\x12\x14\n\x0clease_left_s\x18\x07 \x01(\x01\x12\x0f\n\x07\x64igests\x18\x08 \x01(\x04\x12\x0c\n\x04tags\x18\t \x01(\x04\x12\r\n\x05stale\x18\n \x01(\x08\"\x0e\n\x0cStatsRequest\"r\n\rStatsResponse\x12\r\n\x05nodes\x18\x01 \x01(\x04\x12\x15\n\rnodes_in_sync\x18\x02 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x04\x12\r\n\x05pairs\x18\x04 \x01(\x04\x12\x0c\n\x04tags\x18\x05 \x01(\x04\x12\r\n\x05ready\x18\x06 \x01(\x08\"3\n\x0fListTagsRequest\x12\x12\n\ncontaining\x18\x01 \x01(\t\x12\x0c\n\x04most\x18\x02 \x01(\r\"S\n\x10ListTagsResponse\x12\x30\n\x04tags\x18\x01 \x03(\x0b\x32\".heliograph.resolver.v1.ClusterTag\x12\r\n\x05\x66ound\x18\x02 \x01(\x04\"B\n\nClusterTag\x12\x15\n\rtag_reference\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05nodes\x18\x03 \x01(\r*l\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\t\n\x05\x46OUND\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0e\n\nNOT_SYNCED\x10\x03\x12\x0f\n\x0bGO_UPSTREAM\x10\x04\x12\x0f\n\x0bINVALID_KEY\x10\x05\x32\xfd\x02\n\x08Resolver\x12Z\n\x07Resolve\x12&.heliograph.resolver.v1.ResolveRequest\x1a\'.heliograph.resolver.v1.ResolveResponse\x12`\n\tListNodes\x12(.heliograph.resolver.v1.ListNodesRequest\x1a).heliograph.resolver.v1.ListNodesResponse\x12T\n\x05Stats\x12$.heliograph.resolver.v1.StatsRequest\x1a%.heliograph.resolver.v1.StatsResponse\x12]\n\x08ListTags\x12\'.heliograph.resolver.v1.ListTagsRequest\x1a(.heliograph.resolver.v1.ListTagsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$heliograph_shared/rpc/resolver.proto\x12\x16heliograph.resolver.v1\"7\n\x03Key\x12\x10\n\x06\x64igest\x18\x01 \x01(\tH\x00\x12\x17\n\rtag_reference\x18\x02 \x01(\tH\x00\x42\x05\n\x03key\"\xb5\x01\n\x0eResolveRequest\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.heliograph.resolver.v1.Key\x12\x11\n\tmax_peers\x18\x02 \x01(\r\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x38\n\x0c\x66\x61iled_peers\x18\x06 \x03(\x0b\x32\".heliograph.resolver.v1.FailedPeer\";\n\nFailedPeer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\\\n\x0fResolveResponse\x12\x37\n\x0bresolutions\x18\x01 \x03(\x0b\x32\".heliograph.resolver.v1.Resolution\x12\x10\n\x08outdated\x18\x02 \x01(\x08\"\x8d\x01\n\nResolution\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.heliograph.resolver.v1.Status\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12+\n\x05peers\x18\x04 \x03(\x0b\x32\x1c.heliograph.resolver.v1.Peer\"^\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\"\x12\n\x10ListNodesRequest\"@\n\x11ListNodesResponse\x12+\n\x05nodes\x18\x01 \x03(\x0b\x32\x1c.heliograph.resolver.v1.Node\"\xe5\x01\n\x04Node\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12\x0f\n\x07in_sync\x18\x06 \x01(\x08\x12\x14\n\x0clease_left_s\x18\x07 \x01(\x01\x12\x0f\n\x07\x64igests\x18\x08 \x01(\x04\x12\x0c\n\x04tags\x18\t \x01(\x04\x12\r\n\x05stale\x18\n \x01(\x08\x12\x32\n\x08namesake\x18\x0b \x01(\x0b\x32 .heliograph.resolver.v1.Namesake\"2\n\x08Namesake\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0e\n\x0cStatsRequest\"r\n\rStatsResponse\x12\r\n\x05nodes\x18\x01 \x01(\x04\x12\x15\n\rnodes_in_sync\x18\x02 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x04\x12\r\n\x05pairs\x18\x04 \x01(\x04\x12\x0c\n\x04tags\x18\x05 \x01(\x04\x12\r\n\x05ready\x18\x06 \x01(\x08\"3\n\x0fListTagsRequest\x12\x12\n\ncontaining\x18\x01 \x01(\t\x12\x0c\n\x04most\x18\x02 \x01(\r\"S\n\x10ListTagsResponse\x12\x30\n\x04tags\x18\x01 \x03(\x0b\x32\".heliograph.resolver.v1.ClusterTag\x12\r\n\x05\x66ound\x18\x02 \x01(\x04\"B\n\nClusterTag\x12\x15\n\rtag_reference\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05nodes\x18\x03 \x01(\r*l\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\t\n\x05\x46OUND\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0e\n\nNOT_SYNCED\x10\x03\x12\x0f\n\x0bGO_UPSTREAM\x10\x04\x12\x0f\n\x0bINVALID_KEY\x10\x05\x32\xfd\x02\n\x08Resolver\x12Z\n\x07Resolve\x12&.heliograph.resolver.v1.ResolveRequest\x1a\'.heliograph.resolver.v1.ResolveResponse\x12`\n\tListNodes\x12(.heliograph.resolver.v1.ListNodesRequest\x1a).heliograph.resolver.v1.ListNodesResponse\x12T\n\x05Stats\x12$.heliograph.resolver.v1.StatsRequest\x1a%.heliograph.resolver.v1.StatsResponse\x12]\n\x08ListTags\x12\'.heliograph.resolver.v1.ListTagsRequest\x1a(.heliograph.resolver.v1.ListTagsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heliograph_shared.rpc.resolver_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUS']._serialized_start=1266
-  _globals['_STATUS']._serialized_end=1374
+  _globals['_STATUS']._serialized_start=1408
+  _globals['_STATUS']._serialized_end=1516
   _globals['_KEY']._serialized_start=64
   _globals['_KEY']._serialized_end=119
   _globals['_RESOLVEREQUEST']._serialized_start=122
@@ -40,27 +40,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FAILEDPEER']._serialized_start=305
   _globals['_FAILEDPEER']._serialized_end=364
   _globals['_RESOLVERESPONSE']._serialized_start=366
-  _globals['_RESOLVERESPONSE']._serialized_end=440
-  _globals['_RESOLUTION']._serialized_start=443
-  _globals['_RESOLUTION']._serialized_end=584
-  _globals['_PEER']._serialized_start=586
-  _globals['_PEER']._serialized_end=660
-  _globals['_LISTNODESREQUEST']._serialized_start=662
-  _globals['_LISTNODESREQUEST']._serialized_end=680
-  _globals['_LISTNODESRESPONSE']._serialized_start=682
-  _globals['_LISTNODESRESPONSE']._serialized_end=746
-  _globals['_NODE']._serialized_start=749
-  _globals['_NODE']._serialized_end=926
-  _globals['_STATSREQUEST']._serialized_start=928
-  _globals['_STATSREQUEST']._serialized_end=942
-  _globals['_STATSRESPONSE']._serialized_start=944
-  _globals['_STATSRESPONSE']._serialized_end=1058
-  _globals['_LISTTAGSREQUEST']._serialized_start=1060
-  _globals['_LISTTAGSREQUEST']._serialized_end=1111
-  _globals['_LISTTAGSRESPONSE']._serialized_start=1113
-  _globals['_LISTTAGSRESPONSE']._serialized_end=1196
-  _globals['_CLUSTERTAG']._serialized_start=1198
-  _globals['_CLUSTERTAG']._serialized_end=1264
-  _globals['_RESOLVER']._serialized_start=1377
-  _globals['_RESOLVER']._serialized_end=1758
+  _globals['_RESOLVERESPONSE']._serialized_end=458
+  _globals['_RESOLUTION']._serialized_start=461
+  _globals['_RESOLUTION']._serialized_end=602
+  _globals['_PEER']._serialized_start=604
+  _globals['_PEER']._serialized_end=698
+  _globals['_LISTNODESREQUEST']._serialized_start=700
+  _globals['_LISTNODESREQUEST']._serialized_end=718
+  _globals['_LISTNODESRESPONSE']._serialized_start=720
+  _globals['_LISTNODESRESPONSE']._serialized_end=784
+  _globals['_NODE']._serialized_start=787
+  _globals['_NODE']._serialized_end=1016
+  _globals['_NAMESAKE']._serialized_start=1018
+  _globals['_NAMESAKE']._serialized_end=1068
+  _globals['_STATSREQUEST']._serialized_start=1070
+  _globals['_STATSREQUEST']._serialized_end=1084
+  _globals['_STATSRESPONSE']._serialized_start=1086
+  _globals['_STATSRESPONSE']._serialized_end=1200
+  _globals['_LISTTAGSREQUEST']._serialized_start=1202
+  _globals['_LISTTAGSREQUEST']._serialized_end=1253
+  _globals['_LISTTAGSRESPONSE']._serialized_start=1255
+  _globals['_LISTTAGSRESPONSE']._serialized_end=1338
+  _globals['_CLUSTERTAG']._serialized_start=1340
+  _globals['_CLUSTERTAG']._serialized_end=1406
+  _globals['_RESOLVER']._serialized_start=1519
+  _globals['_RESOLVER']._serialized_end=1900
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Status.ValueTy
     FOUND: _Status.ValueType  # 1
     NOT_FOUND: _Status.ValueType  # 2
     NOT_SYNCED: _Status.ValueType  # 3
-    """the router is still rebuilding its index: not an answer"""
+    """the router rebuilds its index, or has lost its link to the bus: not an answer"""
     GO_UPSTREAM: _Status.ValueType  # 4
     """with wait_ms: nobody holds it, and the requester is to fetch it or has waited for long"""
     INVALID_KEY: _Status.ValueType  # 5
@@ -41,7 +41,7 @@ STATUS_UNSPECIFIED: Status.ValueType  # 0
 FOUND: Status.ValueType  # 1
 NOT_FOUND: Status.ValueType  # 2
 NOT_SYNCED: Status.ValueType  # 3
-"""the router is still rebuilding its index: not an answer"""
+"""the router rebuilds its index, or has lost its link to the bus: not an answer"""
 GO_UPSTREAM: Status.ValueType  # 4
 """with wait_ms: nobody holds it, and the requester is to fetch it or has waited for long"""
 INVALID_KEY: Status.ValueType  # 5
@@ -147,16 +147,20 @@ class ResolveResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESOLUTIONS_FIELD_NUMBER: _builtins.int
+    OUTDATED_FIELD_NUMBER: _builtins.int
+    outdated: _builtins.bool
+    """the router rebuilds its index, or cannot hear the nodes: another replica may know more"""
     @_builtins.property
     def resolutions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resolution]: ...
     def __init__(
         self,
         *,
         resolutions: _abc.Iterable[Global___Resolution] | None = ...,
+        outdated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resolutions", b"resolutions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outdated", b"outdated", "resolutions", b"resolutions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -174,7 +178,7 @@ class Resolution(_message.Message):
     digest: _builtins.str
     """what the key names; a tag has one even when no other node holds it"""
     size_bytes: _builtins.int
-    """0: not known"""
+    """0: not known, or the peers state different sizes"""
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]:
         """best first"""
@@ -203,9 +207,12 @@ class Peer(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
     ZONE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     incarnation: _builtins.int
     zone: _builtins.str
+    size_bytes: _builtins.int
+    """as this peer states it; 0: not known"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """host:port"""
@@ -217,10 +224,11 @@ class Peer(_message.Message):
         incarnation: _builtins.int = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         zone: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "incarnation", b"incarnation", "node", b"node", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "incarnation", b"incarnation", "node", b"node", "size_bytes", b"size_bytes", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,6 +283,7 @@ class Node(_message.Message):
     DIGESTS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
+    NAMESAKE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     incarnation: _builtins.int
     sequence: _builtins.int
@@ -287,6 +296,10 @@ class Node(_message.Message):
     """its lease is over, but so are very many: it is kept for 5 minutes, and named last"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def namesake(self) -> Global___Namesake:
+        """absent without one"""
+
     def __init__(
         self,
         *,
@@ -300,14 +313,42 @@ class Node(_message.Message):
         digests: _builtins.int = ...,
         tags: _builtins.int = ...,
         stale: _builtins.bool = ...,
+        namesake: Global___Namesake | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namesake", b"namesake"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "digests", b"digests", "in_sync", b"in_sync", "incarnation", b"incarnation", "lease_left_s", b"lease_left_s", "node", b"node", "sequence", b"sequence", "stale", b"stale", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "digests", b"digests", "in_sync", b"in_sync", "incarnation", b"incarnation", "lease_left_s", b"lease_left_s", "namesake", b"namesake", "node", b"node", "sequence", b"sequence", "stale", b"stale", "tags", b"tags", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class Namesake(_message.Message):
+    """A second indexer with the same node name, heard from lately. Its content is ignored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """host:port"""
+
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "incarnation", b"incarnation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Namesake: _TypeAlias = Namesake  # noqa: Y015
 
 @_typing.final
 class StatsRequest(_message.Message):

@@ -21,6 +21,7 @@ from heliograph_indexer.domain.content import StoreContent, TagTarget
 from heliograph_indexer.errors import StoreUnavailable
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 from heliograph_shared.reference import InvalidReference, parse_tag_reference, registry_has_capitals
+from heliograph_shared.rpc.channels import direct_channel
 
 log = structlog.get_logger()
 
@@ -64,7 +65,7 @@ class ImageTouched:
 @asynccontextmanager
 async def open_containerd(socket: Path, namespace: str) -> AsyncIterator["ContainerdClient"]:
     """Own the channel, which connects at the first call."""
-    async with grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS) as channel:
+    async with direct_channel(f"unix:{socket}", _CHANNEL_OPTIONS) as channel:
         yield ContainerdClient(channel, f"containerd at {socket}", namespace)
 
 

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from heliograph_indexer.adapters.rpc import cri_pb2 as pb
 from heliograph_indexer.errors import CallRefused
+from heliograph_shared.rpc.channels import direct_channel
 
 _STATUS_TIMEOUT_S = 5
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
@@ -20,7 +21,7 @@ A = TypeVar("A", bound=Message)
 @asynccontextmanager
 async def open_cri(socket: Path) -> AsyncIterator["CriClient"]:
     """Own the channel, which connects at the first call."""
-    async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
+    async with direct_channel(f"unix:{socket}", _OPTIONS) as channel:
         yield CriClient(channel)
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from heliograph_indexer.adapters.bus_messages import BusMessages
 from heliograph_indexer.adapters.metrics import IndexerMetrics
+from heliograph_indexer.domain.namesakes import KnownNode, Namesake
 from heliograph_indexer.domain.publication import Delta, Position, PublishedSnapshot
 from heliograph_indexer.errors import PublishFailed
 from heliograph_shared import bus, events, subjects, telemetry
@@ -32,8 +33,8 @@ _MAX_REQUESTS = 64
 """Pending requests beyond these are dropped; routers ask again."""
 
 OnEvent = Callable[[], None]
-OnSnapshot = Callable[[int], Awaitable[PublishedSnapshot | None]]
-"""Called with the incarnation that the router knows; None while there is nothing to announce."""
+OnSnapshot = Callable[[KnownNode], Awaitable[PublishedSnapshot | None]]
+"""Called with what the router knows of this node; None while there is nothing to announce."""
 
 
 class NatsAnnouncer:
@@ -64,7 +65,7 @@ class NatsAnnouncer:
 
         async def snapshot(message: Msg) -> None:
             request = self._read(events.SnapshotRequest, message)
-            if request and message.reply and (answer := await on_snapshot(request.incarnation)):
+            if request and message.reply and (answer := await on_snapshot(_known(request))):
                 await self._reply(message.reply, answer)
 
         async def connected(client: Client) -> None:
@@ -149,3 +150,10 @@ class NatsAnnouncer:
                 self._logged_kinds.add(error.kind)
                 log.warning("malformed messages are dropped", kind=error.kind, first_reason=error.reason)
             return None
+
+
+def _known(request: events.SnapshotRequest) -> KnownNode:
+    followed = Namesake(request.incarnation, tuple(request.addresses))
+    if not request.namesake:
+        return KnownNode(followed)
+    return KnownNode(followed, Namesake(request.namesake, tuple(request.namesake_addresses)))

@@ -14,6 +14,8 @@ class IndexerCheck(StrEnum):
     BUS = "bus-unreachable"
     CLOCK = "clock"
     ADDRESS = "address"
+    PROXY = "containerd-proxy"
+    NODE_NAME = "node-name-shared"
     REGISTRY_READY = "registry-not-ready"
     REGISTRY_REACHED = "registry-unreachable"
     PULL = "probe-pull"

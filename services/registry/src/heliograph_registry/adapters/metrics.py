@@ -68,7 +68,13 @@ class RegistryMetrics:
         )
         self.resolves_skipped = Counter(
             "heliograph_registry_resolves_skipped_total",
-            "Calls to the routers that were skipped because one had just failed",
+            "Calls to the routers that were skipped because calls to all replicas had just failed",
+            registry=self.collected,
+        )
+        self.router_attempts = Counter(
+            "heliograph_registry_router_attempts_total",
+            "Attempts to ask one router replica; a call is one attempt, or more while a replica is ill",
+            ["outcome"],
             registry=self.collected,
         )
         self.peer_requests = Counter(

@@ -147,6 +147,7 @@ class Overviews:
             errors=sum(_errors_in(doctor.report) for doctor in cluster.doctors),
             now=now,
             uptime_s=now - self.info.started_at,
+            sharing_name=_sharing_name(own),
         )
 
     async def _cluster_status(self) -> ClusterStatus:
@@ -174,6 +175,13 @@ class Overviews:
             return DoctorResult(doctor.service, await doctor.latest())
         except FindingsUnavailable as error:
             return DoctorResult(doctor.service, None, error.reason)
+
+
+def _sharing_name(node: ClusterNode | None) -> tuple[str, ...]:
+    if node is None or node.namesake is None:
+        return ()
+    both = (", ".join(addresses) for addresses in (node.addresses, node.namesake))
+    return tuple(addresses or "an unknown address" for addresses in both)
 
 
 def _errors_in(report: Report | None) -> int:

@@ -125,24 +125,27 @@ class Peering:
 
         async def attempt(peer: Peer) -> tuple[int, str]:
             size_bytes = await self._peers.size_of(peer, target)
-            _check_size(peer, target, size_bytes, resolution)
+            _check_size(peer, target, size_bytes)
             return size_bytes, peer.node
 
         return await self._race(resolution, attempt, discard=lambda _: None)
 
     async def open(
-        self, target: Blob, wanted: ByteRange | None, resolution: Resolution
+        self, target: Blob, wanted: ByteRange | None, resolution: Resolution, *, begun_bytes: int = 0
     ) -> tuple[Peer, PeerStream]:
-        """A stream of the range, with its first bytes. Raises `NotServed` or `RangeNotSatisfiable`."""
+        """A stream of the range, with its first bytes. Raises `NotServed` or `RangeNotSatisfiable`.
+
+        `begun_bytes` is the blob's size as a client was already told, 0 if it was not.
+        """
 
         async def attempt(peer: Peer) -> tuple[Peer, PeerStream]:
             try:
                 stream = await self._peers.fetch(peer, target, wanted)
             except RangeNotSatisfiable as error:
-                _check_size(peer, target, error.size_bytes, resolution)
+                _check_size(peer, target, error.size_bytes, begun_bytes)
                 raise
             try:
-                _check_size(peer, target, stream.span.size_bytes, resolution)
+                _check_size(peer, target, stream.span.size_bytes, begun_bytes)
             except PeerFailed:
                 stream.close()
                 raise
@@ -160,18 +163,21 @@ class Peering:
         """
         wanted = ByteRange(offset, span.last)
         failures = Counter(peer.node for peer in failed)
-        known = replace(resolution, size_bytes=span.size_bytes)
         untried = tuple(peer for peer in resolution.peers if not failures[peer.node])
         if untried:
             with suppress(NotServed, TimeoutError):
                 async with asyncio.timeout(_ANOTHER_PEER_S):
-                    return await self.open(target, wanted, replace(known, peers=untried))
+                    return await self.open(
+                        target, wanted, replace(resolution, peers=untried), begun_bytes=span.size_bytes
+                    )
             failures.update(peer.node for peer in untried)
         async with asyncio.timeout(_ANOTHER_PEER_S):
             (renewed,) = await self.resolve([target.digest], sorted(failures))
             left = (peer for peer in renewed.peers if failures[peer.node] < _MOST_FAILURES)
             ordered = tuple(sorted(left, key=lambda peer: failures[peer.node]))
-            return await self.open(target, wanted, replace(known, peers=ordered))
+            return await self.open(
+                target, wanted, replace(resolution, peers=ordered), begun_bytes=span.size_bytes
+            )
 
     async def verified(
         self, target: Blob, resolution: Resolution, suspects: frozenset[str], spool: Spool
@@ -268,17 +274,23 @@ async def _pieces(stream: PeerStream) -> AsyncIterator[bytes]:
         yield piece
 
 
-def is_possible_size(digest: Digest, size_bytes: int, known_bytes: int = 0) -> bool:
-    """Whether content with this digest can have this size. `known_bytes` is the router's, 0 if unknown.
+def is_possible_size(digest: Digest, size_bytes: int) -> bool:
+    """Whether content with this digest can have this size.
 
     Only the empty blob's digest may have size 0: a crash leaves empty files, and containerd fails a pull
     whose answer has no byte.
     """
-    if size_bytes == 0:
-        return digest == digest_of(b"", algorithm_of(digest))
-    return known_bytes in {0, size_bytes}
+    return size_bytes != 0 or digest == digest_of(b"", algorithm_of(digest))
 
 
-def _check_size(peer: Peer, target: Blob, size_bytes: int, resolution: Resolution) -> None:
-    if not is_possible_size(target.digest, size_bytes, resolution.size_bytes):
-        raise PeerFailed(peer.node, f"stated a wrong size, {size_bytes} bytes")
+def _check_size(peer: Peer, target: Blob, size_bytes: int, begun_bytes: int = 0) -> None:
+    """Raises `PeerFailed` unless the peer states the size that it announced, and `begun_bytes` if not 0.
+
+    Nobody is blamed for different sizes until bytes prove which one is wrong: the peer is not asked last.
+    """
+    if not is_possible_size(target.digest, size_bytes):
+        raise PeerFailed(peer.node, f"stated an impossible size, {size_bytes} bytes")
+    for known_bytes, source in ((peer.size_bytes, "it announced"), (begun_bytes, "another peer stated")):
+        if known_bytes not in {0, size_bytes}:
+            reason = f"stated {size_bytes} bytes, {source} {known_bytes}"
+            raise PeerFailed(peer.node, reason, healthy=True)

@@ -7,6 +7,7 @@ A few peers are asked at a time, and a remembered peer is only used if it says t
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -126,8 +127,9 @@ class RouterlessResolver:
         try:
             if isinstance(target, Blob):
                 size_bytes = await self._peers.size_of(peer, target)
-                return Resolution(Outcome.FOUND, target.digest, size_bytes, (peer,))
-            return Resolution(Outcome.FOUND, await self._peers.digest_of(peer, target), 0, (peer,))
+                known = replace(peer, size_bytes=size_bytes)
+                return Resolution(Outcome.FOUND, target.digest, (known,))
+            return Resolution(Outcome.FOUND, await self._peers.digest_of(peer, target), (peer,))
         except PeerFailed as error:
             if not error.healthy:
                 self._reputation.failed(peer.node, time.monotonic())

@@ -13,7 +13,7 @@ from heliograph_router.adapters.metrics import RouterMetrics
 from heliograph_router.catalogue import DEFAULT_TAGS, MAX_TAGS, Listing
 from heliograph_router.domain.cluster import LiveNode, Totals
 from heliograph_router.domain.resolution import ByDigest, ByTag, Key, KeyAnswer, NotAKey, Query, Status
-from heliograph_router.errors import Stopping
+from heliograph_router.errors import WaitAbandoned
 from heliograph_router.parking import OnParked
 from heliograph_shared import telemetry
 from heliograph_shared.address import Address
@@ -56,6 +56,7 @@ ListNodes = Callable[[], Iterator[LiveNode]]
 CountTotals = Callable[[], Totals]
 ListTags = Callable[[str, int], Awaitable[Listing]]
 Readiness = Callable[[], str | None]
+IsCurrent = Callable[[], bool]
 
 
 class _Resolver(ResolverServicer):
@@ -67,9 +68,10 @@ class _Resolver(ResolverServicer):
         totals: CountTotals,
         tags: ListTags,
         readiness: Readiness,
+        is_current: IsCurrent,
         metrics: RouterMetrics,
     ) -> None:
-        self._tags = tags
+        self._tags, self._is_current = tags, is_current
         self._resolve, self._resolve_or_wait = resolve, resolve_or_wait
         self._nodes, self._totals, self._readiness = nodes, totals, readiness
         self._traced = telemetry.enabled()
@@ -114,6 +116,7 @@ class _Resolver(ResolverServicer):
                     digests=node.digests,
                     tags=node.tags,
                     stale=node.stale,
+                    namesake=_namesake(node),
                 )
                 for node in self._nodes()
             ]
@@ -147,7 +150,7 @@ class _Resolver(ResolverServicer):
             answers = self._resolve(_query(request))
         for answer in answers:
             self._resolves_by_status[answer.status].inc()
-        return pb.ResolveResponse(resolutions=map(_resolution, answers))
+        return pb.ResolveResponse(resolutions=map(_resolution, answers), outdated=not self._is_current())
 
     async def _resolve_waiting(self, request: Any, context: Any) -> Sequence[KeyAnswer]:
         """A caller that has to wait gets the headers at once, so that it knows that this router is alive."""
@@ -156,7 +159,7 @@ class _Resolver(ResolverServicer):
             return await self._resolve_or_wait(
                 _query(request), wait_s, lambda: context.send_initial_metadata(())
             )
-        except Stopping as error:
+        except WaitAbandoned as error:
             trace.get_current_span().set_attribute("rpc.response.status_code", "UNAVAILABLE")
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
             raise  # not reached, abort raises
@@ -172,6 +175,7 @@ async def serve_resolver(
     totals: CountTotals,
     tags: ListTags,
     readiness: Readiness,
+    is_current: IsCurrent,
     metrics: RouterMetrics,
     credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[None]:
@@ -181,7 +185,7 @@ async def serve_resolver(
     """
     server = grpc.aio.server(options=_OPTIONS)
     add_ResolverServicer_to_server(
-        _Resolver(resolve, resolve_or_wait, nodes, totals, tags, readiness, metrics), server
+        _Resolver(resolve, resolve_or_wait, nodes, totals, tags, readiness, is_current, metrics), server
     )
     health_service = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
@@ -239,6 +243,12 @@ def _key(key: Any) -> Key:
     return NotAKey()
 
 
+def _namesake(node: LiveNode) -> Any:
+    if node.namesake is None:
+        return None
+    return pb.Namesake(incarnation=node.namesake.incarnation, addresses=node.namesake.addresses)
+
+
 def _resolution(answer: KeyAnswer) -> Any:
     return pb.Resolution(
         status=_STATUSES[answer.status],
@@ -246,7 +256,11 @@ def _resolution(answer: KeyAnswer) -> Any:
         size_bytes=answer.size_bytes,
         peers=[
             pb.Peer(
-                node=holder.node, incarnation=holder.incarnation, addresses=holder.addresses, zone=holder.zone
+                node=holder.node,
+                incarnation=holder.incarnation,
+                addresses=holder.addresses,
+                zone=holder.zone,
+                size_bytes=holder.size_bytes,
             )
             for holder in answer.holders
         ],

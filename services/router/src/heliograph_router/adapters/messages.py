@@ -3,9 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from heliograph_router.domain.assembly import Chunk
+from heliograph_router.domain.cluster import NeedSnapshot
 from heliograph_router.domain.events import Alive, Changed, Left, ReceivedSnapshot, TagClaim
 from heliograph_shared.address import Address, InvalidAddress
-from heliograph_shared.events import ContentChanged, NodeHeartbeat, NodeLeft, NodeSnapshot, Tagged
+from heliograph_shared.events import (
+    ContentChanged,
+    NodeHeartbeat,
+    NodeLeft,
+    NodeSnapshot,
+    SnapshotRequest,
+    Tagged,
+)
 
 _MAX_ADDRESSES = 16
 
@@ -50,6 +58,17 @@ def chunk(message: NodeSnapshot) -> Chunk:
         inventory=message.inventory,
     )
     return Chunk(message.chunk, message.chunks, part)
+
+
+def snapshot_request(need: NeedSnapshot) -> SnapshotRequest:
+    if need.namesake is None:
+        return SnapshotRequest(incarnation=need.incarnation)
+    return SnapshotRequest(
+        incarnation=need.incarnation,
+        addresses=list(need.addresses),
+        namesake=need.namesake.incarnation,
+        namesake_addresses=list(need.namesake.addresses),
+    )
 
 
 def _tags(tagged: Mapping[str, Tagged]) -> dict[str, TagClaim]:

@@ -19,9 +19,11 @@ class MetricSources:
     """Functions that return the current state; they are called whenever the metrics are read."""
 
     totals: Callable[[], Totals]
+    shared_names: Callable[[], int]
     parked: Callable[[], int]
     frozen: Callable[[], bool]
     ready: Callable[[], bool]
+    current: Callable[[], bool]
     connected: Callable[[], bool]
 
 
@@ -101,6 +103,11 @@ class _SourceCollector(Collector):
             "Nodes kept although their lease has expired, because very many fell silent at once",
             totals.nodes_stale,
         )
+        yield _gauge(
+            "heliograph_router_shared_node_names",
+            "Node names that two indexers use at the same time; only the later one's content is found",
+            sources.shared_names(),
+        )
         gone = CounterMetricFamily(
             "heliograph_router_nodes_removed",
             "Nodes removed: they left, or their lease expired",
@@ -128,8 +135,14 @@ class _SourceCollector(Collector):
         )
         yield _gauge(
             "heliograph_router_ready",
-            "1 once a miss is authoritative: the router can say that no node has something",
+            "1 once the router has learned what the nodes hold; it stays ready without the bus",
             sources.ready(),
+        )
+        yield _gauge(
+            "heliograph_router_current",
+            "1 while a miss is authoritative: the router hears the nodes and knows what they hold; at 0 it "
+            "answers NOT_SYNCED instead of NOT_FOUND, and registries prefer other replicas",
+            sources.current(),
         )
         yield _gauge("heliograph_router_bus_connected", "1 while connected to the bus", sources.connected())
 

@@ -20,6 +20,7 @@ from heliograph_router.adapters import messages
 from heliograph_router.adapters.inbound import Inbound, OnEvent
 from heliograph_router.adapters.metrics import RouterMetrics
 from heliograph_router.domain.assembly import Assembly, TooLarge
+from heliograph_router.domain.cluster import NeedSnapshot
 from heliograph_router.domain.events import ReceivedSnapshot
 from heliograph_router.errors import MessageNotSent, SnapshotUnavailable
 from heliograph_shared import bus, events, subjects, telemetry
@@ -128,21 +129,21 @@ class NatsSubscriber:
         self._metrics.round_trip.observe(took_s)
         return took_s
 
-    async def pull(self, node: str, incarnation: int) -> ReceivedSnapshot:
+    async def pull(self, need: NeedSnapshot) -> ReceivedSnapshot:
         try:
-            snapshot = await self._pull(node, incarnation)
+            snapshot = await self._pull(need)
         except SnapshotUnavailable:
             self._metrics.snapshots.labels("failed").inc()
             raise
         self._metrics.snapshots.labels("received").inc()
         return snapshot
 
-    async def _pull(self, node: str, incarnation: int) -> ReceivedSnapshot:
+    async def _pull(self, need: NeedSnapshot) -> ReceivedSnapshot:
+        node = need.node
         try:
             async with asyncio.timeout(_PULL_TIMEOUT_S), self._inbox() as (inbox, subscription):
-                request = events.SnapshotRequest(incarnation=incarnation)
-                await self._send(subjects.snapshot(node), request, reply=inbox)
-                return await self._collect(node, subscription)
+                await self._send(subjects.snapshot(node), messages.snapshot_request(need), reply=inbox)
+                return await self._collect(need, subscription)
         except (MessageNotSent, events.MalformedMessage) as error:
             raise SnapshotUnavailable(node, error.reason) from error
         except TooLarge as error:
@@ -152,8 +153,9 @@ class NatsSubscriber:
         except nats.errors.Error as error:
             raise SnapshotUnavailable(node, str(error) or type(error).__name__) from error
 
-    async def _collect(self, node: str, subscription: Subscription) -> ReceivedSnapshot:
-        assembly = Assembly()
+    async def _collect(self, need: NeedSnapshot, subscription: Subscription) -> ReceivedSnapshot:
+        """Two indexers with the node's name both answer; the one of a lower incarnation is not used."""
+        assembly, node = Assembly(), need.node
         while True:
             message = await subscription.next_msg(timeout=_MAX_SILENCE_S)
             self._metrics.messages["snapshot"] += 1
@@ -162,6 +164,8 @@ class NatsSubscriber:
             decoded = events.decode(events.NodeSnapshot, message.data)
             if decoded.node != node:
                 raise SnapshotUnavailable(node, f"node {decoded.node!r} answered instead")
+            if decoded.incarnation < need.incarnation:
+                continue
             if snapshot := assembly.add(messages.chunk(decoded)):
                 return snapshot
 

@@ -17,10 +17,11 @@ from heliograph_router.domain.events import (
 from heliograph_router.domain.index import Index
 from heliograph_router.domain.lease import Leases
 from heliograph_router.domain.mass_silence import MassSilence
+from heliograph_router.domain.namesakes import Namesake, Namesakes
 from heliograph_router.domain.replica import Replica
 from heliograph_router.domain.tombstones import Tombstones
+from heliograph_shared.events import MAX_INCARNATION_AHEAD_MS
 
-_MAX_INCARNATION_AHEAD_MS = 5 * 60_000
 _MAX_TAG_AHEAD_MS = 60_000
 _MAX_NODES = 65_536
 
@@ -39,10 +40,15 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NeedSnapshot:
-    """Ask `node` for a snapshot; `incarnation` is the highest one known of it, 0 if none is."""
+    """Ask `node` for a snapshot; `incarnation` is the highest one known of it, 0 if none is.
+
+    `addresses` are those of that incarnation. `namesake` is a second indexer with the node's name.
+    """
 
     node: str
     incarnation: int
+    addresses: tuple[str, ...] = ()
+    namesake: Namesake | None = None
 
 
 class EventResult(NamedTuple):
@@ -69,6 +75,7 @@ class LiveNode:
     stale: bool
     digests: int
     tags: int
+    namesake: Namesake | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +103,15 @@ class Cluster:
         self._out_of_sync: set[str] = set()
         self._tombstones = Tombstones()
         self._mass_silence = MassSilence()
+        self._namesakes = Namesakes(lease_s)
         self._left = self._lost = 0
 
     def apply(self, event: NodeEvent, at: Moment) -> EventResult:
         """Renew the node's lease and update its copy, unless the event is refused."""
-        if event.incarnation // 1_000_000 > at.unix_ms + _MAX_INCARNATION_AHEAD_MS:
+        if event.incarnation // 1_000_000 > at.unix_ms + MAX_INCARNATION_AHEAD_MS:
             return EventResult(Refusal.AHEAD)
-        if not self._is_current(event):
-            return EventResult(Refusal.STALE, self._need_after_stale(event))
+        if not self._is_current(event) and not self._takes_over(event, at):
+            return EventResult(Refusal.STALE, self._need_after_stale(event, at))
         if isinstance(event, Left):
             self._remove(event.node, event.incarnation, at, on_purpose=True)
             return _APPLIED
@@ -124,7 +132,7 @@ class Cluster:
         replica = self._replicas.get(node)
         if replica is None or not replica.needs_snapshot(at.monotonic_s):
             return None
-        return NeedSnapshot(node, replica.incarnation)
+        return self._need(replica, at)
 
     def needs(self, at: Moment) -> list[NeedSnapshot]:
         """All nodes that have to be asked for a snapshot now."""
@@ -168,7 +176,17 @@ class Cluster:
                 stale=name in self._mass_silence.stale,
                 digests=digests,
                 tags=tags,
+                namesake=self._namesakes.of(name, at.monotonic_s),
             )
+
+    def describe(self, node: str, at: Moment) -> NeedSnapshot | None:
+        """What a request for a snapshot would tell the node; None if it is not live."""
+        replica = self._replicas.get(node)
+        return None if replica is None else self._need(replica, at)
+
+    def shared_names(self, at: Moment) -> list[str]:
+        """Names that two indexers use at the same time."""
+        return self._namesakes.nodes(at.monotonic_s)
 
     @property
     def stale(self) -> Collection[str]:
@@ -193,18 +211,33 @@ class Cluster:
         replica = self._replicas.get(event.node)
         if replica is not None:
             return event.incarnation >= replica.incarnation
-        return self._tombstones.admits(event.node, event.incarnation)
+        return isinstance(event, Alive) or self._tombstones.admits(event.node, event.incarnation)
 
-    def _need_after_stale(self, stale: NodeEvent) -> NeedSnapshot | None:
+    def _takes_over(self, stale: NodeEvent, at: Moment) -> bool:
+        """Whether the sender of a stale heartbeat gets the name, because the other indexer is silent."""
+        if not isinstance(stale, Alive) or stale.node not in self._replicas:
+            return False
+        now_s = at.monotonic_s
+        self._namesakes.heard(stale.node, Namesake(stale.incarnation, stale.addresses), now_s)
+        if self._namesakes.of(stale.node, now_s) is None or not self.leases.is_silent(stale.node, at):
+            return False
+        self._remove(stale.node, self._replicas[stale.node].incarnation, at, on_purpose=False)
+        return True
+
+    def _need(self, replica: Replica, at: Moment) -> NeedSnapshot:
+        namesake = self._namesakes.of(replica.node, at.monotonic_s)
+        return NeedSnapshot(replica.node, replica.incarnation, replica.addresses, namesake)
+
+    def _need_after_stale(self, stale: NodeEvent, at: Moment) -> NeedSnapshot | None:
         """Ask a node that sends a stale incarnation.
 
-        If its clock was set back, the request tells it which incarnation it has to exceed.
+        If its clock was set back, the request tells it which incarnation it has to exceed. If two indexers
+        have its name, the request tells both.
         """
         if not isinstance(stale, Changed | Alive):
             return None
-        replica = self._replicas.get(stale.node)
-        known = replica.incarnation if replica else self._tombstones.incarnation_of(stale.node)
-        return NeedSnapshot(stale.node, known)
+        known = self.describe(stale.node, at)
+        return known or NeedSnapshot(stale.node, self._tombstones.incarnation_of(stale.node))
 
     def _apply(self, replica: Replica, event: Changed | Alive | ReceivedSnapshot, at: Moment) -> bool:
         match event:
@@ -234,6 +267,7 @@ class Cluster:
             self._lost += not on_purpose
         self._out_of_sync.discard(node)
         self.leases.end(node)
+        self._namesakes.end(node)
         self.index.remove(node)
         self._tombstones.add(node, incarnation, at, on_purpose=on_purpose)
 

@@ -76,12 +76,17 @@ class Index:
     def replace(self, node: str, content: Mapping[Digest, int], tags: Mapping[str, TagClaim]) -> None:
         """Set what a node holds (sizes in bytes), changing only what differs."""
         row = self._rows[self._slot(node)]
-        own, numbers = row.digest_numbers, self._postings.numbers
+        own, postings, slot = row.digest_numbers, self._postings, self._slots[node]
+        numbers, size_of = postings.numbers, postings.size_bytes
         kept = {digest for digest in content if digest in numbers and numbers[digest] in own}
         lost = own - BitMap(numbers[digest] for digest in kept)
         self.change(
             node,
-            added={digest: size for digest, size in content.items() if digest not in kept},
+            added={
+                digest: size
+                for digest, size in content.items()
+                if digest not in kept or size != size_of(numbers[digest], slot)
+            },
             removed=[self._postings.digest(number) for number in lost],
             tagged={reference: tag for reference, tag in tags.items() if row.tags.get(reference) != tag},
             untagged=row.tags.keys() - tags.keys(),
@@ -137,9 +142,13 @@ class Index:
         return slot is not None and number is not None and number in self._rows[slot].digest_numbers
 
     def size_bytes(self, digest: Digest) -> int:
-        """The size last reported; 0 when it is not known."""
+        """The size that most holders state; 0 when it is not known."""
         number = self._postings.numbers.get(digest)
         return 0 if number is None else self._postings.sizes[number]
+
+    def size_on(self, node: str, digest: Digest) -> int:
+        """The size that this holder states."""
+        return self._postings.size_bytes(self._postings.numbers[digest], self._slots[node])
 
     def digest_of(self, reference: str) -> Digest | None:
         """The digest a tag points at, by the rule of bus contract v1; None when no node has the tag."""
@@ -197,7 +206,7 @@ class Index:
     def _gain(self, slot: int, row: _Row, added: Mapping[Digest, int]) -> None:
         """Add all digests of a message in one go. A router spends most of its time here."""
         postings, own = self._postings, row.digest_numbers
-        numbers, sizes = postings.numbers, postings.sizes
+        numbers, sizes, other_sizes = postings.numbers, postings.sizes, postings.other_sizes
         gained: list[Digest] = []
         new: list[int] = []
         for digest, size_bytes in added.items():
@@ -205,10 +214,13 @@ class Index:
             if number is None:
                 number = postings.add(digest, size_bytes, slot)
             else:
-                sizes[number] = size_bytes
-                if number in own:
+                is_held = number in own
+                if not is_held:
+                    postings.link(number, slot)
+                if size_bytes != sizes[number] or number in other_sizes:
+                    postings.state_size(number, slot, size_bytes)
+                if is_held:
                     continue
-                postings.link(number, slot)
             new.append(number)
             gained.append(digest)
         own.update(new)

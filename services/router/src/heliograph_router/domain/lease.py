@@ -46,6 +46,10 @@ class Leases:
             expired.append(node)
         return expired
 
+    def is_silent(self, node: str, at: Moment) -> bool:
+        """True if a node has said nothing for half a lease; false while leases are frozen."""
+        return not self.frozen(at) and at.monotonic_s - self._heard_s.get(node, 0.0) >= self._lease_s / 2
+
     def silent(self, at: Moment) -> int:
         """How many nodes have said nothing for half a lease. A live node sends at least one message in it."""
         count = 0

@@ -57,17 +57,21 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A node that holds the content, and the addresses of its registry."""
+    """A node that holds the content, the size it states, and the addresses of its registry."""
 
     node: str
     incarnation: int
     addresses: tuple[str, ...]
     zone: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class KeyAnswer:
-    """The best holder comes first. A tag that is found has a digest even if nobody but the asker holds it."""
+    """The best holder comes first. A tag that is found has a digest even if nobody but the asker holds it.
+
+    `size_bytes` is 0 if it is not known, or if the holders state different sizes.
+    """
 
     status: Status
     digest: Digest | None = None
@@ -83,8 +87,9 @@ class KeyResolver:
     def resolve(self, query: Query, now_s: float, *, complete: bool) -> list[KeyAnswer]:
         """One answer for each key, in order. The asker itself is never named; suspects are named last.
 
-        Suspects are the nodes that failed this asker, those that recently failed another one, and the stale
-        ones. Unless the index is `complete`, a miss is `NOT_SYNCED` instead of `NOT_FOUND`.
+        Suspects are the nodes that failed this asker, those that recently failed another one, the stale ones,
+        and those that state another size than most holders. Unless the index is `complete`, a miss is
+        `NOT_SYNCED` instead of `NOT_FOUND`.
         """
         self._failure_reports.report((node for node in query.failed if node != query.node), now_s)
         reported, stale = self._failure_reports.suspects(now_s), self._cluster.stale
@@ -110,14 +115,27 @@ class KeyResolver:
 
     def _found(self, digest: Digest, query: Query, is_suspect: IsSuspect) -> KeyAnswer:
         index = self._cluster.index
+        common_bytes = index.size_bytes(digest)
+
+        def is_unlikely(node: str) -> bool:
+            return is_suspect(node) or index.size_on(node, digest) != common_bytes
+
         sample = index.some_holders(digest, _MAX_CANDIDATES, self._random_below)
-        chosen = self._choose(sample, query, is_suspect)
+        chosen = self._choose(sample, query, is_unlikely)
         if not chosen:  # nobody in the sample can be named, but another holder may be
-            chosen = self._choose(index.holders(digest), query, is_suspect)
+            chosen = self._choose(index.holders(digest), query, is_unlikely)
         holders = tuple(
-            Holder(replica.node, replica.incarnation, replica.addresses, replica.zone) for replica in chosen
+            Holder(
+                replica.node,
+                replica.incarnation,
+                replica.addresses,
+                replica.zone,
+                index.size_on(replica.node, digest),
+            )
+            for replica in chosen
         )
-        return KeyAnswer(Status.FOUND, digest, index.size_bytes(digest), holders)
+        agree = all(holder.size_bytes == common_bytes for holder in holders)
+        return KeyAnswer(Status.FOUND, digest, common_bytes if agree else 0, holders)
 
     def _choose(self, nodes: Iterable[str], query: Query, is_suspect: IsSuspect) -> list[Replica]:
         replicas = (self._cluster.replica(node) for node in nodes if node != query.node)

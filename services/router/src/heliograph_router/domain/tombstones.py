@@ -1,4 +1,4 @@
-"""Incarnations of nodes that are gone, so that a late message does not bring them back."""
+"""Incarnations of nodes that are gone, so that late messages do not bring back their content."""
 
 from dataclasses import dataclass
 
@@ -33,10 +33,11 @@ class Tombstones:
         return tombstone.incarnation if tombstone else 0
 
     def admits(self, node: str, incarnation: int) -> bool:
-        """True if a node of that incarnation may (re)join.
+        """True if content of that incarnation brings the node back.
 
-        A newer incarnation always may. The same one may come back if its lease ended, since it may only have
-        been cut off; not if it left on purpose.
+        Content of a newer incarnation always does. That of the same one does if its lease ended, since it may
+        only have been cut off; not if it left on purpose. A heartbeat brings back any node, because it has no
+        content, and only a living indexer can send a snapshot.
         """
         tombstone = self._by_node.get(node)
         if tombstone is None:

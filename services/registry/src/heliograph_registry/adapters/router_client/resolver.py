@@ -1,8 +1,7 @@
-"""Asks the routers over gRPC. Any replica answers; after a failure no router is asked for a while."""
+"""Asks the routers over gRPC. Each replica has a breaker, and another one is asked when the first is ill."""
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,18 +10,16 @@ import structlog
 from opentelemetry import trace
 
 from heliograph_registry.adapters.metrics import RegistryMetrics
-from heliograph_registry.adapters.router_client.channel import open_channel
-from heliograph_registry.mirror.domain.breaker import Breaker
+from heliograph_registry.adapters.router_client.attempts import Attempts, ReplicaFailed, WaitLost
+from heliograph_registry.adapters.router_client.replicas import Replica, Replicas, open_replicas
 from heliograph_registry.mirror.domain.peer import Outcome, Peer, Resolution
 from heliograph_registry.mirror.errors import ResolverUnavailable
 from heliograph_shared import telemetry
 from heliograph_shared.digest import Digest, InvalidDigest, parse_digest
 from heliograph_shared.rpc import resolver_pb2 as pb
-from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
 from heliograph_shared.tls import TlsFiles
 
 _METHOD = "heliograph.resolver.v1.Resolver/Resolve"
-_BREAKER_HOLD_S = 2.0
 _MOST_TRACED = 16
 _OPTIONS = [
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
@@ -46,33 +43,33 @@ tracer = trace.get_tracer("heliograph_registry")
 
 
 class GrpcResolver:
-    channel: grpc.aio.Channel
-    """The one in use; it is replaced whenever certificates change."""
-
     def __init__(
-        self, *, target: str, node: str, zone: str, max_peers: int, metrics: RegistryMetrics
+        self,
+        replicas: Replicas,
+        *,
+        target: str,
+        node: str,
+        zone: str,
+        max_peers: int,
+        metrics: RegistryMetrics,
     ) -> None:
+        """`target` is for traces."""
         self._target, self._node, self._zone, self._max_peers = target, node, zone, max_peers
-        self._breaker = Breaker(_BREAKER_HOLD_S)
+        self._replicas, self._attempts = replicas, Attempts(metrics)
         self._took = {
             outcome: metrics.resolve.labels(outcome) for outcome in ("answered", "waited", "failed")
         }
         self._skipped = metrics.resolves_skipped
 
-    def use(self, channel: grpc.aio.Channel) -> None:
-        """Use this channel from now on. Must be called before `resolve`."""
-        self.channel = channel
-        self._resolve = ResolverStub(channel).Resolve
-        self._resolve_or_wait = channel.unary_stream(  # a unary call shows headers only with the answer
-            f"/{_METHOD}",
-            request_serializer=pb.ResolveRequest.SerializeToString,
-            response_deserializer=pb.ResolveResponse.FromString,
-        )
+    @property
+    def channels(self) -> Sequence[grpc.aio.Channel]:
+        """Of all router replicas, the best one first."""
+        return self._replicas.channels
 
     @property
     def left_alone_s(self) -> float:
-        """For how many more seconds no router is asked, because a call failed."""
-        return self._breaker.left_s(time.monotonic())
+        """For how many more seconds no router is asked, because calls to all of them failed."""
+        return self._replicas.left_alone_s
 
     async def resolve(
         self,
@@ -82,29 +79,28 @@ class GrpcResolver:
         failed: Iterable[str] = (),
         wait_s: float = 0,
     ) -> list[Resolution]:
-        began = time.monotonic()
-        if not self._breaker.admits(began):
+        began = _now()
+        replicas = await self._replicas.in_order(timeout_s)
+        if not replicas:
+            if not self._replicas.known:
+                raise ResolverUnavailable(f"no address is known for {self._target}")
             self._skipped.inc()
-            raise ResolverUnavailable("a call just failed, the breaker is open", asked=False)
+            raise ResolverUnavailable("calls to all of them just failed, the breakers are open", asked=False)
         try:
-            resolutions = await self._ask(keys, timeout_s, failed, wait_s)
-        except grpc.aio.AioRpcError as error:
-            self._failed(began)
-            raise ResolverUnavailable(f"{error.code().name}: {error.details()}"[:200]) from error
-        except TimeoutError as error:
-            self._failed(began)
-            raise ResolverUnavailable("no answer in time") from error
-        self._breaker.succeeded()
-        self._took["waited" if wait_s else "answered"].observe(time.monotonic() - began)
+            resolutions = await self._ask(replicas, keys, began + timeout_s, failed, wait_s)
+        except ReplicaFailed as error:
+            self._took["failed"].observe(_now() - began)
+            raise ResolverUnavailable(error.reason) from error
+        self._took["waited" if wait_s else "answered"].observe(_now() - began)
         return resolutions
 
-    def _failed(self, began: float) -> None:
-        now = time.monotonic()
-        self._breaker.failed(now)
-        self._took["failed"].observe(now - began)
-
     async def _ask(
-        self, keys: Sequence[Digest | str], timeout_s: float, failed: Iterable[str], wait_s: float
+        self,
+        replicas: Sequence[Replica],
+        keys: Sequence[Digest | str],
+        ends: float,
+        failed: Iterable[str],
+        wait_s: float,
     ) -> list[Resolution]:
         request = pb.ResolveRequest(
             keys=[_key(key) for key in keys],
@@ -123,10 +119,13 @@ class GrpcResolver:
         }
         with telemetry.span(tracer, _METHOD, kind=trace.SpanKind.CLIENT, attributes=attributes) as span:
             try:
-                answer = await (self._wait if wait_s else self._call)(request, timeout_s)
-            except grpc.aio.AioRpcError as error:
-                span.set_attribute("rpc.response.status_code", error.code().name)
-                telemetry.failed(span, error, error.code().name)
+                if wait_s:
+                    answer = await self._wait(replicas, request, ends)
+                else:
+                    answer = await self._attempts.first_answer(replicas, request, ends)
+            except ReplicaFailed as error:
+                span.set_attribute("rpc.response.status_code", error.status)
+                telemetry.failed(span, error, error.status)
                 raise
             except BaseException as error:
                 telemetry.failed(span, error)
@@ -139,44 +138,25 @@ class GrpcResolver:
                 span.set_attributes(_found(resolutions))
             return resolutions
 
-    async def _call(self, request: pb.ResolveRequest, timeout_s: float) -> pb.ResolveResponse:
-        answer: pb.ResolveResponse = await self._resolve(request, timeout=timeout_s, metadata=_metadata())
-        return answer
-
-    async def _wait(self, request: pb.ResolveRequest, timeout_s: float) -> pb.ResolveResponse:
-        """A router that lets us wait must say so within the timeout. If it is lost then, ask another one."""
-        ends_s = time.monotonic() + request.wait_ms / 1000
+    async def _wait(
+        self, replicas: Sequence[Replica], request: pb.ResolveRequest, ends: float
+    ) -> pb.ResolveResponse:
+        """A router that lets us wait must say so in time. If it is lost then, another one is asked, once."""
+        began = _now()
+        wait_ends, accept_s = began + request.wait_ms / 1000, ends - began
         try:
-            return await self._wait_at_one(request, timeout_s)
-        except _RouterLost as error:
-            log.info("router lost during a wait, asking another", reason=str(error))
-        request.wait_ms = max(0, round((ends_s - time.monotonic()) * 1000))
+            return await self._attempts.first_wait(replicas, request, ends)
+        except WaitLost as lost:
+            log.info("router lost during a wait, asking another", router=lost.target, reason=lost.reason)
+            others = [replica for replica in replicas if replica.target != lost.target]
+            if not others:
+                others = list(replicas)
+        now = _now()
+        request.wait_ms = max(0, round((wait_ends - now) * 1000))
         try:
-            return await self._wait_at_one(request, timeout_s)
-        except _RouterLost as error:
-            raise TimeoutError from error
-
-    async def _wait_at_one(self, request: pb.ResolveRequest, timeout_s: float) -> pb.ResolveResponse:
-        longest_s = timeout_s + request.wait_ms / 1000
-        call = self._resolve_or_wait(request, timeout=longest_s, metadata=_metadata())
-        try:
-            async with asyncio.timeout(timeout_s):
-                await call.initial_metadata()
-            waits = not call.done()
-            try:
-                answer = await call.read()
-            except grpc.aio.AioRpcError as error:
-                if not waits:
-                    raise
-                raise _RouterLost(f"{error.code().name}: {error.details()}"[:200]) from error
-            assert isinstance(answer, pb.ResolveResponse)
-            return answer
-        finally:
-            call.cancel()
-
-
-class _RouterLost(Exception):
-    """The router had accepted the call, and failed later."""
+            return await self._attempts.first_wait(others, request, now + accept_s)
+        except WaitLost as lost:
+            raise ReplicaFailed(lost.status, lost.reason) from lost
 
 
 @asynccontextmanager
@@ -190,14 +170,15 @@ async def open_resolver(
     tls: TlsFiles | None = None,
     server_name: str = "",
 ) -> AsyncIterator[GrpcResolver]:
-    """A resolver with a channel of its own. See `open_channel`."""
-    resolver = GrpcResolver(target=target, node=node, zone=zone, max_peers=max_peers, metrics=metrics)
-    async with open_channel(target, _OPTIONS, tls=tls, server_name=server_name, use=resolver.use):
-        yield resolver
+    """A resolver with channels of its own. See `open_replicas`."""
+    async with open_replicas(target, _OPTIONS, tls=tls, server_name=server_name) as replicas:
+        yield GrpcResolver(
+            replicas, target=target, node=node, zone=zone, max_peers=max_peers, metrics=metrics
+        )
 
 
-def _metadata() -> tuple[tuple[str, str], ...]:
-    return tuple(telemetry.inject().items())
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _found(resolutions: Sequence[Resolution]) -> dict[str, list[str]]:
@@ -222,5 +203,5 @@ def _resolution(found: pb.Resolution) -> Resolution:
         digest = parse_digest(found.digest) if found.digest else None
     except InvalidDigest:
         return Resolution(Outcome.NOT_SYNCED)
-    peers = tuple(Peer(peer.node, tuple(peer.addresses)) for peer in found.peers)
-    return Resolution(_OUTCOMES.get(found.status, Outcome.NOT_SYNCED), digest, found.size_bytes, peers)
+    peers = tuple(Peer(peer.node, tuple(peer.addresses), peer.size_bytes) for peer in found.peers)
+    return Resolution(_OUTCOMES.get(found.status, Outcome.NOT_SYNCED), digest, peers)

@@ -1,4 +1,4 @@
-"""Queries to a router by gRPC, on the resolver's channel but with a longer timeout."""
+"""Queries to a router by gRPC, on the resolver's channels but with a longer timeout."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,29 +13,36 @@ from heliograph_shared.rpc import resolver_pb2 as pb
 from heliograph_shared.rpc.resolver_pb2_grpc import ResolverStub
 
 _TIMEOUT_S = 1.0
+_MOST_ASKED = 2
 
 T = TypeVar("T")
 
 
 class GrpcRouterQueries:
-    def __init__(self, channel: Callable[[], grpc.aio.Channel]) -> None:
-        """`channel` returns the channel in use, which may change between calls."""
-        self._channel = channel
+    def __init__(self, channels: Callable[[], Sequence[grpc.aio.Channel]]) -> None:
+        """`channels` returns those of all replicas, the best first; if it fails, the second is asked."""
+        self._channels = channels
 
-    @property
-    def _stub(self) -> ResolverStub:
-        return ResolverStub(self._channel())
+    async def _answered(self, call: Callable[[ResolverStub], Awaitable[T]]) -> T:
+        """Raises `ResolverUnavailable`."""
+        error = ResolverUnavailable("no address of a router is known")
+        for channel in self._channels()[:_MOST_ASKED]:
+            try:
+                return await call(ResolverStub(channel))
+            except grpc.aio.AioRpcError as failure:
+                error = _unavailable(failure)
+        raise error
 
     async def ping(self) -> None:
-        await _answered(self._stub.Stats(pb.StatsRequest(), timeout=_TIMEOUT_S))
+        await self._answered(lambda stub: stub.Stats(pb.StatsRequest(), timeout=_TIMEOUT_S))
 
     async def nodes(self) -> list[ClusterNode]:
-        answer = await _answered(self._stub.ListNodes(pb.ListNodesRequest(), timeout=_TIMEOUT_S))
+        answer = await self._answered(lambda stub: stub.ListNodes(pb.ListNodesRequest(), timeout=_TIMEOUT_S))
         return await asyncio.to_thread(_cluster_nodes, answer)  # slow for thousands of nodes
 
     async def tags(self, containing: str, most: int) -> ClusterTags:
         request = pb.ListTagsRequest(containing=containing, most=most)
-        answer = await _answered(self._stub.ListTags(request, timeout=_TIMEOUT_S))
+        answer = await self._answered(lambda stub: stub.ListTags(request, timeout=_TIMEOUT_S))
         tags = []
         for tag in answer.tags:
             try:
@@ -47,7 +54,7 @@ class GrpcRouterQueries:
     async def holders(self, digests: Sequence[Digest], most: int) -> list[tuple[str, ...]]:
         """The request names no node, so that the router does not leave this one out."""
         request = pb.ResolveRequest(keys=[pb.Key(digest=digest) for digest in digests], max_peers=most)
-        answer = await _answered(self._stub.Resolve(request, timeout=_TIMEOUT_S))
+        answer = await self._answered(lambda stub: stub.Resolve(request, timeout=_TIMEOUT_S))
         found = [tuple(peer.node for peer in one.peers) for one in answer.resolutions]
         return found if len(found) == len(digests) else [()] * len(digests)
 
@@ -63,17 +70,14 @@ def _cluster_nodes(answer: pb.ListNodesResponse) -> list[ClusterNode]:
             lease_left_s=node.lease_left_s,
             digests=node.digests,
             tags=node.tags,
+            namesake=tuple(node.namesake.addresses) if node.HasField("namesake") else None,
         )
         for node in answer.nodes
     ]
 
 
-async def _answered(call: Awaitable[T]) -> T:
-    """Raises `ResolverUnavailable`."""
-    try:
-        return await call
-    except grpc.aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            raise ResolverUnavailable("the router is too old for this query") from error
-        innermost = (error.details() or "").rpartition(": ")[2]  # such as "Connection refused"
-        raise ResolverUnavailable(f"{error.code().name}: {innermost}"[:200]) from error
+def _unavailable(error: grpc.aio.AioRpcError) -> ResolverUnavailable:
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return ResolverUnavailable("the router is too old for this query")
+    innermost = (error.details() or "").rpartition(": ")[2]  # such as "Connection refused"
+    return ResolverUnavailable(f"{error.code().name}: {innermost}"[:200])

@@ -7,7 +7,10 @@ from heliograph_shared.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class ClusterNode:
-    """A live node, possibly this one. `stale`: its lease has expired, and the router keeps it for a while."""
+    """A live node, possibly this one. `stale`: its lease has expired, and the router keeps it for a while.
+
+    `namesake` are the addresses of a second registry whose indexer has the same node name; None without one.
+    """
 
     node: str
     addresses: tuple[str, ...]
@@ -17,6 +20,7 @@ class ClusterNode:
     lease_left_s: float
     digests: int
     tags: int
+    namesake: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class HealthCode(StrEnum):
     NOT_READY = "not-ready"
     NO_ROUTER = "no-router"
     NOT_LISTED = "not-listed"
+    NAME_SHARED = "name-shared"
     NO_PEERS = "no-peers"
     NO_PULLS = "no-pulls"
     SERVED = "served"
@@ -50,7 +51,8 @@ class HealthInputs:
     `unready` says why this registry is not ready, `router_error` why no router answers; both are None when
     all is well. `listed`: the router offers this node to others. `peers` is the number of other nodes that
     can be asked. `pulls` are the last requests of clients, latest first. `errors` is the number of findings
-    of severity "error". `now` is in seconds since the epoch.
+    of severity "error". `now` is in seconds since the epoch. `sharing_name` are the addresses of both
+    registries whose indexers have this node's name; empty if no other has it.
     """
 
     unready: str | None
@@ -61,6 +63,7 @@ class HealthInputs:
     errors: int
     now: float
     uptime_s: float
+    sharing_name: Sequence[str] = ()
 
 
 def verdict(inputs: HealthInputs) -> Verdict:
@@ -81,6 +84,14 @@ def verdict(inputs: HealthInputs) -> Verdict:
             "it to other nodes.",
             "Its indexer is down, cannot reach the bus, or sees this registry as not ready. Check the "
             "indexer's log, and /readyz on its admin port.",
+        )
+    if inputs.sharing_name:
+        return Verdict(
+            Level.PARTLY,
+            HealthCode.NAME_SHARED,
+            "Partly: two indexers have this node's name, and other nodes find the content of only one.",
+            f"Their registries are at {' and '.join(inputs.sharing_name)}. Set HELIOGRAPH_NODE_NAME of each "
+            "to a name of its own, and run one indexer for each node.",
         )
     if not inputs.peers:
         return Verdict(

@@ -1,6 +1,6 @@
 """Peers, and a router's answer about who holds a piece of content."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -10,10 +10,15 @@ from heliograph_shared.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A node that holds the content; `addresses` are `host:port`, best first."""
+    """A node that holds the content; `addresses` are `host:port`, best first.
+
+    `size_bytes` is what its indexer announced for the content, 0 if it is not known. Equal peers may have
+    announced different sizes.
+    """
 
     node: str
     addresses: tuple[str, ...]
+    size_bytes: int = field(default=0, compare=False)
 
 
 class Outcome(StrEnum):
@@ -25,11 +30,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """`size_bytes` is 0 if the router does not know it; `peers` are best first."""
+    """`peers` are best first."""
 
     outcome: Outcome
     digest: Digest | None = None
-    size_bytes: int = 0
     peers: tuple[Peer, ...] = ()
 
     @property
@@ -50,7 +54,7 @@ def without_own_node(
 ) -> tuple[Peer, ...]:
     """The peers other than this node, without this node's addresses; those left without one are dropped."""
     reachable = (
-        Peer(peer.node, tuple(address for address in peer.addresses if address not in own_addresses))
+        replace(peer, addresses=tuple(name for name in peer.addresses if name not in own_addresses))
         for peer in peers
         if peer.node != own_node
     )
