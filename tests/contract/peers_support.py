@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -78,6 +78,10 @@ class _RegistryContent:
         self._registry.write_state({f"{NAME.registry}/{NAME.repository}:{tag}": digest})
 
 
+def http_peers() -> AbstractAsyncContextManager[Peers]:
+    return open_peers("here", stall_s=STALL_S, slow_below=lambda _: 0.0, metrics=RegistryMetrics())
+
+
 @asynccontextmanager
 async def faulty_peer(kind: str) -> AsyncIterator[FaultyPeer]:
     """`memory` or `http`."""
@@ -87,7 +91,7 @@ async def faulty_peer(kind: str) -> AsyncIterator[FaultyPeer]:
         if kind == "http":
             served = await stack.enter_async_context(BadPeer(lambda asked: _answer(registry, asked)).serve())
             registry.address = served.address
-            opened = open_peers("here", stall_s=STALL_S, metrics=RegistryMetrics())
+            opened = http_peers()
             peers = await stack.enter_async_context(opened)
         yield FaultyPeer(peers, registry.peer, _MemoryContent(registry), registry)
 
@@ -96,7 +100,7 @@ async def faulty_peer(kind: str) -> AsyncIterator[FaultyPeer]:
 async def real_registry(directory: Path) -> AsyncIterator[OnePeer]:
     async with (
         serve_registry(directory / "a", "a", free_port()) as registry,
-        open_peers("here", stall_s=STALL_S, metrics=RegistryMetrics()) as peers,
+        http_peers() as peers,
     ):
         yield OnePeer(peers, Peer("a", (registry.address,)), _RegistryContent(registry))
 

@@ -193,7 +193,6 @@ async def test_a_peer_that_stalls_has_failed_after_a_while(faulty: FaultyPeer) -
     faulty.registry.stalls = True
     faulty.registry.piece_bytes = 5000
     stream = await faulty.peers.fetch(faulty.peer, faulty.blob(DATA), None)
-    assert stream.stall_s == STALL_S
     began = time.monotonic()
     assert await received_until_failure(stream) == DATA[:5000]
     assert STALL_S * 0.9 <= time.monotonic() - began < STALL_S + 5

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs, open_blobs
 from heliograph_registry.mirror.domain.target import Blob, Name
+from heliograph_registry.mirror.domain.throughput import Throughput
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
@@ -35,9 +36,11 @@ class FakeCluster:
     spool: MemorySpool = field(default_factory=MemorySpool)
     peers: MemoryPeers = field(default_factory=MemoryPeers)
     fetched: Counter[str] = field(default_factory=Counter)
+    throughput: Throughput = field(default_factory=Throughput)
 
     def __post_init__(self) -> None:
         self.resolver = MemoryResolver(self.router, HERE)
+        self.peers.slow_below = self.throughput.slow_below
         self.router_queries = MemoryRouterQueries(self.router)
         self.facts.addresses = frozenset({f"{HERE}:5000"})
         self.router.add_node(HERE, f"{HERE}:5000")
@@ -68,6 +71,7 @@ class FakeCluster:
             peers=self.peers,
             attempts=attempts,
             resolve_timeout_s=resolve_timeout_s,
+            throughput=self.throughput,
             fetched=lambda node, size_bytes: self.fetched.update({node: size_bytes}),
         )
 

@@ -16,6 +16,7 @@ from heliograph_registry.adapters.spool import FileSpool
 from heliograph_registry.adapters.state_file import StateFile
 from heliograph_registry.mirror.blobs import Blobs, open_blobs
 from heliograph_registry.mirror.domain.request_log import RequestLog
+from heliograph_registry.mirror.domain.throughput import Throughput
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
@@ -55,6 +56,7 @@ async def open_mirror(
 ) -> AsyncIterator[MirrorComponents]:
     node, first_byte_s = settings.node_name, settings.first_byte_timeout_ms / 1000
     facts, tls = StateFile(settings.state_path), tls_files(settings)
+    throughput = Throughput()
     routers = open_resolver(
         settings.router_target,
         node=node,
@@ -69,6 +71,7 @@ async def open_mirror(
         open_peers(
             node,
             stall_s=settings.peer_stall_timeout_s,
+            slow_below=throughput.slow_below,
             metrics=metrics,
             authorization=auth.own if auth else None,
             tls=PeerTls(client_contexts(tls), settings.tls_server_name) if tls else None,
@@ -84,6 +87,7 @@ async def open_mirror(
             peers=peers,
             attempts=settings.peer_attempts,
             resolve_timeout_s=first_byte_s * _RESOLVE_SHARE,
+            throughput=throughput,
             fetched=request_log.received.add,
         )
         waiting = WaitingRequests(peering, wait_s=settings.wait_ms / 1000, first_byte_s=first_byte_s)

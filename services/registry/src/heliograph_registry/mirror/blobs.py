@@ -194,6 +194,7 @@ class Blobs:
             peer,
             stream,
             partial(self._peering.resume, target, stream.span, resolution),
+            throughput=self._peering.throughput,
             failed=self._peering.failed,
             ended=partial(self._relay_ended, target.digest, wanted),
         )

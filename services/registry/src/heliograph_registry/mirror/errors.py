@@ -6,12 +6,17 @@ RegistryError
 ├── RangeNotSatisfiable  416, with the blob's size
 ├── ResolverUnavailable  no router answered, which does not mean that no node holds it
 ├── PeerFailed           this peer did not deliver; another one may
+│   └── PeerSlow         this peer delivers far less than others do; its stream can still be read
 ├── SourceFailed         a file or a socket gave no more bytes during a transfer
+│   └── SourceSlow       a socket gives far fewer bytes than others do; the transfer can go on
 ├── ClientGone           the client disconnected, or accepted no bytes for too long
 └── StreamBroken         the response has started and no source is left: the connection ends with a FIN
 """
 
 from heliograph_registry.mirror.domain.reason import Reason
+
+
+SLOW, STALLED = "sends far less than others do", "sent next to nothing for too long"
 
 
 class RegistryError(Exception):
@@ -54,10 +59,20 @@ class PeerFailed(RegistryError):
         self.peer, self.reason, self.healthy, self.status = peer, reason, healthy, status
 
 
+class PeerSlow(PeerFailed):
+    def __init__(self, peer: str) -> None:
+        super().__init__(peer, SLOW)
+
+
 class SourceFailed(RegistryError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class SourceSlow(SourceFailed):
+    def __init__(self) -> None:
+        super().__init__(SLOW)
 
 
 class ClientGone(RegistryError):

@@ -18,6 +18,7 @@ from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.reputation import Reputation
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest
+from heliograph_registry.mirror.domain.throughput import Throughput
 from heliograph_registry.mirror.errors import NotServed, PeerFailed, RangeNotSatisfiable, ResolverUnavailable
 from heliograph_registry.mirror.hedging import race
 from heliograph_registry.mirror.ports import LocalBlob, NodeFacts, Peers, PeerStream, Resolver, Spool
@@ -43,10 +44,11 @@ class Peering:
         peers: Peers,
         attempts: int,
         resolve_timeout_s: float,
+        throughput: Throughput,
         fetched: Callable[[str, int], None] = lambda _node, _size: None,
     ) -> None:
         """`attempts`: peers that are tried for one request. `fetched` is called with node and bytes."""
-        self.fetched = fetched
+        self.fetched, self.throughput = fetched, throughput
         self._node, self._facts, self._resolver, self._peers = node, facts, resolver, peers
         self._attempts, self._resolve_timeout_s = attempts, resolve_timeout_s
         self._reputation = Reputation()
@@ -122,15 +124,23 @@ class Peering:
         return await self._race(resolution, attempt, discard=lambda late: late[1].close())
 
     async def resume(
-        self, target: Blob, span: Span, resolution: Resolution, offset: int, failed: tuple[Peer, ...]
+        self,
+        target: Blob,
+        span: Span,
+        resolution: Resolution,
+        offset: int,
+        failed: tuple[Peer, ...],
+        instead_of: Peer | None = None,
     ) -> tuple[Peer, PeerStream]:
         """The rest of `span` from `offset` on: from a peer not tried yet, else from one the router names now.
 
-        A peer that failed once in this transfer is tried last, one that failed twice is not tried.
-        Raises `NotServed`, `RangeNotSatisfiable` or `TimeoutError`.
+        A peer that failed once in this transfer is tried last; one that failed twice and `instead_of` are
+        not tried. Raises `NotServed`, `RangeNotSatisfiable` or `TimeoutError`.
         """
         wanted = ByteRange(offset, span.last)
         failures = Counter(peer.node for peer in failed)
+        if instead_of is not None:
+            failures[instead_of.node] = _MOST_FAILURES
         known = replace(resolution, size_bytes=span.size_bytes)
         untried = tuple(peer for peer in resolution.peers if not failures[peer.node])
         if untried:

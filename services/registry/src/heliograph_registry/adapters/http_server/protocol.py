@@ -2,9 +2,9 @@
 
 There are two ASGI extensions, offered on unencrypted connections. Both messages are sent after a response
 start with a Content-Length, and count against it. They may raise `SourceFailed` or `ClientGone`; the
-message's `moved` then has the bytes sent so far.
+message's `moved` then has the bytes sent so far. After `SourceSlow`, a splice of the same socket can go on.
     http.response.zerocopysend   {"file", "offset", "count"}             (ASGI extensions, "Zero Copy Send")
-    heliograph.response.splice   {"socket", "count", "stall_s"}          from a peer's socket
+    heliograph.response.splice   {"socket", "count", "stall"}            from a peer's socket
 
 When a connection with unread input is closed, the kernel sends an RST, and containerd fails the pull; after
 a FIN it resumes. So a response that cannot be completed ends with `shutdown(SHUT_WR)`. Further input is read
@@ -133,9 +133,9 @@ class MirrorProtocol(LimitedProtocol):
         client = await self._drained(cycle)
         count = message["count"]
         self._expect(cycle, count)
-        source, stall_s = message["socket"].fileno(), message["stall_s"]
+        source, stall = message["socket"].fileno(), message["stall"]
         try:
-            await self._move(lambda: SpliceTransfer(client, source, count, stall_s=stall_s), message)
+            await self._move(lambda: SpliceTransfer(client, source, count, stall=stall), message)
         finally:
             cycle.expected_content_length -= message["moved"]
 
