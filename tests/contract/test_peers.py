@@ -11,7 +11,7 @@ import pytest
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag
-from heliograph_registry.mirror.errors import PeerFailed, RangeNotSatisfiable
+from heliograph_registry.mirror.errors import PeerFailed, PeerSlow, RangeNotSatisfiable
 from heliograph_registry.mirror.ports import PeerStream
 from heliograph_shared.digest import digest_of
 from tests.contract.peers_support import NAME, STALL_S, FaultyPeer, OnePeer, faulty_peer, real_registry
@@ -196,6 +196,38 @@ async def test_a_peer_that_stalls_has_failed_after_a_while(faulty: FaultyPeer) -
     began = time.monotonic()
     assert await received_until_failure(stream) == DATA[:5000]
     assert STALL_S * 0.9 <= time.monotonic() - began < STALL_S + 5
+
+
+@pytest.mark.parametrize("kind", ["memory", "http"])
+async def test_a_slow_peer_can_be_read_on(kind: str) -> None:
+    async with faulty_peer(kind, stall_s=20) as slow:
+        slow.registry.piece_bytes, slow.registry.pauses_s = 5000, 2.8
+        stream = await slow.peers.fetch(slow.peer, slow.blob(DATA), None)
+        received, was_slow = bytearray(), 0
+        while stream.left_bytes:
+            try:
+                received += await stream.read()
+            except PeerSlow as error:
+                assert (error.peer, error.healthy, len(received)) == (stream.node, False, 5000)
+                was_slow += 1
+        assert (bytes(received), was_slow) == (DATA, 1)
+        stream.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "http"])
+async def test_a_slow_peer_may_be_left(kind: str) -> None:
+    async with faulty_peer(kind, stall_s=20) as slow:
+        slow.registry.piece_bytes, slow.registry.stalls = 5000, True
+        target = slow.blob(DATA)
+        stream = await slow.peers.fetch(slow.peer, target, None)
+        stream.take_first()
+        with pytest.raises(PeerSlow):
+            await stream.read()
+        stream.close()
+        slow.registry.stalls = False
+        again = await slow.peers.fetch(slow.peer, target, None)
+        assert await read_all(again) == DATA
+        again.close()
 
 
 async def test_a_peer_that_never_answers_is_given_up_by_the_caller(faulty: FaultyPeer) -> None:

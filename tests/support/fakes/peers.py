@@ -37,6 +37,8 @@ class MemoryPeer:
     """Never answers."""
     stalls: bool = False
     """Sends no byte of a body beyond its first piece, and does not close the connection."""
+    pauses_s: float = 0.0
+    """How long it pauses after the first piece of a body."""
     bytes_s: float = math.inf
     """How fast it sends a body after the first piece."""
     piece_bytes: int = _PIECE_BYTES
@@ -191,7 +193,9 @@ class MemoryPeerStream:
         start = self.span.first + self._received
         piece = self._data[start : start + min(most, left, self._registry.piece_bytes)]
         if self._received:
-            await self._wait(math.inf if self._registry.stalls else len(piece) / self._registry.bytes_s)
+            pause_s = self._registry.pauses_s if self._received <= self._registry.piece_bytes else 0.0
+            takes_s = math.inf if self._registry.stalls else len(piece) / self._registry.bytes_s
+            await self._wait(pause_s + takes_s)
         self._received += len(piece)
         return piece
 

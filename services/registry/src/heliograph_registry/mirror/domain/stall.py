@@ -4,6 +4,7 @@ Only time in which the transfer waited for its source, and never for its client,
 A process that does not run cannot judge: of the time between two checks, half a second counts at most.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
@@ -77,13 +78,13 @@ class StallDetector:
         self._waited_for = {waiting_for} if waiting_for else set()
         if waiting_for is Side.CLIENT:
             return Stall.CLIENT_STALLED if now - self._moved_at >= self._client_s else None
-        stalled = self._stalled.rate(self._waited_s, self._received)
-        slow = self._slow.rate(self._waited_s, self._received)
+        stalled = self._stalled.is_below(_MIN_BYTES_S, self._waited_s, self._received)
+        slow = self._is_slow()
         if waiting_for is not Side.SOURCE:
             return None
-        if stalled is not None and stalled < _MIN_BYTES_S:
+        if stalled:
             return Stall.SOURCE_STALLED
-        if self._slow_below is None or not self._is_slow(slow, self._slow_below):
+        if not slow:
             return None
         self._patience *= 2
         self._silent_since_s = self._waited_s
@@ -99,10 +100,11 @@ class StallDetector:
             self._silent_since_s = self._waited_s
         self._checked_at = now
 
-    def _is_slow(self, rate: float | None, slow_below: Callable[[], float]) -> bool:
-        if self._waited_s - self._silent_since_s >= _SILENT_S * self._patience:
-            return True
-        return rate is not None and rate < slow_below()
+    def _is_slow(self) -> bool:
+        if self._slow_below is None:
+            return False
+        slow = self._slow.is_below(self._slow_below(), self._waited_s, self._received)
+        return slow or self._waited_s - self._silent_since_s >= _SILENT_S * self._patience
 
 
 class _Window:
@@ -110,14 +112,16 @@ class _Window:
 
     def __init__(self, seconds: float, waited_s: float = 0.0, received: int = 0) -> None:
         self._seconds = seconds
-        self._samples = deque([(waited_s, received)])
+        self._samples = deque([(waited_s, received, math.inf)])
 
-    def rate(self, waited_s: float, received: int) -> float | None:
-        """Bytes per second. None while the window is not full."""
+    def is_below(self, limit: float, waited_s: float, received: int) -> bool:
+        """Whether the rate, in bytes per second, is below all limits given in that time."""
         if waited_s - self._samples[-1][0] >= self._seconds / _SAMPLES:
-            self._samples.append((waited_s, received))
+            self._samples.append((waited_s, received, limit))
         while len(self._samples) > 1 and self._samples[1][0] <= waited_s - self._seconds:
             self._samples.popleft()
-        began_s, before = self._samples[0]
+        began_s, before, _ = self._samples[0]
         spanned_s = waited_s - began_s
-        return (received - before) / spanned_s if spanned_s >= self._seconds else None
+        if spanned_s < self._seconds:
+            return False
+        return (received - before) / spanned_s < min(limit, *(sample[2] for sample in self._samples))
