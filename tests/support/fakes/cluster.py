@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs, open_blobs
 from heliograph_registry.mirror.domain.target import Blob, Name
 from heliograph_registry.mirror.domain.throughput import Throughput
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
@@ -40,6 +41,7 @@ class FakeCluster:
 
     def __post_init__(self) -> None:
         self.resolver = MemoryResolver(self.router, HERE)
+        self.local = LocalContent(self.content)
         self.peers.slow_below = self.throughput.slow_below
         self.router_queries = MemoryRouterQueries(self.router)
         self.facts.addresses = frozenset({f"{HERE}:5000"})
@@ -82,9 +84,9 @@ class FakeCluster:
         peering = self.peering(attempts=attempts)
         waiting = WaitingRequests(peering, wait_s=wait_s, first_byte_s=FIRST_BYTE_S)
         async with (
-            open_lookahead(peering.resolve, self.content.lacks) as lookahead,
+            open_lookahead(peering.resolve, self.local.lacks) as lookahead,
             open_blobs(
-                self.content,
+                self.local,
                 peering,
                 lookahead,
                 self.spool,
@@ -94,7 +96,7 @@ class FakeCluster:
             ) as blobs,
         ):
             mirror = Mirror(
-                content=self.content,
+                content=self.local,
                 facts=self.facts,
                 peering=peering,
                 blobs=blobs,

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from heliograph_registry.adapters.dns import open_dns_peers
-from heliograph_registry.adapters.filesystem import FileContent
 from heliograph_registry.adapters.http_server.basic_auth import BasicAuth
 from heliograph_registry.adapters.metrics import RegistryMetrics
 from heliograph_registry.adapters.peer_client.client import open_peers
@@ -17,6 +16,7 @@ from heliograph_registry.adapters.state_file import StateFile
 from heliograph_registry.mirror.blobs import Blobs, open_blobs
 from heliograph_registry.mirror.domain.request_log import RequestLog
 from heliograph_registry.mirror.domain.throughput import Throughput
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_registry.mirror.mirror import Mirror
 from heliograph_registry.mirror.peering import Peering
@@ -47,7 +47,7 @@ class MirrorComponents:
 @asynccontextmanager
 async def open_mirror(
     settings: Settings,
-    content: FileContent,
+    content: LocalContent,
     images: ImageFilter,
     readers: ThreadPoolExecutor,
     metrics: RegistryMetrics,

@@ -17,9 +17,10 @@ from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.source import LOCAL, FromPeer, Source
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag, Name
 from heliograph_registry.mirror.errors import NotServed
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror.lookahead import Lookahead
 from heliograph_registry.mirror.peering import Peering
-from heliograph_registry.mirror.ports import Content, NodeFacts
+from heliograph_registry.mirror.ports import NodeFacts
 from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_shared.digest import Digest
 from heliograph_shared.filters import ImageFilter
@@ -34,7 +35,7 @@ class Mirror:
     def __init__(
         self,
         *,
-        content: Content,
+        content: LocalContent,
         facts: NodeFacts,
         peering: Peering,
         blobs: Blobs,
@@ -103,6 +104,7 @@ class Mirror:
         found = await self._local(target.digest)
         if found is None:
             if from_peer:
+                self._content.refused_to_peer(target.digest)
                 raise NotServed(Reason.NOT_LOCAL)
             found = self._manifests.get(target.digest) or await self._remote(target, resolution)
         self._manifests[target.digest] = found
@@ -139,7 +141,7 @@ class Mirror:
                 raise NotServed(Reason.NOT_A_MANIFEST)
             return verified(digest, await blob.read(0, blob.size_bytes)), LOCAL
         except OSError as error:
-            log.warning("local manifest is unreadable", digest=digest, reason=str(error))
+            self._content.unreadable(digest, str(error))
             return None
         except NotAManifest as error:
             log.warning("local manifest is not served", digest=digest, reason=str(error))

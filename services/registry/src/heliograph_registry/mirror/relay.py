@@ -23,6 +23,7 @@ from heliograph_registry.mirror.ports import LocalBlob, Outlet, PeerStream
 log = structlog.get_logger()
 
 _WRITTEN_BYTES = 64 << 10  # up to here a write together with the head is as fast as sendfile
+_SHORTER = "the file became shorter"
 _MAX_RESUMES = 16  # then the answer ends with a FIN, for peers might fail again and again
 
 
@@ -49,28 +50,36 @@ class Body(Protocol):
 class LocalBody:
     """A span of a local blob. `open` reads from it, to find errors before the response starts."""
 
-    def __init__(self, blob: LocalBlob, span: Span, whole: bytes | None) -> None:
-        self._blob, self._span, self._whole = blob, span, whole
+    def __init__(
+        self, blob: LocalBlob, span: Span, whole: bytes | None, unreadable: Callable[[str], None]
+    ) -> None:
+        self._blob, self._span, self._whole, self._unreadable = blob, span, whole, unreadable
 
     @classmethod
-    async def open(cls, blob: LocalBlob, span: Span) -> "LocalBody":
-        """Takes over `blob`. Raises `OSError` if it cannot be read; then the caller still has to close it."""
+    async def open(
+        cls, blob: LocalBlob, span: Span, unreadable: Callable[[str], None] = lambda _reason: None
+    ) -> "LocalBody":
+        """Takes over `blob`. Raises `OSError` if it cannot be read; then the caller still has to close it.
+
+        `unreadable` is called with the reason if a read fails after the response has started.
+        """
         if span.count <= _WRITTEN_BYTES:
-            return cls(blob, span, await blob.read(span.first, span.count))
+            whole = await blob.read(span.first, span.count)
+            if len(whole) < span.count:
+                raise OSError(_SHORTER)
+            return cls(blob, span, whole, unreadable)
         if not await blob.read(span.first, 1):
-            raise OSError("the file became shorter")
-        return cls(blob, span, None)
+            raise OSError(_SHORTER)
+        return cls(blob, span, None, unreadable)
 
     async def deliver(self, outlet: Outlet) -> None:
         if self._whole is not None:
-            await outlet.write(self._whole)
-            if (missing := self._span.count - len(self._whole)) > 0:
-                raise StreamBroken(len(self._whole), missing, "the file became shorter")
-            return
+            return await outlet.write(self._whole)
         before = outlet.sent_bytes
         try:
             await outlet.send_file(self._blob, self._span)
         except SourceFailed as error:
+            self._unreadable(error.reason)
             sent = outlet.sent_bytes - before
             raise StreamBroken(sent, self._span.count - sent, error.reason) from error
 
