@@ -24,8 +24,8 @@ from heliograph_registry.adapters.http_server.protocol import MirrorProtocol
 from heliograph_registry.adapters.http_server.pump import open_pumps
 from heliograph_registry.adapters.metrics import RegistryMetrics
 from heliograph_registry.mirror.domain.request_log import RequestLog
-from heliograph_registry.mirror_wiring import open_mirror
 from heliograph_registry.mirror.local_content import LocalContent
+from heliograph_registry.mirror_wiring import open_mirror
 from heliograph_registry.settings import Settings
 from heliograph_shared.digest import digest_of, hex_of
 from heliograph_shared.filters import ImageFilter
@@ -200,7 +200,7 @@ async def test_a_file_that_is_truncated_while_it_is_served_ends_with_a_fin(clust
 
 
 async def test_a_file_that_failed_while_it_was_served_is_not_served_again(cluster: Cluster) -> None:
-    """containerd asks for the rest: the same file would end that answer without a byte, again and again."""
+    """A client asks for the rest: the same file would end that answer without a byte, again and again."""
     node, seed = await cluster.registry("node"), await cluster.registry("seed")
     cluster.holds(seed, BIG)
     digest = node.put(BIG)
@@ -239,7 +239,9 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
         pumps = stack.enter_context(open_pumps(readers))
         stack.enter_context(readers)
         request_log = RequestLog()
-        opened = open_mirror(settings, LocalContent(content), ImageFilter((), ()), readers, metrics, request_log)
+        opened = open_mirror(
+            settings, LocalContent(content), ImageFilter((), ()), readers, metrics, request_log
+        )
         components = await stack.enter_async_context(opened)
         cache = ManifestCache(components.lookahead, metrics, request_log)
         config = uvicorn.Config(

@@ -15,7 +15,7 @@ _DISK_BYTES = 64 << 20
 
 @contextmanager
 def failing_disk(directory: Path, name: str, data: bytes, good_bytes: int) -> Iterator[Path]:
-    """The folder that the disk is mounted at. Its file `name` has `data`; reads after `good_bytes` end with EIO.
+    """The folder that the disk is mounted at. Reads of its file `name` end with EIO after `good_bytes`.
 
     `good_bytes` must be a multiple of 4096. Skips the test where loop devices cannot be mounted.
     """

@@ -26,7 +26,9 @@ class Answers:
 async def test_only_changes_are_reported_and_silence_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(withholding, "_POLL_S", 0.0)
     nothing: frozenset[Digest] = frozenset()
-    registry = Answers(None, nothing, nothing, frozenset({A}), frozenset({A}), None, frozenset({A, B}), nothing)
+    registry = Answers(
+        None, nothing, nothing, frozenset({A}), frozenset({A}), None, frozenset({A, B}), nothing
+    )
     reports: list[frozenset[Digest]] = []
     task = asyncio.create_task(follow_unservable(registry, reports.append))
     await eventually(lambda: len(reports) == 3)

@@ -63,14 +63,18 @@ async def test_a_file_that_fails_in_the_middle_is_resumed_from_a_peer() -> None:
             await answer.body.deliver(outlet)
         answer.close()
         rest = ByteRange(outlet.sent_bytes, None)
-        assert bytes(outlet.received) + await delivered(
-            await here.blobs.get(blob(DIGEST), rest, from_peer=False)
-        ) == DATA
+        assert (
+            bytes(outlet.received)
+            + await delivered(await here.blobs.get(blob(DIGEST), rest, from_peer=False))
+            == DATA
+        )
     assert cluster.content.opened[DIGEST] == 1
 
 
-async def test_without_a_peer_a_file_that_fails_in_the_middle_ends_one_more_answer_and_is_then_a_404() -> None:
-    """containerd 2.1 fails a pull that gets a 404 right after a 206."""
+async def test_without_a_peer_a_file_that_fails_in_the_middle_ends_one_more_answer_and_is_then_a_404() -> (
+    None
+):
+    """A pull of containerd 2.1 fails if it gets a 404 right after a 206."""
     cluster = FakeCluster()
     cluster.content.put(DATA)
     cluster.content.break_reads(DIGEST, at=1)

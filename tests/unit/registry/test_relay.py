@@ -30,7 +30,9 @@ portions = st.lists(st.integers(0, 400), max_size=40)
 def dying(span: Span, portion: int) -> MemoryPeerStream:
     """A stream that gives `portion` bytes of its span and then fails, in pieces of at most 50 bytes."""
     registry = MemoryPeer("peer", "peer:5000", piece_bytes=50, breaks_after=[portion])
-    return MemoryPeerStream(registry.peer, registry, DATA, span, StallDetector(0.0, source_s=1.0), closed=lambda: None)
+    return MemoryPeerStream(
+        registry.peer, registry, DATA, span, StallDetector(0.0, source_s=1.0), closed=lambda: None
+    )
 
 
 @given(spans, st.integers(1, 400), portions)

@@ -11,7 +11,9 @@ UNKNOWN, CEILING = 128 << 10, 512 << 10
 rates = st.floats(1, 1e10)
 
 
-def delivered(throughput: Throughput, node: str, bytes_s: float, now: float = 0.0, seconds: float = 2.0) -> None:
+def delivered(
+    throughput: Throughput, node: str, bytes_s: float, now: float = 0.0, seconds: float = 2.0
+) -> None:
     throughput.begin(node, now)
     throughput.end(node, int(bytes_s * seconds), seconds, now)
 

@@ -1,7 +1,7 @@
 """Withholds from the bus what this node's registry cannot serve.
 
-containerd lists a blob whose file is gone, or cannot be read. Its registry finds out when a peer asks for it, and
-must not write to the bus. So the indexer asks the registry, every second (ADR 30).
+containerd lists a blob even if its file is gone or cannot be read. The registry finds out when a peer asks
+for it, but must not write to the bus. So the indexer asks the registry, every second (ADR 30).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ OnUnservable = Callable[[frozenset[Digest]], None]
 
 
 async def follow_unservable(registry: RegistryContent, report: OnUnservable) -> None:
-    """Report what the registry cannot serve, after every change. A registry that does not answer changes nothing."""
+    """Report what the registry cannot serve, after every change. Without an answer nothing changes."""
     reported: frozenset[Digest] = frozenset()
     while True:
         unservable = await registry.unservable()

@@ -1,4 +1,4 @@
-"""This node's registry over HTTP: whether it is ready and its port answers, and what it has served, or could not."""
+"""This node's registry over HTTP: whether it is ready, whether its port answers, and what it has served."""
 
 import asyncio
 import http.client

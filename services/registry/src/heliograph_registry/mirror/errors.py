@@ -15,7 +15,6 @@ RegistryError
 
 from heliograph_registry.mirror.domain.reason import Reason
 
-
 SLOW, STALLED = "sends far less than others do", "sent next to nothing for too long"
 
 

@@ -1,7 +1,7 @@
 """This node's blobs, as far as they can be served.
 
-The files are containerd's. A file may be gone though containerd lists it, or fail when it is read; then the node
-serves as if it did not have the blob, and its indexer withdraws it (ADR 30).
+The files are containerd's. A file may be gone though containerd lists it, or fail when it is read. Then the
+node serves as if it did not have the blob, and its indexer withdraws it (ADR 30).
 """
 
 import time
@@ -29,7 +29,7 @@ class LocalContent:
         return self._unservable.is_unreadable(digest) or self._content.lacks(digest)
 
     def unreadable(self, digest: Digest, reason: str) -> None:
-        """A read of the blob failed: do not open it for a while. A failing disk may block each read for long."""
+        """A read of the blob failed: do not open it for a while. A failing disk may block every read."""
         log.warning("local blob is unreadable, it is not served for 10 minutes", digest=digest, reason=reason)
         self._unservable.add_unreadable(digest)
 

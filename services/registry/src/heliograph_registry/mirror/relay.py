@@ -101,7 +101,7 @@ class BrokenBody:
 
 
 class Relay:
-    """A span from a peer. If the peer fails, or is slow and another is not, the rest comes from another one."""
+    """A span from a peer. The rest comes from another one if the peer fails, or is slower than the others."""
 
     def __init__(
         self,

@@ -9,7 +9,6 @@ from heliograph_registry.debug.domain.advice import meaning, remedy
 from heliograph_registry.debug.domain.formatting import age, count
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.request_log import LoggedRequest
-from heliograph_registry.mirror.domain.source import FromPeer
 
 
 class Level(StrEnum):

@@ -19,8 +19,8 @@ class LoggedRequest(NamedTuple):
     """One request that has been answered.
 
     `at` is when it ended, in seconds since the epoch. `peer` is the node whose registry sent it, empty for
-    any other client. `reason` is None if it was served. `sent_by` has the nodes that a relayed blob came from,
-    and the bytes of each; after a takeover they are several, and `source` is the first of them.
+    any other client. `reason` is None if it was served. `sent_by` has the nodes that a relayed blob came
+    from, and the bytes of each; after a takeover they are several, and `source` is the first of them.
     """
 
     at: float
@@ -42,7 +42,7 @@ class LoggedRequest(NamedTuple):
 
     @property
     def senders(self) -> tuple[tuple[str, int], ...]:
-        """The nodes that the bytes came from, and the bytes of each; empty if they came from no other node."""
+        """The nodes that the bytes came from, and the bytes of each; empty if no other node sent any."""
         if not isinstance(self.source, FromPeer):
             return ()
         return self.sent_by or ((self.source.node, self.sent_bytes),)

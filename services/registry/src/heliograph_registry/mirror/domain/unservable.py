@@ -1,4 +1,7 @@
-"""Blobs that this node seems to hold, and cannot serve. Pure, except for the clock that it is given, in seconds."""
+"""Blobs that this node seems to hold, but cannot serve.
+
+Pure, except for the clock that it is given, in seconds.
+"""
 
 from collections.abc import Callable
 
