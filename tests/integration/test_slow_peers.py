@@ -1,4 +1,4 @@
-"""Peers that stop or drip in mid-blob, on real sockets: another one takes over, and the log says who sent what."""
+"""Peers that stop or drip in mid-blob, on real sockets: another one takes over. Logs say who sent what."""
 
 import asyncio
 import time
@@ -14,18 +14,21 @@ from tests.support.bad_peer import Exchange
 HALF = len(BLOB) // 2
 
 
+async def _send_half(exchange: Exchange) -> None:
+    await exchange.begin(BLOB_DIGEST, len(BLOB))
+    await exchange.send(BLOB[exchange.first : HALF])
+
+
 async def stops(exchange: Exchange) -> None:
     """As a peer does that is suspended."""
-    await exchange.begin(BLOB_DIGEST, len(BLOB))
-    await exchange.send(BLOB[:HALF])
+    await _send_half(exchange)
     await exchange.abandoned()
 
 
 async def drips(exchange: Exchange) -> None:
     """1.2 KB/s after the first half."""
-    await exchange.begin(BLOB_DIGEST, len(BLOB))
-    await exchange.send(BLOB[:HALF])
-    for start in range(HALF, len(BLOB), 120):
+    await _send_half(exchange)
+    for start in range(max(HALF, exchange.first), len(BLOB), 120):
         await exchange.send(BLOB[start : start + 120])
         await asyncio.sleep(0.1)
 
