@@ -153,6 +153,16 @@ async def test_a_repeat_is_not_hashed_from_a_peer_that_drips() -> None:
     assert len(fast.asked) == 1
 
 
+async def test_a_repeat_is_hashed_from_the_only_holder_however_slow_it_is() -> None:
+    cluster = FakeCluster()
+    slow_peer(cluster, "only", 100_000)
+    async with cluster.mirror() as here:
+        (resolution,) = await here.peering.resolve([DIGEST])
+        blob_of_it, node = await here.peering.verified(blob(DIGEST), resolution, frozenset(), cluster.spool)
+        blob_of_it.close()
+    assert (node, cluster.leaks()) == ("only", [])
+
+
 class SlowOutlet:
     """Takes a piece every 5 s."""
 

@@ -19,7 +19,13 @@ from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.reputation import Reputation
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest
 from heliograph_registry.mirror.domain.throughput import Throughput
-from heliograph_registry.mirror.errors import NotServed, PeerFailed, RangeNotSatisfiable, ResolverUnavailable
+from heliograph_registry.mirror.errors import (
+    NotServed,
+    PeerFailed,
+    PeerSlow,
+    RangeNotSatisfiable,
+    ResolverUnavailable,
+)
 from heliograph_registry.mirror.hedging import race
 from heliograph_registry.mirror.ports import LocalBlob, NodeFacts, Peers, PeerStream, Resolver, Spool
 from heliograph_shared.digest import Digest, algorithm_of, digest_of
@@ -170,7 +176,8 @@ class Peering:
             except (NotServed, TimeoutError):
                 continue
             try:
-                blob = await spool.verified(target.digest, stream.span.size_bytes, _pieces(stream))
+                pieces = _pieces(stream, only=peer == peers[-1])
+                blob = await spool.verified(target.digest, stream.span.size_bytes, pieces)
             except PeerFailed as error:
                 self.failed(error)
             except OSError as error:
@@ -244,9 +251,14 @@ class Peering:
         return result
 
 
-async def _pieces(stream: PeerStream) -> AsyncIterator[bytes]:
-    while piece := await stream.read():
-        yield piece
+async def _pieces(stream: PeerStream, *, only: bool) -> AsyncIterator[bytes]:
+    """The stream's bytes. Raises `PeerSlow` unless it is the `only` one that is left."""
+    while stream.left_bytes:
+        try:
+            yield await stream.read()
+        except PeerSlow:
+            if not only:
+                raise
 
 
 def is_possible_size(digest: Digest, size_bytes: int, known_bytes: int = 0) -> bool:
