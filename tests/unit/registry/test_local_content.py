@@ -1,5 +1,7 @@
 """Blobs of this node that cannot be served: what clients and peers get, and what the indexer is told."""
 
+import errno
+
 import pytest
 
 from heliograph_registry.mirror.domain.ranges import ByteRange
@@ -143,6 +145,12 @@ async def test_a_blob_that_could_not_be_read_is_tried_again_after_ten_minutes() 
     assert opened is not None
     opened.close()
     assert (local.lacks(DIGEST), local.unservable()) == (False, [])
+
+
+async def test_a_blob_is_not_to_blame_if_the_process_has_no_descriptor_left() -> None:
+    local = LocalContent(MemoryContent())
+    local.unreadable(DIGEST, "Too many open files", errno.EMFILE)
+    assert local.unservable() == []
 
 
 async def test_what_is_remembered_is_bounded() -> None:

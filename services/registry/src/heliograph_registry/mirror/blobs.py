@@ -267,17 +267,17 @@ async def open_blobs(
 
 
 async def _answer(
-    blob: LocalBlob, wanted: ByteRange | None, source: Source, unreadable: Callable[[str], None]
+    blob: LocalBlob, wanted: ByteRange | None, source: Source, unreadable: Callable[[str, int], None]
 ) -> BlobAnswer | None:
     """The answer owns `blob`. None if it cannot be read; then, and on any error, `blob` is closed.
 
-    `unreadable` is called with the reason when a read fails, now or later.
+    `unreadable` is called with reason and errno when a read fails, now or later.
     """
     try:
         span = _span(wanted, blob.size_bytes)
         return BlobAnswer(span, wanted is not None, source, await LocalBody.open(blob, span, unreadable))
     except OSError as error:
-        unreadable(str(error))
+        unreadable(str(error), error.errno or 0)
         blob.close()
         return None
     except BaseException:
@@ -285,7 +285,7 @@ async def _answer(
         raise
 
 
-def _not_readable(digest: Digest, reason: str) -> None:
+def _not_readable(digest: Digest, reason: str, _code: int) -> None:
     log.warning("hashed blob is unreadable", digest=digest, reason=reason)
 
 

@@ -64,9 +64,11 @@ class PeerSlow(PeerFailed):
 
 
 class SourceFailed(RegistryError):
-    def __init__(self, reason: str) -> None:
+    """`code` is the error number (errno), 0 if there is none."""
+
+    def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.code = reason, code
 
 
 class SourceSlow(SourceFailed):

@@ -4,6 +4,7 @@ The files are containerd's. A file may be gone though containerd lists it, or fa
 node serves as if it did not have the blob, and its indexer withdraws it (ADR 30).
 """
 
+import errno
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from heliograph_registry.mirror.ports import Content, LocalBlob
 from heliograph_shared.digest import Digest
 
 log = structlog.get_logger()
+
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 
 
 class LocalContent:
@@ -28,8 +31,14 @@ class LocalContent:
     def lacks(self, digest: Digest) -> bool:
         return self._unservable.is_unreadable(digest) or self._content.lacks(digest)
 
-    def unreadable(self, digest: Digest, reason: str) -> None:
-        """A read of the blob failed: do not open it for a while. A failing disk may block every read."""
+    def unreadable(self, digest: Digest, reason: str, code: int = 0) -> None:
+        """A read of the blob failed: do not open it for a while. A failing disk may block every read.
+
+        `code` is the errno. If this process lacks descriptors or memory, the blob is not to blame.
+        """
+        if code in _OUT_OF_RESOURCES:
+            log.warning("local blob was not read", digest=digest, reason=reason)
+            return
         log.warning("local blob is unreadable, it is not served for 10 minutes", digest=digest, reason=reason)
         self._unservable.add_unreadable(digest)
 

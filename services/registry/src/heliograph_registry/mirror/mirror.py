@@ -141,7 +141,7 @@ class Mirror:
                 raise NotServed(Reason.NOT_A_MANIFEST)
             return verified(digest, await blob.read(0, blob.size_bytes)), LOCAL
         except OSError as error:
-            self._content.unreadable(digest, str(error))
+            self._content.unreadable(digest, str(error), error.errno or 0)
             return None
         except NotAManifest as error:
             log.warning("local manifest is not served", digest=digest, reason=str(error))

@@ -51,17 +51,15 @@ class LocalBody:
     """A span of a local blob. `open` reads from it, to find errors before the response starts."""
 
     def __init__(
-        self, blob: LocalBlob, span: Span, whole: bytes | None, unreadable: Callable[[str], None]
+        self, blob: LocalBlob, span: Span, whole: bytes | None, unreadable: Callable[[str, int], None]
     ) -> None:
         self._blob, self._span, self._whole, self._unreadable = blob, span, whole, unreadable
 
     @classmethod
-    async def open(
-        cls, blob: LocalBlob, span: Span, unreadable: Callable[[str], None] = lambda _reason: None
-    ) -> "LocalBody":
+    async def open(cls, blob: LocalBlob, span: Span, unreadable: Callable[[str, int], None]) -> "LocalBody":
         """Takes over `blob`. Raises `OSError` if it cannot be read; then the caller still has to close it.
 
-        `unreadable` is called with the reason if a read fails after the response has started.
+        `unreadable` is called with reason and errno if a read fails after the response has started.
         """
         if span.count <= _WRITTEN_BYTES:
             whole = await blob.read(span.first, span.count)
@@ -79,7 +77,7 @@ class LocalBody:
         try:
             await outlet.send_file(self._blob, self._span)
         except SourceFailed as error:
-            self._unreadable(error.reason)
+            self._unreadable(error.reason, error.code)
             sent = outlet.sent_bytes - before
             raise StreamBroken(sent, self._span.count - sent, error.reason) from error
 

@@ -143,7 +143,7 @@ class MirrorProtocol(LimitedProtocol):
         try:
             transfer = begin()
         except OSError as error:
-            raise SourceFailed(str(error)) from error
+            raise SourceFailed(str(error), error.errno or 0) from error
         try:
             await self._pumps.move(transfer)
         finally:
