@@ -41,7 +41,7 @@ _OF = {
         f"as in `Heliograph-Reason`: {_all(*Reason)}; `none` if it was served"
     ),
     ("heliograph_registry_sent_bytes_total", "source"): (
-        "`local`, `peer`, `resumed` (from another peer, after the first broke off), `none` (errors)"
+        "`local`, `peer`, `resumed` (from another peer, after one failed or was slow), `none` (errors)"
     ),
     ("heliograph_registry_resolve_seconds", "outcome"): (
         "`answered`, `waited` (a call that may wait for another node's copy), `failed`"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -78,16 +78,20 @@ class _RegistryContent:
         self._registry.write_state({f"{NAME.registry}/{NAME.repository}:{tag}": digest})
 
 
+def http_peers(stall_s: float = STALL_S) -> AbstractAsyncContextManager[Peers]:
+    return open_peers("here", stall_s=stall_s, slow_below=lambda _: 0.0, metrics=RegistryMetrics())
+
+
 @asynccontextmanager
-async def faulty_peer(kind: str) -> AsyncIterator[FaultyPeer]:
+async def faulty_peer(kind: str, stall_s: float = STALL_S) -> AsyncIterator[FaultyPeer]:
     """`memory` or `http`."""
     async with AsyncExitStack() as stack:
         registry = MemoryPeer("a", f"127.0.0.1:{free_port()}")
-        peers: Peers = MemoryPeers([registry], stall_s=STALL_S)
+        peers: Peers = MemoryPeers([registry], stall_s=stall_s)
         if kind == "http":
             served = await stack.enter_async_context(BadPeer(lambda asked: _answer(registry, asked)).serve())
             registry.address = served.address
-            opened = open_peers("here", stall_s=STALL_S, metrics=RegistryMetrics())
+            opened = http_peers(stall_s)
             peers = await stack.enter_async_context(opened)
         yield FaultyPeer(peers, registry.peer, _MemoryContent(registry), registry)
 
@@ -96,7 +100,7 @@ async def faulty_peer(kind: str) -> AsyncIterator[FaultyPeer]:
 async def real_registry(directory: Path) -> AsyncIterator[OnePeer]:
     async with (
         serve_registry(directory / "a", "a", free_port()) as registry,
-        open_peers("here", stall_s=STALL_S, metrics=RegistryMetrics()) as peers,
+        http_peers() as peers,
     ):
         yield OnePeer(peers, Peer("a", (registry.address,)), _RegistryContent(registry))
 
@@ -125,6 +129,11 @@ async def _answer(registry: MemoryPeer, asked: Exchange) -> None:
         return
     body = data[start:end]
     breaks_after = registry.breaks_after.pop(0) if registry.breaks_after else len(body)
-    await asked.send(body[: registry.piece_bytes if registry.stalls else breaks_after])
+    if not (registry.stalls or registry.pauses_s):
+        await asked.send(body[:breaks_after])
+        return
+    await asked.send(body[: registry.piece_bytes])
     if registry.stalls:
         await asked.abandoned()
+    await asyncio.sleep(registry.pauses_s)
+    await asked.send(body[registry.piece_bytes :])

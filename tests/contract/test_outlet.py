@@ -99,7 +99,7 @@ async def test_a_file_that_became_shorter_has_failed_after_what_was_there(client
 async def test_a_file_that_cannot_be_read_has_failed(client: Clients) -> None:
     to = client(None)
     with pytest.raises(SourceFailed):
-        await to.outlet.send_file(MemoryBlob(DATA, unreadable=True), Span(0, 9, len(DATA)))
+        await to.outlet.send_file(MemoryBlob(DATA, breaks_at=0), Span(0, 9, len(DATA)))
     assert to.outlet.sent_bytes == 0
 
 

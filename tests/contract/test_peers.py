@@ -11,7 +11,7 @@ import pytest
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag
-from heliograph_registry.mirror.errors import ManifestTooLarge, PeerFailed, RangeNotSatisfiable
+from heliograph_registry.mirror.errors import ManifestTooLarge, PeerFailed, PeerSlow, RangeNotSatisfiable
 from heliograph_registry.mirror.ports import PeerStream
 from heliograph_shared.digest import digest_of
 from tests.contract.peers_support import NAME, STALL_S, FaultyPeer, OnePeer, faulty_peer, real_registry
@@ -202,10 +202,41 @@ async def test_a_peer_that_stalls_has_failed_after_a_while(faulty: FaultyPeer) -
     faulty.registry.stalls = True
     faulty.registry.piece_bytes = 5000
     stream = await faulty.peers.fetch(faulty.peer, faulty.blob(DATA), None)
-    assert stream.stall_s == STALL_S
     began = time.monotonic()
     assert await received_until_failure(stream) == DATA[:5000]
     assert STALL_S * 0.9 <= time.monotonic() - began < STALL_S + 10
+
+
+@pytest.mark.parametrize("kind", ["memory", "http"])
+async def test_a_slow_peer_can_be_read_on(kind: str) -> None:
+    async with faulty_peer(kind, stall_s=20) as slow:
+        slow.registry.piece_bytes, slow.registry.pauses_s = 5000, 2.8
+        stream = await slow.peers.fetch(slow.peer, slow.blob(DATA), None)
+        first = b""
+        while len(first) < 5000:
+            first += await stream.read()
+        with pytest.raises(PeerSlow) as raised:
+            await stream.read()
+        assert (raised.value.peer, len(first)) == (stream.node, 5000)
+        assert first + await read_all(stream) == DATA
+        stream.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "http"])
+async def test_a_slow_peer_may_be_left(kind: str) -> None:
+    async with faulty_peer(kind, stall_s=20) as slow:
+        slow.registry.piece_bytes, slow.registry.stalls = 5000, True
+        target = slow.blob(DATA)
+        stream = await slow.peers.fetch(slow.peer, target, None)
+        while stream.left_bytes > len(DATA) - 5000:
+            await stream.read()
+        with pytest.raises(PeerSlow):
+            await stream.read()
+        stream.close()
+        slow.registry.stalls = False
+        again = await slow.peers.fetch(slow.peer, target, None)
+        assert await read_all(again) == DATA
+        again.close()
 
 
 async def test_a_peer_that_never_answers_is_given_up_by_the_caller(faulty: FaultyPeer) -> None:

@@ -1,4 +1,4 @@
-"""Pulls without a pause by containerds of every version, while every 2 s a peer is killed.
+"""Pulls without a pause by containerds of every version, while a peer drips and every 2 s another is killed.
 
 `make soak` takes longer. The upstream is there, as it is for users; how much it is asked for is printed, not
 asserted: that depends on whom the kills hit.
@@ -35,6 +35,7 @@ LAYERS = [24 * MIB, 6 * MIB, 50_000]
 TAGS = ("v0", "v1", "v2", "v3")
 LINE_BYTES_S = 24 * MIB
 """What a peer sends on one connection: a kill mostly hits a layer that is under way."""
+DRIP_BYTES_S = 2000
 GROWTH_MIB = 24
 GROWTH_DESCRIPTORS = 20
 """What may be gained after the first quarter of a long run, in which caches fill."""
@@ -66,6 +67,7 @@ async def test_no_pull_fails_while_peers_are_killed(
     peers = await asyncio.gather(*(cluster.add_holder(name, *held) for name in "abc"))
     for peer in peers:
         line_of(peer).limit(LINE_BYTES_S)
+    line_of(await cluster.add_holder("drips", *held)).limit(DRIP_BYTES_S)
     pullers = [await cluster.add(f"puller-{series}", series) for series in SERIES]
     tally, ends_at = Tally(), time.monotonic() + SOAK_S
     registries = [node.registry for node, _ in pullers]
@@ -84,11 +86,15 @@ async def test_no_pull_fails_while_peers_are_killed(
 
     fetched = sum(request.size_bytes for request in upstream.requests() if request.method == "GET")
     pulled = tally.pulls * sum(blob.size_bytes for blob in held[0][0].pulled())
-    switches = sum(len(logged(registry, "peer failed, going on at another")) for registry in registries)
+    switches, left = (
+        sum(len(logged(registry, f"{what}, going on at another")) for registry in registries)
+        for what in ("peer failed", "peer is slow")
+    )
     share = fetched / max(1, pulled)
     print(  # noqa: T201 - the result of `make soak`
         f"\nsoak: {SOAK_S:.0f} s, {tally.pulls} pulls, {pulled / 1e9:.1f} GB, {share:.1%} from upstream, "
-        f"{tally.kills} kills, {switches} of a transfer under way, {len(tally.failures)} failed; "
+        f"{tally.kills} kills, {switches} of a transfer under way, {left} slow peers left, "
+        f"{len(tally.failures)} failed; "
         f"RSS MiB and descriptors of the pullers' registries: {early} -> {late}"
     )
     assert tally.failures == []

@@ -147,6 +147,10 @@ async def test_a_transfer_that_goes_on_at_another_peer_says_so_in_its_trace(
     sent = broken.attributes["http.response.body.size"]
     assert (resumed.name, resumed.attributes["heliograph.peer"]) == ("resumed", other)
     assert request.attributes["http.response.body.size"] == layer.size_bytes
+    assert request.attributes["heliograph.sent_by"] == [
+        f"{killed.name} {sent!s}",
+        f"{other} {layer.size_bytes - int(str(sent))}",
+    ]
 
     first, second = sorted(trace.children(request, "GET"), key=lambda span: span.start_ns)
     assert (first.attributes["heliograph.peer"], first.status) == (killed.name, "error")

@@ -10,9 +10,11 @@ from heliograph_shared.digest import Digest, digest_of
 from heliograph_shared.events import ContentChanged, NodeHeartbeat
 from heliograph_shared.node_state import read_node_state
 from tests.contract.content_store_support import ContainerdHand, containerd
+from tests.integration.registry_support import serve_registry
 from tests.support.images import make_image, push
 from tests.support.machines import SERIES, absent
 from tests.support.nats import NatsServer
+from tests.support.ports import free_port
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 from tests.unit.indexer.listener import Listener, listening
@@ -38,9 +40,11 @@ async def listener(nats_server: NatsServer) -> AsyncIterator[Listener]:
 
 
 @asynccontextmanager
-async def indexer(directory: Path, nats: NatsServer, node: ContainerdHand) -> AsyncIterator[Program]:
+async def indexer(
+    directory: Path, nats: NatsServer, node: ContainerdHand, **environment: str
+) -> AsyncIterator[Program]:
     """Ready when entered."""
-    program = Program(directory, nats.url, CONTAINERD_SOCKET=str(node.daemon.socket))
+    program = Program(directory, nats.url, CONTAINERD_SOCKET=str(node.daemon.socket), **environment)
     async with program.process:
         await eventually(program.ready, PATIENCE_S)
         yield program
@@ -105,6 +109,25 @@ async def test_a_tag_has_one_name_whatever_the_capitals_of_its_registry(
         assert list(listener.replica.tags) == [TAG]
         await node.daemon.store.delete_image(capitals, collect=False)
         await eventually(lambda: listener.replica.tags[TAG].digest == older)
+
+
+async def test_a_blob_whose_file_is_gone_is_withdrawn_once_a_peer_has_asked_for_it(
+    tmp_path: Path, node: ContainerdHand, listener: Listener, nats_server: NatsServer
+) -> None:
+    """Until then containerd lists it, and it is announced."""
+    digest, other = await node.add_blob(b"its file is lost"), await node.add_blob(b"whole")
+    file = node.daemon.blob_path(digest)
+    settings = {"content_path": file.parents[2], "first_byte_timeout_ms": 10_000}
+    async with serve_registry(tmp_path / "registry", NODE, free_port(), **settings) as serving:
+        url = f"{serving.admin}/readyz"
+        async with indexer(tmp_path, nats_server, node, REGISTRY_READY_URL=url) as program:
+            await eventually(lambda: set(listener.replica.blobs) == {digest, other}, PATIENCE_S)
+            file.unlink()
+            for asked, status in ((digest, 404), (other, 200)):
+                answer = await serving.http.get(f"/v2/app/blobs/{asked}", headers={"heliograph-peer": "n2"})
+                assert answer.status_code == status
+            await eventually(lambda: set(listener.replica.blobs) == {other}, PATIENCE_S)
+            assert program.metric("heliograph_indexer_withheld_digests") == 1
 
 
 async def test_content_that_another_namespace_keeps_is_withdrawn_too(

@@ -1,6 +1,7 @@
 """The indexer as a black box: an OCI layout on one side, a real bus on the other, settings between."""
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -143,6 +144,33 @@ async def test_addresses_are_advertised_while_the_registry_is_ready(
             await eventually(lambda: read_node_state(program.state_path).addresses == ["127.0.0.1:5000"])
         await eventually(lambda: listener.last_heartbeat().addresses == [], 20)
         await eventually(lambda: read_node_state(program.state_path).addresses == [])
+
+
+async def test_what_the_registry_cannot_serve_is_withdrawn_until_it_can(
+    tmp_path: Path, layout: Path, image: Image, listener: Listener, nats_server: NatsServer
+) -> None:
+    write_layout(image, layout, TAG)
+    layer = image.layers[0].digest
+    unservable = [layer]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        body = json.dumps({"digests": unservable}).encode() if path == b"/unservable" else b"ok"
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/readyz"
+        async with indexer(
+            tmp_path, nats_server.url, layout, REGISTRY_READY_URL=url, HEARTBEAT_S="60"
+        ) as program:
+            await eventually(lambda: set(listener.replica.blobs) == digests(image) - {layer})
+            assert set(listener.replica.tags) == {TAG}
+            await eventually(lambda: program.metric("heliograph_indexer_withheld_digests") == 1)
+            unservable.clear()
+            await eventually(lambda: set(listener.replica.blobs) == digests(image))
 
 
 async def test_filters_keep_tags_to_the_node_and_leave_digests(

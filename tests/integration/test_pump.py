@@ -17,7 +17,7 @@ import pytest
 
 from heliograph_registry.adapters.http_server.pump import Pumps, open_pumps
 from heliograph_registry.adapters.http_server.transfer import FileTransfer, SpliceTransfer, Transfer
-from heliograph_registry.mirror.domain.stall import Side
+from heliograph_registry.mirror.domain.stall import Side, StallDetector
 from heliograph_registry.mirror.errors import ClientGone, SourceFailed
 from tests.support.descriptors import open_descriptors
 from tests.support.page_cache import evict, resident_bytes
@@ -54,6 +54,10 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
         near.setblocking(False)
         far.setblocking(False)
         yield near, far
+
+
+def patience(seconds: float) -> StallDetector:
+    return StallDetector(0.0, source_s=seconds)
 
 
 async def receive(client: socket.socket, count: int) -> bytes:
@@ -189,7 +193,7 @@ async def test_a_truncated_file_and_a_closed_client_raise_different_errors(pumps
 
 async def test_bytes_are_spliced_from_socket_to_socket(pumps: Pumps) -> None:
     with connected() as (peer, source), connected() as (server, client):
-        transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=5)
+        transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall=patience(5))
         sending = asyncio.get_running_loop().sock_sendall(peer, DATA + b"what comes after")
         _, _, received = await asyncio.gather(sending, pumps.move(transfer), receive(client, LENGTH))
         assert received == DATA
@@ -205,7 +209,7 @@ async def test_pipes_take_half_of_what_a_user_without_capabilities_may_have(pump
             for _ in range(count):
                 (peer, source), (server, _) = (stack.enter_context(connected()) for _ in range(2))
                 peers.append(peer)
-                transfers.append(SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=30))
+                transfers.append(SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall=patience(30)))
                 moving.append(asyncio.create_task(pumps.move(transfers[-1])))
 
         def pipes_of(size_bytes: int) -> bool:
@@ -236,7 +240,7 @@ async def test_full_pipes_of_clients_that_do_not_read_count_as_well(pumps: Pumps
         transfers, moving, sending = [], [], []
         for _ in range(48):
             (peer, source), (server, _) = (stack.enter_context(connected()) for _ in range(2))
-            transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=30)
+            transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall=patience(30))
             moving.append(asyncio.create_task(pumps.move(transfer)))
             sending.append(asyncio.create_task(asyncio.get_running_loop().sock_sendall(peer, DATA)))
             transfers.append(transfer)
@@ -252,7 +256,7 @@ async def test_full_pipes_of_clients_that_do_not_read_count_as_well(pumps: Pumps
 @pytest.mark.parametrize("how", ["end", "reset"])
 async def test_if_a_source_ends_early_the_client_has_all_bytes_that_came(pumps: Pumps, how: str) -> None:
     with connected() as (peer, source), connected() as (server, client):
-        transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=5)
+        transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall=patience(5))
         moving = asyncio.create_task(pumps.move(transfer))
         await asyncio.get_running_loop().sock_sendall(peer, DATA[:100_000])
         assert await receive(client, 100_000) == DATA[:100_000]
@@ -266,7 +270,7 @@ async def test_if_a_source_ends_early_the_client_has_all_bytes_that_came(pumps: 
 
 async def test_a_silent_source_ends_a_transfer_and_a_slow_client_does_not(pumps: Pumps) -> None:
     with connected() as (peer, source), connected() as (server, client):
-        transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall_s=0.5)
+        transfer = SpliceTransfer(server.fileno(), source.fileno(), LENGTH, stall=patience(0.5))
         moving = asyncio.create_task(pumps.move(transfer))
         sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(peer, DATA[:-1]))
         done, _ = await asyncio.wait([moving], timeout=2)  # four times the stall, nothing read
@@ -317,7 +321,7 @@ async def test_an_unexpected_error_ends_its_transfer_and_no_other(pumps: Pumps, 
     with connected() as (server, client), blob.open("rb") as file:
         for _ in range(4):
             with pytest.raises(ZeroDivisionError):
-                await pumps.move(Broken(server.fileno(), 1, stall_s=1))
+                await pumps.move(Broken(server.fileno(), 1, stall=patience(1)))
         transfer = FileTransfer(server.fileno(), file.fileno(), 0, 1000)
         await pumps.move(transfer)
         assert await receive(client, 1000) == DATA[:1000]
@@ -347,7 +351,7 @@ async def test_a_transfer_that_cannot_start_for_lack_of_descriptors_leaks_none(b
     with connected() as (server, _), connected() as (near, _), blob.open("rb") as file:
         begin: Callable[[], Transfer] = partial(FileTransfer, server.fileno(), file.fileno(), 0, 1)
         if kind == "splice":
-            begin = partial(SpliceTransfer, server.fileno(), near.fileno(), 1, stall_s=1.0)
+            begin = partial(SpliceTransfer, server.fileno(), near.fileno(), 1, stall=patience(1))
         before = open_descriptors()
         for spare in range(4 if kind == "splice" else 2):
             with few_descriptors(spare), pytest.raises(OSError, match="Too many open files"):

@@ -24,6 +24,7 @@ from heliograph_registry.adapters.http_server.protocol import MirrorProtocol
 from heliograph_registry.adapters.http_server.pump import open_pumps
 from heliograph_registry.adapters.metrics import RegistryMetrics
 from heliograph_registry.mirror.domain.request_log import RequestLog
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror_wiring import open_mirror
 from heliograph_registry.settings import Settings
 from heliograph_shared.digest import digest_of, hex_of
@@ -198,6 +199,23 @@ async def test_a_file_that_is_truncated_while_it_is_served_ends_with_a_fin(clust
     assert len(received) == len(BIG) // 2
 
 
+async def test_a_file_that_failed_while_it_was_served_is_not_served_again(cluster: Cluster) -> None:
+    """A client asks for the rest: the same file would end that answer without a byte, again and again."""
+    node = await cluster.registry("node", first_byte_timeout_ms=10_000)
+    cluster.holds(await cluster.registry("seed", first_byte_timeout_ms=10_000), BIG)
+    digest = node.put(BIG)
+    path = f"/v2/app/blobs/{digest}"
+    received = await received_of_truncated(
+        node.http, path, node.directory / "blobs" / "sha256" / hex_of(digest)
+    )
+    rest = await node.http.get(path, headers={"range": f"bytes={len(received)}-"})
+    assert (rest.status_code, received + rest.content == BIG) == (206, True)
+    assert rest.headers["heliograph-source"] == "peer/seed"
+    assert (await node.http.get(f"{node.admin}/unservable")).json() == {"digests": [digest]}
+    refused = await node.http.get(path, headers={"heliograph-peer": "another"})
+    assert (refused.status_code, refused.headers["heliograph-reason"]) == (404, "not-local")
+
+
 @asynccontextmanager
 async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Path]]:
     """A client of a data port with TLS, wired as in `app`, and the folder with its blobs."""
@@ -221,7 +239,9 @@ async def over_tls(directory: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Pa
         pumps = stack.enter_context(open_pumps(readers.bodies))
         stack.enter_context(readers)
         request_log = RequestLog()
-        opened = open_mirror(settings, content, ImageFilter((), ()), readers, metrics, request_log)
+        opened = open_mirror(
+            settings, LocalContent(content), ImageFilter((), ()), readers, metrics, request_log
+        )
         components = await stack.enter_async_context(opened)
         cache = ManifestCache(components.lookahead, metrics, request_log)
         config = uvicorn.Config(

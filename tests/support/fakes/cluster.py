@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from heliograph_registry.mirror.blobs import BlobAnswer, Blobs, open_blobs
 from heliograph_registry.mirror.completeness import Completeness
 from heliograph_registry.mirror.domain.target import Blob, Name
+from heliograph_registry.mirror.domain.throughput import Throughput
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_registry.mirror.manifests import Manifests
 from heliograph_registry.mirror.mirror import Mirror
@@ -38,9 +40,12 @@ class FakeCluster:
     spool: MemorySpool = field(default_factory=MemorySpool)
     peers: MemoryPeers = field(default_factory=MemoryPeers)
     fetched: Counter[str] = field(default_factory=Counter)
+    throughput: Throughput = field(default_factory=Throughput)
 
     def __post_init__(self) -> None:
         self.resolver = MemoryResolver(self.router, HERE)
+        self.local = LocalContent(self.content)
+        self.peers.slow_below = self.throughput.slow_below
         self.router_queries = MemoryRouterQueries(self.router)
         self.facts.addresses = frozenset({f"{HERE}:5000"})
         self.router.add_node(HERE, f"{HERE}:5000")
@@ -71,6 +76,7 @@ class FakeCluster:
             peers=self.peers,
             attempts=attempts,
             resolve_timeout_s=resolve_timeout_s,
+            throughput=self.throughput,
             fetched=lambda node, size_bytes: self.fetched.update({node: size_bytes}),
         )
 
@@ -87,9 +93,9 @@ class FakeCluster:
         peering = self.peering(attempts=attempts)
         waiting = WaitingRequests(peering, wait_s=wait_s, first_byte_s=FIRST_BYTE_S)
         async with (
-            open_lookahead(peering.resolve, self.content.lacks) as lookahead,
+            open_lookahead(peering.resolve, self.local.lacks) as lookahead,
             open_blobs(
-                self.content,
+                self.local,
                 peering,
                 lookahead,
                 self.spool,
@@ -98,7 +104,7 @@ class FakeCluster:
                 transfers=transfers,
             ) as blobs,
         ):
-            manifests = Manifests(self.content, peering, lookahead)
+            manifests = Manifests(self.local, peering, lookahead)
             node = Matcher(parse_platform(platform))
             mirror = Mirror(
                 facts=self.facts,
@@ -106,7 +112,7 @@ class FakeCluster:
                 blobs=blobs,
                 lookahead=lookahead,
                 manifests=manifests,
-                completeness=Completeness(node, self.content, peering, lookahead, manifests),
+                completeness=Completeness(node, self.local, peering, lookahead, manifests),
                 waiting=waiting,
                 images=images or ImageFilter(),
                 first_byte_s=FIRST_BYTE_S,

@@ -2,14 +2,23 @@
 
 import asyncio
 import io
+import math
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
+from heliograph_registry.mirror.domain.stall import CHECK_EVERY_S, Side, Stall, StallDetector
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag
-from heliograph_registry.mirror.errors import ManifestTooLarge, PeerFailed, RangeNotSatisfiable
+from heliograph_registry.mirror.errors import (
+    STALLED,
+    ManifestTooLarge,
+    PeerFailed,
+    PeerSlow,
+    RangeNotSatisfiable,
+)
 from heliograph_shared.digest import Digest, digest_of
 from heliograph_shared.image import MAX_MANIFEST_BYTES
 
@@ -35,6 +44,10 @@ class MemoryPeer:
     """Never answers."""
     stalls: bool = False
     """Sends no byte of a body beyond its first piece, and does not close the connection."""
+    pauses_s: float = 0.0
+    """How long it pauses after the first piece of a body."""
+    bytes_s: float = math.inf
+    """How fast it sends a body after the first piece."""
     piece_bytes: int = _PIECE_BYTES
     breaks_after: list[int] = field(default_factory=list)
     """Of its next bodies, how many bytes each has when the connection breaks; later ones are whole."""
@@ -54,9 +67,15 @@ class MemoryPeer:
 class MemoryPeers:
     """`open_streams` is how many bodies have been fetched and not closed."""
 
-    def __init__(self, registries: Iterable[MemoryPeer] = (), *, stall_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        registries: Iterable[MemoryPeer] = (),
+        *,
+        stall_s: float = 10.0,
+        slow_below: Callable[[str], float] = lambda _: 0.0,
+    ) -> None:
         self._registries = {registry.address: registry for registry in registries}
-        self._stall_s = stall_s
+        self._stall_s, self.slow_below = stall_s, slow_below
         self.open_streams = 0
 
     def add(self, registry: MemoryPeer) -> MemoryPeer:
@@ -76,7 +95,8 @@ class MemoryPeers:
         span = Span(0, len(data) - 1, len(data)) if wanted is None else wanted.of(len(data))
         if span is None:
             raise RangeNotSatisfiable(len(data))
-        stream = MemoryPeerStream(peer, registry, data, span, self._stall_s, closed=self._closed)
+        stall = StallDetector(0.0, source_s=self._stall_s, slow_below=partial(self.slow_below, peer.node))
+        stream = MemoryPeerStream(peer, registry, data, span, stall, closed=self._closed)
         await stream.begin()
         self.open_streams += 1
         return stream
@@ -128,14 +148,15 @@ class MemoryPeerStream:
         registry: MemoryPeer,
         data: bytes,
         span: Span,
-        stall_s: float,
+        stall: StallDetector,
         *,
         closed: Callable[[], None],
     ) -> None:
         self._peer, self._registry, self._data, self._tell_closed = peer, registry, data, closed
-        self.span, self.stall_s, self.left_bytes = span, stall_s, span.count
+        self.node, self.span, self.stall, self.left_bytes = peer.node, span, stall, span.count
         self._breaks_after = registry.breaks_after.pop(0) if registry.breaks_after else span.count
         self._received = 0
+        self._waited_s, self._still_s = 0.0, 0.0
         self._first = b""
         self.closed = False
 
@@ -160,6 +181,9 @@ class MemoryPeerStream:
     def failed(self, reason: str) -> PeerFailed:
         return PeerFailed(self._peer.node, reason)
 
+    def slow(self) -> PeerSlow:
+        return PeerSlow(self._peer.node)
+
     async def read(self, most: int = 1 << 20) -> bytes:
         if not self.left_bytes:
             return b""
@@ -172,16 +196,34 @@ class MemoryPeerStream:
     async def _receive(self, most: int) -> bytes:
         if self._registry.down:
             raise self.failed("connection reset")
-        if self._registry.stalls and self._received:
-            await asyncio.sleep(self.stall_s)
-            raise self.failed("sent next to nothing for too long")
         left = min(self.span.count, self._breaks_after) - self._received
         if left <= 0:
             raise self.failed(f"ended with {self.left_bytes} bytes missing")
         start = self.span.first + self._received
         piece = self._data[start : start + min(most, left, self._registry.piece_bytes)]
+        if self._received:
+            pause_s = self._registry.pauses_s if self._received <= self._registry.piece_bytes else 0.0
+            takes_s = math.inf if self._registry.stalls else len(piece) / self._registry.bytes_s
+            await self._wait(pause_s + takes_s)
         self._received += len(piece)
         return piece
+
+    async def _wait(self, seconds: float) -> None:
+        """After `PeerSlow`, the next call waits for what was left of the time."""
+        self._still_s = self._still_s or seconds
+        while True:
+            self.stall.waits_for(Side.SOURCE)
+            match self.stall.check(self._received, self._waited_s, Side.SOURCE):
+                case Stall.SOURCE_SLOW:
+                    raise self.slow()
+                case Stall.SOURCE_STALLED:
+                    raise self.failed(STALLED)
+            if not self._still_s:
+                return
+            step_s = min(self._still_s, CHECK_EVERY_S)
+            await asyncio.sleep(step_s)
+            self._waited_s += step_s
+            self._still_s -= step_s
 
     def close(self) -> None:
         if not self.closed:

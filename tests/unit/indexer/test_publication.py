@@ -91,6 +91,30 @@ def test_replaying_every_message_gives_the_stores_content(
     assert replica.content == held(history)
 
 
+@given(st.lists(st.tuples(histories, st.frozensets(digests)), max_size=5), st.frozensets(digests))
+def test_what_is_withheld_is_not_published(
+    parts: list[tuple[list[StoreEvent | StoreContent | str], frozenset[Digest]]], last: frozenset[Digest]
+) -> None:
+    publication, replica = Publication(1, ROOM_BYTES), Replica()
+    deltas: list[Delta] = []
+    for history, withheld in parts:
+        deltas += play(publication, history)
+        publication.withhold(withheld)
+    count = publication.withhold(last)
+    deltas += publication.take_deltas()
+    for message in sent(deltas):
+        replica.apply(message)
+    content = held([step for history, _ in parts for step in history])
+    assert replica.content.tags == content.tags
+    assert replica.content.blobs == {
+        digest: size for digest, size in content.blobs.items() if digest not in last
+    }
+    assert count == publication.advertised(0).withheld == len(content.blobs.keys() & last)
+    publication.outbid(5)
+    for message in sent(publication.take_deltas()):
+        assert not {*message.added} & last
+
+
 @given(histories)
 def test_a_snapshot_is_what_replaying_gave_and_nothing_newer(
     history: list[StoreEvent | StoreContent | str],

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from heliograph_registry.mirror.domain.peer import Peer
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
+from heliograph_registry.mirror.domain.stall import StallDetector
+from heliograph_registry.mirror.domain.throughput import Throughput
 from heliograph_registry.mirror.errors import NotServed, StreamBroken
 from heliograph_registry.mirror.ports import PeerStream
 from heliograph_registry.mirror.relay import Relay
@@ -28,7 +30,9 @@ portions = st.lists(st.integers(0, 400), max_size=40)
 def dying(span: Span, portion: int) -> MemoryPeerStream:
     """A stream that gives `portion` bytes of its span and then fails, in pieces of at most 50 bytes."""
     registry = MemoryPeer("peer", "peer:5000", piece_bytes=50, breaks_after=[portion])
-    return MemoryPeerStream(registry.peer, registry, DATA, span, 1.0, closed=lambda: None)
+    return MemoryPeerStream(
+        registry.peer, registry, DATA, span, StallDetector(0.0, source_s=1.0), closed=lambda: None
+    )
 
 
 @given(spans, st.integers(1, 400), portions)
@@ -37,7 +41,9 @@ def test_a_client_gets_its_span_or_the_first_bytes_of_it(span: Span, first: int,
     streams = [dying(span, first)]
     ended: list[dict[str, int]] = []
 
-    async def resume(offset: int, failed: tuple[Peer, ...]) -> tuple[Peer, PeerStream]:
+    async def resume(
+        offset: int, failed: tuple[Peer, ...], instead_of: Peer | None = None
+    ) -> tuple[Peer, PeerStream]:
         asked.append(offset)
         assert len(failed) == len(asked)
         if len(asked) > len(more):
@@ -50,7 +56,14 @@ def test_a_client_gets_its_span_or_the_first_bytes_of_it(span: Span, first: int,
     async def deliver() -> bytes:
         outlet = MemoryOutlet()
         await outlet.write(b"head")
-        relay = Relay(Peer("peer-0", ()), streams[0], resume, failed=lambda _: None, ended=ended.append)
+        relay = Relay(
+            Peer("peer-0", ()),
+            streams[0],
+            resume,
+            throughput=Throughput(),
+            failed=lambda _: None,
+            ended=ended.append,
+        )
         broken = None
         try:
             await relay.deliver(outlet)
@@ -79,10 +92,19 @@ def test_a_client_gets_its_span_or_the_first_bytes_of_it(span: Span, first: int,
 def test_a_relay_that_never_started_is_not_reported() -> None:
     ended: list[dict[str, int]] = []
 
-    async def never(offset: int, failed: tuple[Peer, ...]) -> tuple[Peer, PeerStream]:
+    async def never(
+        offset: int, failed: tuple[Peer, ...], instead_of: Peer | None = None
+    ) -> tuple[Peer, PeerStream]:
         pytest.fail("no bytes were requested")
 
     stream = dying(Span(0, 9, len(DATA)), 10)
-    Relay(Peer("peer", ()), stream, never, failed=lambda _: None, ended=ended.append).close()
+    Relay(
+        Peer("peer", ()),
+        stream,
+        never,
+        throughput=Throughput(),
+        failed=lambda _: None,
+        ended=ended.append,
+    ).close()
     assert stream.closed
     assert ended == []

@@ -24,6 +24,7 @@ from heliograph_indexer.ports import ContentStore
 from heliograph_indexer.reachability import follow_reachability
 from heliograph_indexer.service import AdmitsTag, Indexer
 from heliograph_indexer.settings import Settings
+from heliograph_indexer.withholding import follow_unservable
 from heliograph_shared import telemetry
 from heliograph_shared.admin import admin_app
 from heliograph_shared.bus_client import Access
@@ -57,6 +58,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         registry=Readyz(settings.registry_ready_url) if settings.registry_ready_url else None,
         report=indexer.advertise,
     )
+    following = [reachability]
+    if settings.registry_ready_url:
+        following.append(follow_unservable(RegistryHttp(settings.registry_ready_url), indexer.withhold))
     publisher = FindingsPublisher(IndexerCheck)
     admin = admin_app(indexer.unready_reason, metrics.collected)
     admin.routes.append(publisher.route())
@@ -72,7 +76,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             ),
         ):
             examined = publisher.keep_examined(examination(settings, indexer=indexer).report)
-            async with background(indexer.run(), reachability, examined):
+            async with background(indexer.run(), *following, examined):
                 await stop.wait()
             await indexer.leave()
 

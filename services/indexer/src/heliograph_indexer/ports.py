@@ -76,6 +76,14 @@ class RegistryReadiness(Protocol):
         ...
 
 
+class RegistryContent(Protocol):
+    """What this node's registry says of the content store."""
+
+    async def unservable(self) -> frozenset[Digest] | None:
+        """Blobs that it could not serve lately; None without an answer."""
+        ...
+
+
 class NodeAddress(Protocol):
     """The address of this node in the cluster's network."""
 

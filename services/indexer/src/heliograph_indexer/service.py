@@ -108,6 +108,12 @@ class Indexer:
         self._bus_due.add(_Action.HEARTBEAT)
         self._state_due.add(_Action.WRITE_STATE)
 
+    def withhold(self, digests: frozenset[Digest]) -> None:
+        """From now on announce none of these: this node's registry cannot serve them."""
+        held = self._publication.withhold(digests)
+        log.info("the registry reported what it cannot serve", blobs=len(digests), withheld=held)
+        self._note_change()
+
     def bus_connected(self) -> None:
         """A heartbeat at once shows routers whether they missed messages sent before."""
         self._bus_due.add(_Action.PUBLISH)

@@ -63,8 +63,8 @@ class Settings(ServiceSettings):
     heartbeat_s: float = Field(10, gt=0, le=3600, description="seconds between heartbeats, plus or minus 20%")
     registry_ready_url: OptionalHttpUrl = Field(
         "",
-        description="readiness URL of this node's registry; addresses are advertised while it answers 200; "
-        "empty: always",
+        description="readiness URL of this node's registry; addresses are advertised while it answers 200, "
+        "and what its /unservable lists is not announced; empty: always",
     )
     mirrored_registries: MirroredRegistries
     registry_filters: RegistryFilters

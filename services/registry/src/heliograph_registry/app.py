@@ -13,9 +13,11 @@ from heliograph_registry.adapters.http_server.manifest_cache import ManifestCach
 from heliograph_registry.adapters.http_server.protocol import MirrorProtocol, bound_memory
 from heliograph_registry.adapters.http_server.pump import open_pumps
 from heliograph_registry.adapters.metrics import RegistryMetrics
+from heliograph_registry.adapters.unservable_http import unservable_route
 from heliograph_registry.debug.adapters.loopback import Loopback
 from heliograph_registry.debug_wiring import debug_page
 from heliograph_registry.mirror.domain.request_log import RequestLog
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror_wiring import open_mirror, tls_files
 from heliograph_registry.settings import Settings
 from heliograph_shared import telemetry
@@ -46,15 +48,16 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     data_socket, admin_socket = bind(settings.registry_listen), bind(settings.admin_listen)
     bound_memory(data_socket, encrypted=context is not None)
     readers = open_readers()
-    content = FileContent(settings.content_path, readers)
+    files = FileContent(settings.content_path, readers)
+    content = LocalContent(files)
 
     def readiness() -> str | None:
-        return "stopping" if stop.is_set() else content.unreadable_reason()
+        return "stopping" if stop.is_set() else files.unreadable_reason()
 
     metrics, request_log = RegistryMetrics(), RequestLog()
     admin = FastAPI(
         openapi_url=None,
-        routes=[*admin_routes(readiness, metrics.collected)],
+        routes=[*admin_routes(readiness, metrics.collected), unservable_route(content.unservable)],
         telemetry={"tracing": False, "metrics": False, "logs": False},  # probes are not worth a trace
     )
     with (

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from heliograph_registry.adapters.dns import open_dns_peers
-from heliograph_registry.adapters.filesystem import FileContent, Readers
+from heliograph_registry.adapters.filesystem import Readers
 from heliograph_registry.adapters.http_server.basic_auth import BasicAuth
 from heliograph_registry.adapters.metrics import RegistryMetrics
 from heliograph_registry.adapters.peer_client.client import open_peers
@@ -16,6 +16,8 @@ from heliograph_registry.adapters.state_file import StateFile
 from heliograph_registry.mirror.blobs import Blobs, open_blobs
 from heliograph_registry.mirror.completeness import Completeness
 from heliograph_registry.mirror.domain.request_log import RequestLog
+from heliograph_registry.mirror.domain.throughput import Throughput
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror.lookahead import Lookahead, open_lookahead
 from heliograph_registry.mirror.manifests import Manifests
 from heliograph_registry.mirror.mirror import Mirror
@@ -49,7 +51,7 @@ class MirrorComponents:
 @asynccontextmanager
 async def open_mirror(
     settings: Settings,
-    content: FileContent,
+    content: LocalContent,
     images: ImageFilter,
     readers: Readers,
     metrics: RegistryMetrics,
@@ -58,6 +60,7 @@ async def open_mirror(
 ) -> AsyncIterator[MirrorComponents]:
     node, first_byte_s = settings.node_name, settings.first_byte_timeout_ms / 1000
     facts, tls = StateFile(settings.state_path), tls_files(settings)
+    throughput = Throughput()
     routers = open_resolver(
         settings.router_target,
         node=node,
@@ -72,6 +75,7 @@ async def open_mirror(
         open_peers(
             node,
             stall_s=settings.peer_stall_timeout_s,
+            slow_below=throughput.slow_below,
             metrics=metrics,
             authorization=auth.own if auth else None,
             tls=PeerTls(client_contexts(tls), settings.tls_server_name) if tls else None,
@@ -89,6 +93,7 @@ async def open_mirror(
             peers=peers,
             attempts=settings.peer_attempts,
             resolve_timeout_s=first_byte_s * _RESOLVE_SHARE,
+            throughput=throughput,
             fetched=request_log.received.add,
         )
         waiting = WaitingRequests(peering, wait_s=settings.wait_ms / 1000, first_byte_s=first_byte_s)

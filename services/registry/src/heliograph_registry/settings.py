@@ -95,7 +95,11 @@ class Settings(ServiceSettings):
         1024, gt=0, description="connections to the data port; beyond that, those idle longest are closed"
     )
     peer_stall_timeout_s: float = Field(
-        10, gt=0, le=120, description="seconds a peer may send almost nothing; then another one is tried"
+        10,
+        gt=0,
+        le=120,
+        description="seconds a peer may send almost nothing; then it has failed. A peer that is slower than "
+        "others is replaced sooner",
     )
     spool_path: Path = Field(
         Path("/tmp"),  # noqa: S108 - files without names

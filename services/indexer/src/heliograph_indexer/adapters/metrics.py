@@ -43,6 +43,11 @@ class IndexerMetrics:
             "Addresses of this node's registry announced on the bus; at 0 no peer is sent here",
             registry=self.collected,
         )
+        self._withheld_digests = Gauge(
+            "heliograph_indexer_withheld_digests",
+            "Digests in the content store that are not announced because the registry could not serve them",
+            registry=self.collected,
+        )
         event_lag = Histogram(
             "heliograph_indexer_event_lag_seconds",
             "Seconds from a change in containerd until the indexer knows it (noticed; without changes found "
@@ -106,6 +111,7 @@ class IndexerMetrics:
         self._advertised_tags.set_function(lambda: advertised().tags)
         self._advertised_digests.set_function(lambda: advertised().digests)
         self._advertised_addresses.set_function(lambda: advertised().addresses)
+        self._withheld_digests.set_function(lambda: advertised().withheld)
         self._store_watched.set_function(followed)
         self._bus_connected.set_function(connected)
 

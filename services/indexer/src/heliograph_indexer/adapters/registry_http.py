@@ -1,16 +1,23 @@
-"""This node's registry over HTTP: whether it is ready, whether its port answers, how much it has answered."""
+"""This node's registry over HTTP: whether it is ready, whether its port answers, and what it has served."""
 
 import asyncio
 import http.client
 import os
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel
+
 from heliograph_shared import plain_http
 from heliograph_shared.address import Address
+from heliograph_shared.digest import Digest, parse_digest
 
 _TIMEOUT_S = 2.0
-_MAX_REASON_BYTES, _MAX_METRICS_BYTES = 1000, 4 << 20
+_MAX_REASON_BYTES, _MAX_DIGESTS_BYTES, _MAX_METRICS_BYTES = 1000, 256 << 10, 4 << 20
 _REQUESTS = "heliograph_registry_requests_total"
+
+
+class _Unservable(BaseModel):
+    digests: list[str]
 
 
 class RegistryHttp:
@@ -39,6 +46,17 @@ class RegistryHttp:
             return None
         is_defined = f"# TYPE {_REQUESTS.removesuffix('_total')}" in text
         return sum(samples) if is_defined else None
+
+    async def unservable(self) -> frozenset[Digest] | None:
+        """Blobs that it could not serve lately; None if that cannot be read: it may be an older version."""
+        url = urlsplit(self.ready_url)._replace(path="/unservable", query="").geturl()
+        try:
+            status, text = await asyncio.to_thread(_get, url, _MAX_DIGESTS_BYTES)
+            if status != http.HTTPStatus.OK:
+                return None
+            return frozenset(map(parse_digest, _Unservable.model_validate_json(text).digests))
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
 
     async def unreachable_reason(self, address: str) -> str:
         """Why `host:port` accepts no connection within 2 s; empty if it does."""

@@ -54,12 +54,16 @@ class PublishedSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class AdvertisedCounts:
-    """Counts of what was published; `images` are the digests that tags point at."""
+    """Counts of what was published; `images` are the digests that tags point at.
+
+    `withheld` are blobs that are not published though the store lists them.
+    """
 
     images: int
     tags: int
     digests: int
     addresses: int
+    withheld: int
 
 
 class Publication:
@@ -70,6 +74,7 @@ class Publication:
         self._inventory = RunningInventory()
         self._touched_blobs: set[Digest] = set()
         self._touched_tags: set[str] = set()
+        self._withheld: frozenset[Digest] = frozenset()
 
     @property
     def position(self) -> Position:
@@ -93,6 +98,12 @@ class Publication:
             case _:
                 assert_never(event)
 
+    def withhold(self, digests: frozenset[Digest]) -> int:
+        """Publish none of these, until the next call. Returns how many of them the store holds."""
+        self._touched_blobs |= digests ^ self._withheld
+        self._withheld = digests
+        return self._count_withheld()
+
     def replace(self, content: StoreContent) -> None:
         """Note everything that the store holds now."""
         for event in list(self._live.events_to_reach(content)):
@@ -114,7 +125,8 @@ class Publication:
     def advertised(self, addresses: int) -> AdvertisedCounts:
         """The counts for a node with this number of addresses."""
         tags, blobs = self._published.tags, self._published.blobs
-        return AdvertisedCounts(len({tag.digest for tag in tags.values()}), len(tags), len(blobs), addresses)
+        images = len({tag.digest for tag in tags.values()})
+        return AdvertisedCounts(images, len(tags), len(blobs), addresses, self._count_withheld())
 
     def outbid(self, incarnation: int) -> None:
         """Begin a new incarnation above `incarnation`, with nothing published yet."""
@@ -123,9 +135,13 @@ class Publication:
         self._touched_blobs = set(self._live.blobs)
         self._touched_tags = set(self._live.tags)
 
+    def _count_withheld(self) -> int:
+        return len(self._withheld & self._live.blobs.keys())
+
     def _pending(self) -> Iterator[StoreEvent]:
         for digest in self._touched_blobs:
-            if event := self._published.blob_event(digest, self._live.blobs.get(digest)):
+            size_bytes = None if digest in self._withheld else self._live.blobs.get(digest)
+            if event := self._published.blob_event(digest, size_bytes):
                 yield event
         for reference in self._touched_tags:
             tag = self._live.tags.get(reference)

@@ -85,7 +85,7 @@ class RegistryMetrics:
         )
         self._resumes = Counter(
             "heliograph_registry_resumes_total",
-            "Times that a blob was resumed at another peer after one had failed",
+            "Times that a blob was resumed at another peer after one had failed or was slow",
             registry=self.collected,
         )
         self.verified = Counter(

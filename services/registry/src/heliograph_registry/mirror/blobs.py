@@ -22,10 +22,11 @@ from heliograph_registry.mirror.domain.relay_history import RelayHistory, Starte
 from heliograph_registry.mirror.domain.source import LOCAL, NOBODY, FromPeer, Source
 from heliograph_registry.mirror.domain.target import Blob, Name
 from heliograph_registry.mirror.errors import Busy, NotServed, RangeNotSatisfiable
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror.lookahead import Lookahead
 from heliograph_registry.mirror.ordered_ranges import OrderedRange, OrderedRanges
 from heliograph_registry.mirror.peering import Peering, is_possible_size
-from heliograph_registry.mirror.ports import Content, LocalBlob, Spool
+from heliograph_registry.mirror.ports import LocalBlob, Spool
 from heliograph_registry.mirror.relay import Body, BrokenBody, LocalBody, Relay
 from heliograph_registry.mirror.waiting import WaitingRequests
 from heliograph_shared.digest import Digest
@@ -90,7 +91,7 @@ class BlobAnswer:
 class Blobs:
     def __init__(
         self,
-        content: Content,
+        content: LocalContent,
         peering: Peering,
         lookahead: Lookahead,
         spool: Spool,
@@ -149,6 +150,7 @@ class Blobs:
                 blob.close()
                 return BlobAnswer(_span(None, blob.size_bytes), partial=False, source=LOCAL)
             if from_peer:
+                self._content.refused_to_peer(target.digest)
                 raise NotServed(Reason.NOT_LOCAL)
             (resolution,) = await self._peering.resolve([target.digest])
             size_bytes, node = await self._peering.size_of(target, resolution)
@@ -186,6 +188,7 @@ class Blobs:
         async with Deadline(self._first_byte_s):
             local = await self._local(target.digest, wanted)
         if local is None:
+            self._content.refused_to_peer(target.digest)
             raise NotServed(Reason.NOT_LOCAL)
         return local
 
@@ -251,6 +254,7 @@ class Blobs:
             peer,
             stream,
             partial(self._peering.resume, target, stream.span, resolution),
+            throughput=self._peering.throughput,
             failed=self._peering.failed,
             ended=partial(self._relay_ended, target.digest, client, wanted, stream.span.size_bytes),
         )
@@ -293,14 +297,17 @@ class Blobs:
         log.info("blob requested again, hashing it first", digest=target.digest, came_from=sorted(suspects))
         blob, node = await self._peering.verified(target, resolution, suspects, self._spool)
         self._history.was_right(target.digest, node)
-        answer = await _answer(blob, target.digest, wanted, FromPeer(node))
+        answer = await _answer(blob, wanted, FromPeer(node), partial(_not_readable, target.digest))
         if answer is None:
             raise NotServed(Reason.NOT_VERIFIED)
         return answer
 
     async def _local(self, digest: Digest, wanted: ByteRange | None) -> BlobAnswer | None:
         blob = await self._open(digest)
-        return None if blob is None else await _answer(blob, digest, wanted, LOCAL)
+        if blob is None:
+            return None
+        unreadable = partial(self._content.unreadable, digest)
+        return await _answer(blob, wanted, LOCAL, unreadable)
 
     async def _open(self, digest: Digest) -> LocalBlob | None:
         blob = await self._content.open(digest)
@@ -313,7 +320,7 @@ class Blobs:
 
 @asynccontextmanager
 async def open_blobs(
-    content: Content,
+    content: LocalContent,
     peering: Peering,
     lookahead: Lookahead,
     spool: Spool,
@@ -333,19 +340,26 @@ async def open_blobs(
 
 
 async def _answer(
-    blob: LocalBlob, digest: Digest, wanted: ByteRange | None, source: Source
+    blob: LocalBlob, wanted: ByteRange | None, source: Source, unreadable: Callable[[str, int], None]
 ) -> BlobAnswer | None:
-    """The answer owns `blob`. None if it cannot be read; then, and on any error, `blob` is closed."""
+    """The answer owns `blob`. None if it cannot be read; then, and on any error, `blob` is closed.
+
+    `unreadable` is called with reason and errno when a read fails, now or later.
+    """
     try:
         span = _span(wanted, blob.size_bytes)
-        return BlobAnswer(span, wanted is not None, source, await LocalBody.open(blob, span))
+        return BlobAnswer(span, wanted is not None, source, await LocalBody.open(blob, span, unreadable))
     except OSError as error:
-        log.warning("blob is unreadable", digest=digest, reason=str(error))
+        unreadable(str(error), error.errno or 0)
         blob.close()
         return None
     except BaseException:
         blob.close()
         raise
+
+
+def _not_readable(digest: Digest, reason: str, _code: int) -> None:
+    log.warning("hashed blob is unreadable", digest=digest, reason=reason)
 
 
 def _span(wanted: ByteRange | None, size_bytes: int) -> Span:

@@ -16,10 +16,10 @@ from heliograph_registry.mirror.domain.peer import Outcome, Resolution
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, Name
 from heliograph_registry.mirror.errors import NotServed
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror.lookahead import Lookahead
 from heliograph_registry.mirror.manifests import Manifests
 from heliograph_registry.mirror.peering import Peering
-from heliograph_registry.mirror.ports import Content
 from heliograph_shared.digest import Digest
 from heliograph_shared.image import MAX_CONFIG_BYTES, NotAManifest
 from heliograph_shared.platforms import Matcher
@@ -33,7 +33,12 @@ _ASKED_AT_ONCE = 8
 
 class Completeness:
     def __init__(
-        self, node: Matcher, content: Content, peering: Peering, lookahead: Lookahead, manifests: Manifests
+        self,
+        node: Matcher,
+        content: LocalContent,
+        peering: Peering,
+        lookahead: Lookahead,
+        manifests: Manifests,
     ) -> None:
         """`node` says which platforms this node runs."""
         self._node, self._content, self._peering = node, content, peering
@@ -123,8 +128,11 @@ class Completeness:
             if blob.size_bytes > MAX_CONFIG_BYTES:
                 raise NotAManifest("larger than 4 MiB")
             return verified_platform(digest, await blob.read(0, blob.size_bytes))
-        except (OSError, NotAManifest) as error:
-            log.warning("local config is unreadable", digest=digest, reason=str(error))
+        except OSError as error:
+            self._content.unreadable(digest, str(error), error.errno or 0)
+            return None
+        except NotAManifest as error:
+            log.warning("local config is not used", digest=digest, reason=str(error))
             return None
         finally:
             blob.close()

@@ -6,13 +6,17 @@ RegistryError
 ├── RangeNotSatisfiable  416, with the blob's size
 ├── ResolverUnavailable  no router answered, which does not mean that no node holds it
 ├── PeerFailed           this peer did not deliver; another one may
-│   └── ManifestTooLarge it has a manifest that is too large to be passed on
+│   ├── ManifestTooLarge it has a manifest that is too large to be passed on
+│   └── PeerSlow         this peer delivers far less than others do; its stream can still be read
 ├── SourceFailed         a file or a socket gave no more bytes during a transfer
+│   └── SourceSlow       a socket gives far fewer bytes than others do; the transfer can go on
 ├── ClientGone           the client disconnected, or accepted no bytes for too long
 └── StreamBroken         the response has started and no source is left: the connection ends with a FIN
 """
 
 from heliograph_registry.mirror.domain.reason import Reason
+
+SLOW, STALLED = "sends far less than others do", "sent next to nothing for too long"
 
 
 class RegistryError(Exception):
@@ -62,10 +66,22 @@ class ManifestTooLarge(PeerFailed):
         super().__init__(peer, "has a manifest larger than 4 MiB", healthy=True, status=status)
 
 
+class PeerSlow(PeerFailed):
+    def __init__(self, peer: str) -> None:
+        super().__init__(peer, SLOW)
+
+
 class SourceFailed(RegistryError):
-    def __init__(self, reason: str) -> None:
+    """`code` is the error number (errno), 0 if there is none."""
+
+    def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.code = reason, code
+
+
+class SourceSlow(SourceFailed):
+    def __init__(self) -> None:
+        super().__init__(SLOW)
 
 
 class ClientGone(RegistryError):

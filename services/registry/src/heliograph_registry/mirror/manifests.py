@@ -9,9 +9,9 @@ from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.source import LOCAL, FromPeer, Source
 from heliograph_registry.mirror.domain.target import ManifestByDigest
 from heliograph_registry.mirror.errors import NotServed
+from heliograph_registry.mirror.local_content import LocalContent
 from heliograph_registry.mirror.lookahead import Lookahead
 from heliograph_registry.mirror.peering import Peering
-from heliograph_registry.mirror.ports import Content
 from heliograph_shared.digest import Digest
 from heliograph_shared.image import MAX_MANIFEST_BYTES, NotAManifest
 
@@ -23,7 +23,7 @@ _CACHED_BYTES = 16 << 20
 class Manifests:
     """Each is verified in full, once: the latest 16 MiB stay in memory."""
 
-    def __init__(self, content: Content, peering: Peering, lookahead: Lookahead) -> None:
+    def __init__(self, content: LocalContent, peering: Peering, lookahead: Lookahead) -> None:
         self._content, self._peering, self._lookahead = content, peering, lookahead
         self._cached: LRUCache[Digest, tuple[Manifest, Source]] = LRUCache(
             _CACHED_BYTES, getsizeof=lambda known: len(known[0].body)
@@ -43,6 +43,7 @@ class Manifests:
         found = await self._local(target.digest)
         if found is None:
             if from_peer:
+                self._content.refused_to_peer(target.digest)
                 raise NotServed(Reason.NOT_LOCAL)
             found = self._cached.get(target.digest) or await self._remote(target, resolution)
         self._cached[target.digest] = found
@@ -57,7 +58,7 @@ class Manifests:
                 raise NotServed(Reason.NOT_A_MANIFEST)
             return verified(digest, await blob.read(0, blob.size_bytes)), LOCAL
         except OSError as error:
-            log.warning("local manifest is unreadable", digest=digest, reason=str(error))
+            self._content.unreadable(digest, str(error), error.errno or 0)
             return None
         except NotAManifest as error:
             log.warning("local manifest is not served", digest=digest, reason=str(error))

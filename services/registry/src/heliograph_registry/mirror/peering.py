@@ -18,10 +18,12 @@ from heliograph_registry.mirror.domain.ranges import ByteRange, Span
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.reputation import Reputation
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest
+from heliograph_registry.mirror.domain.throughput import Throughput
 from heliograph_registry.mirror.errors import (
     ManifestTooLarge,
     NotServed,
     PeerFailed,
+    PeerSlow,
     RangeNotSatisfiable,
     ResolverUnavailable,
 )
@@ -49,10 +51,11 @@ class Peering:
         peers: Peers,
         attempts: int,
         resolve_timeout_s: float,
+        throughput: Throughput,
         fetched: Callable[[str, int], None] = lambda _node, _size: None,
     ) -> None:
         """`attempts`: peers that are tried for one request. `fetched` is called with node and bytes."""
-        self.fetched = fetched
+        self.fetched, self.throughput = fetched, throughput
         self._node, self._facts, self._resolver, self._peers = node, facts, resolver, peers
         self._attempts, self._resolve_timeout_s = attempts, resolve_timeout_s
         self._reputation = Reputation()
@@ -154,15 +157,23 @@ class Peering:
         return await self._race(resolution, attempt, discard=lambda late: late[1].close())
 
     async def resume(
-        self, target: Blob, span: Span, resolution: Resolution, offset: int, failed: tuple[Peer, ...]
+        self,
+        target: Blob,
+        span: Span,
+        resolution: Resolution,
+        offset: int,
+        failed: tuple[Peer, ...],
+        instead_of: Peer | None = None,
     ) -> tuple[Peer, PeerStream]:
         """The rest of `span` from `offset` on: from a peer not tried yet, else from one the router names now.
 
-        A peer that failed once in this transfer is tried last, one that failed twice is not tried.
-        Raises `NotServed`, `RangeNotSatisfiable` or `TimeoutError`.
+        A peer that failed once in this transfer is tried last; one that failed twice and `instead_of` are
+        not tried. Raises `NotServed`, `RangeNotSatisfiable` or `TimeoutError`.
         """
         wanted = ByteRange(offset, span.last)
         failures = Counter(peer.node for peer in failed)
+        if instead_of is not None:
+            failures[instead_of.node] = _MOST_FAILURES
         untried = tuple(peer for peer in resolution.peers if not failures[peer.node])
         if untried:
             with suppress(NotServed, TimeoutError):
@@ -195,7 +206,8 @@ class Peering:
             except (NotServed, TimeoutError):
                 continue
             try:
-                blob = await spool.verified(target.digest, stream.span.size_bytes, _pieces(stream))
+                pieces = _pieces(stream, only=peer == peers[-1])
+                blob = await spool.verified(target.digest, stream.span.size_bytes, pieces)
             except PeerFailed as error:
                 self.failed(error)
             except OSError as error:
@@ -269,9 +281,14 @@ class Peering:
         return result
 
 
-async def _pieces(stream: PeerStream) -> AsyncIterator[bytes]:
-    while piece := await stream.read():
-        yield piece
+async def _pieces(stream: PeerStream, *, only: bool) -> AsyncIterator[bytes]:
+    """The stream's bytes. Raises `PeerSlow` unless it is the `only` one that is left."""
+    while stream.left_bytes:
+        try:
+            yield await stream.read()
+        except PeerSlow:
+            if not only:
+                raise
 
 
 def is_possible_size(digest: Digest, size_bytes: int) -> bool:

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from heliograph_registry.mirror.domain.peer import Peer, Resolution
 from heliograph_registry.mirror.domain.ranges import ByteRange, Span
+from heliograph_registry.mirror.domain.stall import StallDetector
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag
-from heliograph_registry.mirror.errors import PeerFailed
+from heliograph_registry.mirror.errors import PeerFailed, PeerSlow
 from heliograph_shared.digest import Digest
 
 
@@ -95,6 +96,11 @@ class PeerStream(Protocol):
     """
 
     @property
+    def node(self) -> str:
+        """The peer's node."""
+        ...
+
+    @property
     def span(self) -> Span:
         """The bytes that the peer announced; of an empty body `last` is less than `first`."""
         ...
@@ -105,8 +111,8 @@ class PeerStream(Protocol):
         ...
 
     @property
-    def stall_s(self) -> float:
-        """The peer has failed if it sends almost nothing for so many seconds."""
+    def stall(self) -> StallDetector:
+        """Judges how the peer sends. Whoever reads from `socket` has it check its transfers."""
         ...
 
     @property
@@ -124,10 +130,15 @@ class PeerStream(Protocol):
         """The error to raise if the caller finds that the peer failed."""
         ...
 
+    def slow(self) -> PeerSlow:
+        """The error to raise if the caller finds that the peer is slow."""
+        ...
+
     async def read(self, most: int = ...) -> bytes:
         """Some bytes, `most` at most; empty when all announced bytes have been read.
 
-        Raises `PeerFailed` if the peer ends early or sends almost nothing for too long.
+        Raises `PeerSlow` if the peer sends far less than others do; then another call goes on. Raises
+        `PeerFailed` if the peer ends early or sends almost nothing for too long.
         """
         ...
 
@@ -149,7 +160,10 @@ class Outlet(Protocol):
         ...
 
     async def relay(self, stream: PeerStream) -> None:
-        """Raises `PeerFailed` if the peer ends early or stalls."""
+        """Raises `PeerFailed` if the peer ends early or stalls, `PeerSlow` as `PeerStream.read` does.
+
+        After `PeerSlow`, another call goes on with the same stream.
+        """
         ...
 
 

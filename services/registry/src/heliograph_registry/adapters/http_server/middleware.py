@@ -69,12 +69,15 @@ class RecordRequests:
                 record.sent_bytes,
                 seconds,
                 record.trace_id,
+                tuple(record.sent_by.items()),
             )
         )
         if record.source == LOCAL or record.from_peer:
             return
         fields = {"path": record.path, "ms": round(seconds * 1000)}
-        if record.source != NOBODY:
+        if len(record.sent_by) > 1:  # `source` is only the first of them
+            log.info("mirrored", sent_by=record.sent_by, sent_bytes=record.sent_bytes, **fields)
+        elif record.source != NOBODY:
             log.info("mirrored", source=str(record.source), sent_bytes=record.sent_bytes, **fields)
         elif record.status == 404:
             log.info("left to upstream", reason=record.reason, **fields)

@@ -10,7 +10,7 @@ from typing import Any
 from heliograph_registry.adapters.http_server.protocol import SPLICE, ZERO_COPY
 from heliograph_registry.adapters.http_server.record import RequestRecord
 from heliograph_registry.mirror.domain.ranges import Span
-from heliograph_registry.mirror.errors import SourceFailed
+from heliograph_registry.mirror.errors import SourceFailed, SourceSlow
 from heliograph_registry.mirror.ports import LocalBlob, PeerStream
 
 _COPIED_BYTES = 4 << 20  # in memory at once, for all bodies that are copied
@@ -44,6 +44,7 @@ class ResponseOutlet:
         self._send, self._left_bytes, self._record, self._copies = send, count, record, copies
         self._extensions = scope.get("extensions", {})
         self._ended = False
+        self._relayed: PeerStream | None = None
 
     @property
     def sent_bytes(self) -> int:
@@ -68,13 +69,14 @@ class ResponseOutlet:
             await self._copy(blob, span)
 
     async def relay(self, stream: PeerStream) -> None:
-        self._record.peers += 1
+        if stream is not self._relayed:  # else it goes on after `PeerSlow`
+            self._relayed = stream
+            self._record.peers += 1
         before = self.sent_bytes
         try:
             await (self._splice(stream) if SPLICE in self._extensions else self._copy_from(stream))
         finally:
-            if self._record.peers > 1:
-                self._record.resumed_bytes += self.sent_bytes - before
+            self._record.relayed(stream.node, self.sent_bytes - before)
 
     async def _copy_from(self, stream: PeerStream) -> None:
         with self._copies.one_more():
@@ -86,9 +88,11 @@ class ResponseOutlet:
             await self.write(first)
         if count := stream.left_bytes:
             before = self.sent_bytes
-            splice = {"type": SPLICE, "socket": stream.socket, "count": count, "stall_s": stream.stall_s}
+            splice = {"type": SPLICE, "socket": stream.socket, "count": count, "stall": stream.stall}
             try:
                 await self._move(splice)
+            except SourceSlow as error:
+                raise stream.slow() from error
             except SourceFailed as error:
                 raise stream.failed(error.reason) from error
             finally:

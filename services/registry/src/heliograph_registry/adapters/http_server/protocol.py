@@ -2,9 +2,9 @@
 
 There are two ASGI extensions, offered on unencrypted connections. Both messages are sent after a response
 start with a Content-Length, and count against it. They may raise `SourceFailed` or `ClientGone`; the
-message's `moved` then has the bytes sent so far.
+message's `moved` then has the bytes sent so far. After `SourceSlow`, a splice of the same socket can go on.
     http.response.zerocopysend   {"file", "offset", "count"}             (ASGI extensions, "Zero Copy Send")
-    heliograph.response.splice   {"socket", "count", "stall_s"}          from a peer's socket
+    heliograph.response.splice   {"socket", "count", "stall"}            from a peer's socket
 
 When a connection with unread input is closed, the kernel sends an RST, and containerd fails the pull; after
 a FIN it resumes. So a response that cannot be completed ends with `shutdown(SHUT_WR)`. Further input is read
@@ -167,9 +167,9 @@ class MirrorProtocol(LimitedProtocol):
         client = await self._drained(cycle)
         count = message["count"]
         self._expect(cycle, count)
-        source, stall_s = message["socket"].fileno(), message["stall_s"]
+        source, stall = message["socket"].fileno(), message["stall"]
         try:
-            await self._move(lambda: SpliceTransfer(client, source, count, stall_s=stall_s), message)
+            await self._move(lambda: SpliceTransfer(client, source, count, stall=stall), message)
         finally:
             cycle.expected_content_length -= message["moved"]
 
@@ -177,7 +177,7 @@ class MirrorProtocol(LimitedProtocol):
         try:
             transfer = begin()
         except OSError as error:
-            raise SourceFailed(str(error)) from error
+            raise SourceFailed(str(error), error.errno or 0) from error
         try:
             await self._pumps.move(transfer)
         finally:

@@ -24,11 +24,10 @@ from heliograph_registry.adapters.http_server.transfer import (
     SpliceTransfer,
     Transfer,
 )
-from heliograph_registry.mirror.domain.stall import Side
+from heliograph_registry.mirror.domain.stall import CHECK_EVERY_S, Side
 from heliograph_registry.mirror.errors import ClientGone, SourceFailed
 
 _MOST_PUMPS = 4
-_CHECK_EVERY_S = 0.25
 _QUEUED_BYTES = 12 << 20  # of all transfers
 _LEAST_QUEUED_BYTES = 64 << 10  # of one transfer
 _PIPED_BYTES = 32 << 20
@@ -133,7 +132,7 @@ class _Pump:
     def _run(self) -> None:
         check_at = 0.0
         while self._running:
-            timeout = 0.0 if self._ready else _CHECK_EVERY_S if self._transfers else None
+            timeout = 0.0 if self._ready else CHECK_EVERY_S if self._transfers else None
             for descriptor, _ in self._epoll.poll(timeout):
                 if descriptor == self._wakeup:
                     self._run_commands()
@@ -142,7 +141,7 @@ class _Pump:
             for _ in range(len(self._ready)):
                 self._turn(self._ready.popleft())
             if (now := time.monotonic()) >= check_at:
-                check_at = now + _CHECK_EVERY_S
+                check_at = now + CHECK_EVERY_S
                 self._end_stalled(now)
         for transfer in self._under_way():
             self._end(transfer, ClientGone("stopping"))

@@ -46,6 +46,7 @@ class RequestRecord:
         self.began, self.answered_at = time.perf_counter(), 0.0
         self.trace_id = trace_id_of(self.headers.get(TRACE, b""))
         self.peers, self.resumed_bytes = 0, 0
+        self.sent_by: dict[str, int] = {}
         # Do not keep the scope: it refers to this record, and a cycle is only freed by the garbage collector.
         self._raw_path, self._scheme = scope["raw_path"], scope["scheme"]
         self._target: Target | InvalidTarget | None = None
@@ -54,6 +55,12 @@ class RequestRecord:
         """The response starts now."""
         self.status, self.source, self.reason = status, source, reason
         self.answered_at = time.perf_counter()
+
+    def relayed(self, node: str, size_bytes: int) -> None:
+        """So many bytes of the answer came from this node's registry."""
+        self.sent_by[node] = self.sent_by.get(node, 0) + size_bytes
+        if self.resumes:
+            self.resumed_bytes += size_bytes
 
     @property
     def target(self) -> Target | InvalidTarget:
@@ -137,14 +144,18 @@ class RequestRecord:
         return attributes
 
     @property
-    def last_attributes(self) -> dict[str, str | int]:
-        """The span's attributes at its end."""
-        attributes: dict[str, str | int] = {
+    def last_attributes(self) -> dict[str, str | int | list[str]]:
+        """The span's attributes at its end. After a takeover they name each node and its bytes."""
+        attributes: dict[str, str | int | list[str]] = {
             "http.response.status_code": self.status,
             "heliograph.source": str(self.source),
             "http.response.body.size": self.sent_bytes,
         }
-        return attributes | ({"heliograph.reason": self.reason.value} if self.reason else {})
+        if self.reason:
+            attributes["heliograph.reason"] = self.reason.value
+        if len(self.sent_by) > 1:
+            attributes["heliograph.sent_by"] = [f"{node} {count}" for node, count in self.sent_by.items()]
+        return attributes
 
 
 def record_of(scope: Any) -> RequestRecord:

@@ -13,14 +13,13 @@ import time
 from collections.abc import Callable, Iterable
 
 from heliograph_registry.adapters.filesystem import cached
-from heliograph_registry.mirror.domain.stall import Side, StallDetector
-from heliograph_registry.mirror.errors import ClientGone, SourceFailed
+from heliograph_registry.mirror.domain.stall import Side, Stall, StallDetector
+from heliograph_registry.mirror.errors import STALLED, ClientGone, SourceFailed, SourceSlow
 
 TURN_BYTES = 2 << 20
 _MOST_QUEUED_BYTES = 4 << 20  # the usual maximum of net.ipv4.tcp_wmem (tcp(7))
 _LEAST_PIPE_BYTES, _MOST_PIPE_BYTES = 16 << 10, 1 << 20
 _READ_AHEAD_BYTES = 512 << 10  # a slow disk may have to read one for each thread before a first byte
-_CLIENT_STALL_S = 120.0
 _DISK_STALL_S = 60.0
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 
@@ -36,7 +35,8 @@ class NotCached(Exception):
 class Transfer:
     """`count` bytes to a client. Once it is started, only its pump may use it, except for `done`."""
 
-    def __init__(self, client: int, count: int, *, stall_s: float) -> None:
+    def __init__(self, client: int, count: int, *, stall: StallDetector) -> None:
+        """`stall` judges this transfer from now on."""
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.client = socket.socket(fileno=os.dup(client))
@@ -45,7 +45,8 @@ class Transfer:
         self.waiting_for: Side | None = None
         self.queued = self.ended = self.reading = False
         self._queue_bytes = _MOST_QUEUED_BYTES
-        self._stall = StallDetector(time.monotonic(), source_s=stall_s, client_s=_CLIENT_STALL_S)
+        self._stall = stall
+        stall.restart(time.monotonic())
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -78,10 +79,12 @@ class Transfer:
 
     def stall(self, now: float) -> Exception | None:
         """The error to end the transfer with if it has stalled."""
-        match self._stall.stalled(self.moved, now, self.waiting_for):
-            case Side.SOURCE:
-                return SourceFailed("sent next to nothing for too long")
-            case Side.CLIENT:
+        match self._stall.check(self.moved, now, self.waiting_for):
+            case Stall.SOURCE_SLOW:
+                return SourceSlow()
+            case Stall.SOURCE_STALLED:
+                return SourceFailed(STALLED)
+            case Stall.CLIENT_STALLED:
                 return ClientGone("accepted no bytes for too long")
             case None:
                 return None
@@ -120,7 +123,7 @@ class Transfer:
 
 class FileTransfer(Transfer):
     def __init__(self, client: int, file: int, offset: int, count: int) -> None:
-        super().__init__(client, count, stall_s=_DISK_STALL_S)
+        super().__init__(client, count, stall=StallDetector(time.monotonic(), source_s=_DISK_STALL_S))
         (self._file,) = self.own(lambda: [os.dup(file)])
         self._offset = offset
         self._read_until = offset
@@ -164,8 +167,8 @@ class FileTransfer(Transfer):
 class SpliceTransfer(Transfer):
     """Moves bytes between sockets through a pipe, which is emptied before more is read from the source."""
 
-    def __init__(self, client: int, source: int, count: int, *, stall_s: float) -> None:
-        super().__init__(client, count, stall_s=stall_s)
+    def __init__(self, client: int, source: int, count: int, *, stall: StallDetector) -> None:
+        super().__init__(client, count, stall=stall)
         (self._source,) = self.own(lambda: [os.dup(source)])
         self._out, self._in = self.own(os.pipe)
         self._piped = 0
@@ -184,6 +187,11 @@ class SpliceTransfer(Transfer):
         """When the pipe is next empty, make it `count` bytes large: 16 KiB to 1 MiB, a power of two."""
         count = min(max(count, _LEAST_PIPE_BYTES), _MOST_PIPE_BYTES)
         self._wanted_pipe_bytes = 1 << (count.bit_length() - 1)
+
+    def stall(self, now: float) -> Exception | None:
+        if self.waiting_for is None and not self._piped:
+            self.waiting_for = Side.SOURCE  # its next bytes come from there
+        return super().stall(now)
 
     def turn(self) -> bool:
         if not self._piped and not self._fill_pipe():

@@ -5,6 +5,7 @@ No client header is passed on and no redirect is followed: a peer serves only wh
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from urllib.parse import quote
 
 import h11
@@ -40,15 +41,18 @@ class HttpPeers:
         connections: Connections,
         *,
         stall_s: float,
+        slow_below: Callable[[str], float],
         metrics: RegistryMetrics,
         authorization: Callable[[], str] | None = None,
     ) -> None:
         """`node` is this node's name. Peers are told it, so that they answer only from their own content.
 
-        A peer that sends almost nothing of a body for `stall_s` has failed. `authorization` gives the value
-        of the `Authorization` header.
+        A peer that sends almost nothing of a body for `stall_s` has failed; one that sends less than
+        `slow_below(node)` bytes per second is slow. `authorization` gives the value of the `Authorization`
+        header.
         """
-        self._node, self._connections, self._stall_s = node, connections, stall_s
+        self._node, self._connections = node, connections
+        self._stall_s, self._slow_below = stall_s, slow_below
         self._answered, self._absent, self._failed = (
             metrics.peer_requests.labels(outcome) for outcome in ("answered", "absent", "failed")
         )
@@ -62,7 +66,10 @@ class HttpPeers:
             try:
                 announced = announced_span(peer, exchange.response, wanted)
                 check_manifest_size(peer, target, announced.size_bytes)
-                stream = HttpStream(peer, exchange, announced, self._stall_s, span)
+                slow_below = partial(self._slow_below, peer.node)
+                stream = HttpStream(
+                    peer, exchange, announced, span, stall_s=self._stall_s, slow_below=slow_below
+                )
                 await stream.begin()
             except BaseException:
                 exchange.close()
@@ -152,6 +159,7 @@ async def open_peers(
     node: str,
     *,
     stall_s: float,
+    slow_below: Callable[[str], float],
     metrics: RegistryMetrics,
     authorization: Callable[[], str] | None = None,
     tls: PeerTls | None = None,
@@ -160,7 +168,14 @@ async def open_peers(
     """`HttpPeers` with connections of their own; `connect_s` is the time limit for one of them."""
     connections = Connections(tls, connect_s=connect_s)
     try:
-        yield HttpPeers(node, connections, stall_s=stall_s, metrics=metrics, authorization=authorization)
+        yield HttpPeers(
+            node,
+            connections,
+            stall_s=stall_s,
+            slow_below=slow_below,
+            metrics=metrics,
+            authorization=authorization,
+        )
     finally:
         connections.close()
 

@@ -9,7 +9,6 @@ from heliograph_registry.debug.domain.advice import meaning, remedy
 from heliograph_registry.debug.domain.formatting import age, count
 from heliograph_registry.mirror.domain.reason import Reason
 from heliograph_registry.mirror.domain.request_log import LoggedRequest
-from heliograph_registry.mirror.domain.source import FromPeer
 
 
 class Level(StrEnum):
@@ -161,7 +160,8 @@ def _served(inputs: HealthInputs) -> str:
     if len(served) == asked:
         share = f"all of the last {asked} requests" if asked > 1 else "the only request so far"
     last = served[0]
-    source = f"from {last.source.node}" if isinstance(last.source, FromPeer) else "from this node's own store"
+    senders = " and ".join(node for node, _ in last.senders)
+    source = f"from {senders}" if senders else "from this node's own store"
     when = f"{age(max(0.0, inputs.now - last.at))} ago"
     verb = "was" if len(served) == 1 else "were"
     return f"{peers}; {share} {verb} served in the cluster, the last one {when} {source}"

@@ -19,7 +19,8 @@ class LoggedRequest(NamedTuple):
     """One request that has been answered.
 
     `at` is when it ended, in seconds since the epoch. `peer` is the node whose registry sent it, empty for
-    any other client. `reason` is None if it was served.
+    any other client. `reason` is None if it was served. `sent_by` has the nodes that a relayed blob came
+    from, and the bytes of each; after a takeover they are several, and `source` is the first of them.
     """
 
     at: float
@@ -33,10 +34,18 @@ class LoggedRequest(NamedTuple):
     sent_bytes: int
     seconds: float
     trace_id: str
+    sent_by: tuple[tuple[str, int], ...] = ()
 
     @property
     def served(self) -> bool:
         return 200 <= self.status < 300
+
+    @property
+    def senders(self) -> tuple[tuple[str, int], ...]:
+        """The nodes that the bytes came from, and the bytes of each; empty if no other node sent any."""
+        if not isinstance(self.source, FromPeer):
+            return ()
+        return self.sent_by or ((self.source.node, self.sent_bytes),)
 
     @property
     def is_pull(self) -> bool:

@@ -77,14 +77,21 @@ def _target(entry: LoggedRequest) -> tuple[str, str, str]:
             return "unknown", entry.path, ""
 
 
+def _sent_by(senders: tuple[tuple[str, int], ...]) -> str:
+    if len(senders) == 1:
+        return "a peer"
+    parts = ", ".join(f"{node} {size(count)}" for node, count in senders)
+    return f"one peer after another: {parts}"
+
+
 def _qualified(name: Name) -> str:
     return f"{name.registry}/{name.repository}" if name.registry else name.repository
 
 
 def _source(entry: LoggedRequest) -> tuple[str, str, str]:
     match entry.source:
-        case FromPeer(node=node):
-            return node, "a peer", "peer"
+        case FromPeer():
+            return ", ".join(node for node, _ in entry.senders), _sent_by(entry.senders), "peer"
         case Local():
             return "own store", "this node's content store", "local"
     if entry.reason is None:
