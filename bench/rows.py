@@ -188,7 +188,7 @@ ROWS: dict[str, Row] = {
     "serve-10m": partial(serve, "serve-10m", 10 * MIB, 8, 20, (">= 0.9", "<= 1.35")),
     "relay-1g-1": partial(relay, "relay-1g-1", GIB, 1, (">= 1.6", "<= 0.4")),
     "relay-1g-8": partial(relay, "relay-1g-8", GIB, 8, (">= 1.6", "<= 0.4")),
-    "relay-32m-110": partial(relay, "relay-32m-110", 32 * MIB, 110, (">= 1.0", "<= 0.6")),
+    "relay-32m-110": partial(relay, "relay-32m-110", 32 * MIB, 110, (">= 0.7", "<= 0.8")),
     "slow-disk": slow_disk,
     "manifests": manifests,
     "memory": memory,
