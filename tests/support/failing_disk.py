@@ -47,7 +47,7 @@ def _mounted(image: Path, at: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        _run("umount", str(at))
+        _run("umount", "--lazy", str(at))  # descriptors may still be open
 
 
 def _run(*command: str) -> str:

@@ -21,6 +21,7 @@ _MOST_QUEUED_BYTES = 4 << 20  # the usual maximum of net.ipv4.tcp_wmem (tcp(7))
 _LEAST_PIPE_BYTES, _MOST_PIPE_BYTES = 16 << 10, 1 << 20
 _READ_AHEAD_BYTES = 512 << 10  # a slow disk may have to read one for each thread before a first byte
 _DISK_STALL_S = 60.0
+_SHORTER = "the file became shorter"
 _SPLICE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE
 
 
@@ -141,27 +142,28 @@ class FileTransfer(Transfer):
         except OSError as error:
             raise SourceFailed(error.strerror or str(error)) from error
         if not sent:
-            raise SourceFailed("the file became shorter")
+            raise SourceFailed(_SHORTER)
         self.moved += sent
         return True
 
     def _in_memory(self) -> int:
         """How many bytes can be sent in this turn without waiting for the disk."""
         position, left = self._offset + self.moved, self.count - self.moved
-        first = cached(self._file, position)
-        if first is None:
+        if self._read_until > position:
             return min(left, self._read_until - position)
-        for want in (min(TURN_BYTES, left), min(_READ_AHEAD_BYTES, left)):
-            if first and cached(self._file, position + want - 1):
-                return want
+        if cached(self._file, position):
+            for want in (min(TURN_BYTES, left), min(_READ_AHEAD_BYTES, left)):
+                if cached(self._file, position + want - 1):
+                    return want
         return 0
 
     def _read_ahead(self) -> None:
-        """Read the next piece into memory, up to the end of the file at most."""
+        """Read the next piece into memory, or what a failing disk can read of it. Raises `OSError`."""
         position = self._offset + self.moved
-        want = min(_READ_AHEAD_BYTES, self.count - self.moved)
-        os.pread(self._file, want, position)
-        self._read_until = position + want
+        count = len(os.pread(self._file, min(_READ_AHEAD_BYTES, self.count - self.moved), position))
+        if not count:
+            raise OSError(_SHORTER)
+        self._read_until = position + count
 
 
 class SpliceTransfer(Transfer):
