@@ -1,4 +1,4 @@
-"""Pulls without a pause by containerds of every version, while a peer drips and every 2 s another is killed.
+"""Pulls by containerds of every version; a peer drips, one is killed every 2 s, a router is suspended.
 
 `make soak` takes longer. The upstream is there, as it is for users; how much it is asked for is printed, not
 asserted: that depends on whom the kills hit.
@@ -9,19 +9,22 @@ import itertools
 import os
 import random
 import re
+import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.cluster_support import MIB, Cluster, holds, line_of, logged
+from tests.e2e.conftest import ContainerdFactory
 from tests.support.containerd import Containerd
 from tests.support.images import Image, make_image, push
 from tests.support.machines import SERIES, absent
+from tests.support.nats import NatsServer
 from tests.support.process import Process
-from tests.support.system import Node
+from tests.support.system import LEASE_S, Node, running_system
 from tests.support.upstream import Upstream
 
 pytestmark = [
@@ -46,6 +49,16 @@ class Tally:
     pulls: int = 0
     kills: int = 0
     failures: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+async def cluster(
+    tmp_path: Path, nats_server: NatsServer, containerd: ContainerdFactory, upstream: Upstream
+) -> AsyncIterator[Cluster]:
+    """A bus, two routers, and as yet no node."""
+    async with running_system(tmp_path, nats_server, replicas=2) as system:
+        await system.start_router()
+        yield Cluster(system, containerd, upstream, tmp_path)
 
 
 @pytest.fixture
@@ -78,6 +91,7 @@ async def test_no_pull_fails_while_peers_are_killed(
 
     works = [_pulling(daemon, images, tally) for _, daemon in pullers]
     works.append(lambda: _kill_one(cluster, peers, tally))
+    works.append(lambda: _suspend_a_router(cluster))
     working = [asyncio.create_task(go_on_with(work)) for work in works]
     await asyncio.wait(working, timeout=SOAK_S / 4)
     early = [_usage(registry) for registry in registries]
@@ -140,6 +154,15 @@ async def _kill_one(cluster: Cluster, peers: list[Node], tally: Tally) -> None:
     await cluster.system.start_registry(peer)
     line_of(peer).limit(LINE_BYTES_S)
     await asyncio.sleep(max(0.0, KILL_EVERY_S - (time.monotonic() - began)))
+
+
+async def _suspend_a_router(cluster: Cluster) -> None:
+    """For longer than a lease. The other router goes on."""
+    router = random.choice(cluster.system.routers)
+    router.process.send(signal.SIGSTOP)
+    await asyncio.sleep(LEASE_S + 1)
+    router.process.send(signal.SIGCONT)
+    await asyncio.sleep(LEASE_S)
 
 
 def _usage(process: Process) -> tuple[int, int]:
