@@ -65,6 +65,27 @@ async def test_the_next_is_asked_at_once_when_one_fails(cluster: FakeCluster) ->
     assert (peer, await body(stream)) == (good.peer, DATA[5:10])
 
 
+async def test_holders_beyond_those_that_the_router_named_are_asked(cluster: FakeCluster) -> None:
+    for name in ("a", "b", "c"):
+        cluster.node(name, DATA).down = True
+    good = cluster.node("d", DATA)
+    peering = cluster.peering()
+    peer, stream = await peering.open(blob(DIGEST), None, await resolved(peering))
+    assert (peer, await body(stream)) == (good.peer, DATA)
+
+
+async def test_a_repeat_is_hashed_from_a_holder_that_the_router_had_not_named(cluster: FakeCluster) -> None:
+    for name in ("a", "b", "c"):
+        cluster.node(name, DATA).down = True
+    cluster.node("d", DATA)
+    peering = cluster.peering()
+    suspects = frozenset({"z"})
+    spooled, node = await peering.verified(blob(DIGEST), await resolved(peering), suspects, cluster.spool)
+    assert (node, await spooled.read(0, len(DATA))) == ("d", DATA)
+    spooled.close()
+    assert cluster.leaks() == []
+
+
 async def test_a_slow_peer_is_hedged_and_its_late_answer_is_closed(cluster: FakeCluster) -> None:
     slow, good = cluster.node("a", DATA), cluster.node("b", DATA)
     slow.answers_after_s, good.answers_after_s = 0.06, 0.02
@@ -102,13 +123,13 @@ async def test_the_hedged_attempt_wins_where_the_first_hangs(cluster: FakeCluste
     stream.close()
 
 
-async def test_no_more_are_asked_than_there_are_attempts(cluster: FakeCluster) -> None:
-    nodes = [cluster.node(name, DATA) for name in "abc"]
+async def test_no_more_than_twice_the_attempts_are_asked_each_once(cluster: FakeCluster) -> None:
+    nodes = [cluster.node(name, DATA) for name in "abcde"]
     for node in nodes:
         node.busy = True
     peering = cluster.peering(attempts=2)
     assert await not_served(peering, await resolved(peering)) is Reason.PEERS_FAILED
-    assert [len(node.asked) for node in nodes] == [1, 1, 0]
+    assert [len(node.asked) for node in nodes] == [1, 1, 1, 1, 0]
 
 
 async def test_this_node_and_its_addresses_are_never_asked(cluster: FakeCluster) -> None:

@@ -25,14 +25,17 @@ def selector(seed: int = 1) -> Selector:
 
 
 @given(st.integers(0, 1000))
-def test_the_own_zone_comes_first_and_suspects_last(seed: int) -> None:
-    nodes = holders(near1="z", near2="z", far1="y", far2="x", bad="z")
+def test_the_own_zone_comes_first_then_suspects_then_those_that_failed_the_asker(seed: int) -> None:
+    nodes = holders(near1="z", near2="z", far1="y", far2="x", bad="z", failed="z")
     chosen = [
-        node.node for node in selector(seed).choose(nodes, 9, zone="z", is_suspect={"bad"}.__contains__)
+        node.node
+        for node in selector(seed).choose(
+            nodes, 9, zone="z", is_suspect={"bad", "failed"}.__contains__, failed={"failed"}
+        )
     ]
     assert set(chosen[:2]) == {"near1", "near2"}
     assert set(chosen[2:4]) == {"far1", "far2"}
-    assert chosen[4:] == ["bad"]
+    assert chosen[4:] == ["bad", "failed"]
 
 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.sampled_from("yz")), st.integers(0, 9))

@@ -85,7 +85,9 @@ class Settings(ServiceSettings):
         "upstream; 0: off, each node fetches for itself; 25,000 if upstream limits rates or costs money. "
         "containerd 2.3 and newer go upstream after 30 s without a response header",
     )
-    peer_attempts: int = Field(3, gt=0, le=16, description="peers that are tried for one request")
+    peer_attempts: int = Field(
+        3, gt=0, le=16, description="peers that are tried for one request; if all fail, as many others"
+    )
     max_transfers: int = Field(
         128,
         gt=0,

@@ -54,7 +54,10 @@ class Peering:
         throughput: Throughput,
         fetched: Callable[[str, int], None] = lambda _node, _size: None,
     ) -> None:
-        """`attempts`: peers that are tried for one request. `fetched` is called with node and bytes."""
+        """`attempts`: peers that are tried for one request; if all fail, as many others.
+
+        `fetched` is called with node and bytes.
+        """
         self.fetched, self.throughput = fetched, throughput
         self._node, self._facts, self._resolver, self._peers = node, facts, resolver, peers
         self._attempts, self._resolve_timeout_s = attempts, resolve_timeout_s
@@ -197,33 +200,41 @@ class Peering:
 
         Raises `NotServed`.
         """
-        peers = sorted(self._candidates(resolution), key=lambda peer: peer.node in suspects)
-        for peer in peers:
-            only_this = replace(resolution, peers=(peer,))
-            try:
-                async with asyncio.timeout(_ANOTHER_PEER_S):
-                    _, stream = await self.open(target, None, only_this)
-            except (NotServed, TimeoutError):
-                continue
-            try:
-                pieces = _pieces(stream, only=peer == peers[-1])
-                blob = await spool.verified(target.digest, stream.span.size_bytes, pieces)
-            except PeerFailed as error:
-                self.failed(error)
-            except OSError as error:
-                log.warning("cannot hash a blob before it is served", digest=target.digest, reason=str(error))
-                break
-            else:
-                self.fetched(peer.node, stream.span.size_bytes)
+        peers: Sequence[Peer] = self._candidates(resolution)
+        tried: list[Peer] = []
+        while peers:
+            for peer in sorted(peers, key=lambda peer: peer.node in suspects):
+                blob = await self._verified_from(peer, target, resolution, spool, only=peer is peers[-1])
                 if blob is not None:
                     return blob, peer.node
-                log.warning(
-                    "peer sent wrong bytes, it is asked last now", peer=peer.node, digest=target.digest
-                )
-                self._reputation.sent_wrong_bytes(peer.node, time.monotonic())
-            finally:
-                stream.close()
+            tried += peers
+            peers = await self._others(target.digest, tried)
         raise NotServed(Reason.NOT_VERIFIED)
+
+    async def _verified_from(
+        self, peer: Peer, target: Blob, resolution: Resolution, spool: Spool, *, only: bool
+    ) -> LocalBlob | None:
+        """None if the peer does not deliver, or wrong bytes. Raises `NotServed` if nothing can be spooled."""
+        try:
+            async with asyncio.timeout(_ANOTHER_PEER_S):
+                _, stream = await self.open(target, None, replace(resolution, peers=(peer,)))
+        except (NotServed, TimeoutError):
+            return None
+        try:
+            blob = await spool.verified(target.digest, stream.span.size_bytes, _pieces(stream, only=only))
+        except PeerFailed as error:
+            self.failed(error)
+            return None
+        except OSError as error:
+            log.warning("cannot hash a blob before it is served", digest=target.digest, reason=str(error))
+            raise NotServed(Reason.NOT_VERIFIED) from error
+        finally:
+            stream.close()
+        self.fetched(peer.node, stream.span.size_bytes)
+        if blob is None:
+            log.warning("peer sent wrong bytes, it is asked last now", peer=peer.node, digest=target.digest)
+            self._reputation.sent_wrong_bytes(peer.node, time.monotonic())
+        return blob
 
     def failed(self, error: PeerFailed) -> None:
         """Ask this peer last for a while, unless the error says that it is healthy."""
@@ -254,15 +265,41 @@ class Peering:
     ) -> T:
         peers = self._candidates(resolution)[: self._attempts]
         try:
-            return await race(
-                [partial(self._timed, attempt, peer) for peer in peers],
-                stagger_s=self._latency.p90_s,
-                discard=discard,
-                failures=(PeerFailed,),
-            )
+            return await self._race_once(peers, attempt, discard)
         except PeerFailed as error:
             log.info("no peer delivered", peers=[peer.node for peer in peers], last=str(error))
+            others = await self._others(resolution.digest, peers)
+            if not others:
+                raise NotServed(Reason.PEERS_FAILED) from error
+        try:
+            return await self._race_once(others, attempt, discard)
+        except PeerFailed as error:
+            log.info("no other peer delivered", peers=[peer.node for peer in others], last=str(error))
             raise NotServed(Reason.PEERS_FAILED) from error
+
+    async def _race_once(
+        self,
+        peers: Sequence[Peer],
+        attempt: Callable[[Peer], Awaitable[T]],
+        discard: Callable[[T], None],
+    ) -> T:
+        return await race(
+            [partial(self._timed, attempt, peer) for peer in peers],
+            stagger_s=self._latency.p90_s,
+            discard=discard,
+            failures=(PeerFailed,),
+        )
+
+    async def _others(self, digest: Digest | None, tried: Sequence[Peer]) -> tuple[Peer, ...]:
+        """Holders that the router has not named yet: it names no more than a request tries."""
+        if digest is None or len(tried) < self._attempts:
+            return ()
+        nodes = {peer.node for peer in tried}
+        try:
+            (renewed,) = await self.resolve([digest], sorted(nodes))
+        except NotServed:
+            return ()
+        return tuple(peer for peer in self.order(renewed) if peer.node not in nodes)[: self._attempts]
 
     async def _timed(self, attempt: Callable[[Peer], Awaitable[T]], peer: Peer) -> T:
         began = time.monotonic()

@@ -85,17 +85,17 @@ class KeyResolver:
         self._failure_reports = FailureReports()
 
     def resolve(self, query: Query, now_s: float, *, complete: bool) -> list[KeyAnswer]:
-        """One answer for each key, in order. The asker itself is never named; suspects are named last.
+        """One answer for each key, in order. The asker itself is never named.
 
-        Suspects are the nodes that failed this asker, those that recently failed another one, the stale ones,
-        and those that state another size than most holders. Unless the index is `complete`, a miss is
-        `NOT_SYNCED` instead of `NOT_FOUND`.
+        Suspects are named late: nodes that recently failed another asker, stale ones, and those that state
+        another size than most holders. Nodes that failed this asker come after them. Unless the index is
+        `complete`, a miss is `NOT_SYNCED` instead of `NOT_FOUND`.
         """
         self._failure_reports.report((node for node in query.failed if node != query.node), now_s)
         reported, stale = self._failure_reports.suspects(now_s), self._cluster.stale
 
         def is_suspect(node: str) -> bool:
-            return node in query.failed or node in reported or node in stale
+            return node in reported or node in stale
 
         miss = KeyAnswer(Status.NOT_FOUND if complete else Status.NOT_SYNCED)
         return [self._answer(key, query, is_suspect, miss) for key in query.keys]
@@ -144,4 +144,5 @@ class KeyResolver:
             query.max_holders,
             zone=query.zone,
             is_suspect=is_suspect,
+            failed=query.failed,
         )

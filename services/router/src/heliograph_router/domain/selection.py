@@ -50,21 +50,33 @@ class Selector:
         self._times_first: dict[str, int] = {}
 
     def choose(
-        self, holders: Iterable[Replica], count: int, *, zone: str, is_suspect: IsSuspect
+        self,
+        holders: Iterable[Replica],
+        count: int,
+        *,
+        zone: str,
+        is_suspect: IsSuspect,
+        failed: Collection[str] = (),
     ) -> list[Replica]:
-        """At most `count` holders, best first: those in `zone`, then other zones, then suspects."""
+        """At most `count` holders: those in `zone`, in other zones, suspects, those that `failed` the asker.
+
+        So an asker that all named nodes have failed hears of the others, even if these are suspects.
+        """
         near: list[Replica] = []
         far: list[Replica] = []
         suspects: list[Replica] = []
+        failing: list[Replica] = []
         for holder in holders:
-            if is_suspect(holder.node):
+            if holder.node in failed:
+                failing.append(holder)
+            elif is_suspect(holder.node):
                 suspects.append(holder)
             elif holder.zone == zone or not zone:
                 near.append(holder)
             else:
                 far.append(holder)
         chosen: list[Replica] = []
-        for pool in (near, far, suspects):
+        for pool in (near, far, suspects, failing):
             while pool and len(chosen) < count:
                 chosen.append(self._draw(pool))
         if chosen:
