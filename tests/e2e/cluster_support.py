@@ -5,11 +5,12 @@ import hashlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from heliograph_configurator import app as configurator
+from heliograph_configurator.settings import Settings
 from tests.support.containerd import Containerd
 from tests.support.images import Image, make_image, push, write_layout
 from tests.support.line import Line
@@ -19,7 +20,6 @@ from tests.support.upstream import Upstream
 
 MIB = 1 << 20
 REFERENCE = "reg.test/team/app:v1"
-SCRIPTS = Path(sys.executable).parent
 
 FAST_BYTES_S, CRAWL_BYTES_S = 300 * MIB, MIB
 BRAKING_S = 0.25
@@ -50,22 +50,14 @@ class Cluster:
         daemon = await self._factory(series, **options)
         self.containerds[name] = daemon
         node = await self.system.add_node(name, daemon.content_path, daemon, registry)
-        configure = Process(
-            f"{name}-configurator",
-            [
-                SCRIPTS / "heliograph-configurator",
-                "apply",
-                "--registry-config-path",
-                daemon.certs_path,
-                "--mirrored-registries",
-                "reg.test",
-                "--mirror-targets",
-                node.url,
-            ],
-            self._directory / f"{name}-configurator.log",
+        settings = Settings.model_validate(
+            {
+                "registry_config_path": daemon.certs_path,
+                "mirrored_registries": "reg.test",
+                "mirror_targets": node.url,
+            }
         )
-        configure.start()
-        assert await configure.ended() == 0, configure.tail()
+        assert configurator.apply(settings)  # as the command does, which takes longer to start
         self._point_upstream(daemon)
         return node, daemon
 

@@ -21,7 +21,7 @@ from heliograph_indexer.settings import Settings
 from heliograph_shared.findings import Finding, Report, Unchecked, decode
 from heliograph_shared.reference import parse_reference
 from heliograph_shared.settings import ServiceSettings, load
-from tests.e2e.cluster_support import MIB, REFERENCE, SCRIPTS, Cluster, pushed
+from tests.e2e.cluster_support import MIB, REFERENCE, Cluster, pushed
 from tests.e2e.conftest import ContainerdFactory
 from tests.integration.cli_support import heliograph
 from tests.integration.registry_support import serve_registry
@@ -31,7 +31,7 @@ from tests.support.images import push
 from tests.support.machines import SERIES, absent
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
-from tests.support.system import Node
+from tests.support.system import SCRIPTS, Node
 from tests.support.uplink import Uplink
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
