@@ -323,3 +323,9 @@ async def serving_router(nats_url: str) -> AsyncIterator[RouterClient]:
         finally:
             stop.set()
             await serving
+
+
+def capital(reference: str) -> str:
+    """With capitals in the registry, as a registry before 0.5 passes them on."""
+    registry, _, rest = reference.partition("/")
+    return f"{registry.upper()}/{rest}"

@@ -126,7 +126,7 @@ async def test_with_one_healthy_router_of_two_nothing_is_missed_because_of_the_o
         answer = await both.ill_knows(next(iter(fresh)))
         assert (answer.outdated, answer.resolutions[0].status) == (True, pb.NOT_SYNCED)
         assert await both.misses(fresh) == []
-        both.to_bus.mend()
+        both.to_bus.restore()
         await both.ill_is_current(current=True)
 
         both.to_bus.silent = True

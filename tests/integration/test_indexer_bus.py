@@ -4,19 +4,14 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from heliograph_indexer.adapters.metrics import IndexerMetrics
-from heliograph_indexer.adapters.nats import NatsAnnouncer
-from heliograph_indexer.adapters.state_file import NodeStateFile
 from heliograph_indexer.domain.content import BlobAdded, BlobRemoved, StoreEvent, TagRemoved, TagSet
 from heliograph_indexer.domain.namesakes import Namesake
-from heliograph_indexer.service import Indexer
 from heliograph_shared.digest import digest_of
 from heliograph_shared.events import (
     MAX_MESSAGE_BYTES,
@@ -27,48 +22,14 @@ from heliograph_shared.events import (
     encode,
 )
 from heliograph_shared.node_state import NodeState, read_node_state, write_node_state
-from heliograph_shared.runtime import background
+from tests.integration.indexer_support import ADDRESS, HEARTBEAT_S, NODE, Node
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 from tests.unit.indexer.listener import Listener, listening
-from tests.unit.indexer.memory_store import MemoryStore
 from tests.unit.indexer.replica import content_of, inventory_of
 
-NODE = "worker.1 %"
 TAG, FILTERED = "reg.test/team/app:v1", "secret.test/app:v1"
-ADDRESS = "10.0.0.1:5000"
-HEARTBEAT_S = 0.5
 BODY = digest_of(b"body")
-
-
-class Node:
-    """An indexer around a store in memory."""
-
-    def __init__(self, directory: Path, incarnation: int | None = None) -> None:
-        self.store = MemoryStore()
-        self.bus = NatsAnnouncer(NODE, "zone-a", IndexerMetrics())
-        self.state_path = directory / "state" / "node.json"
-        self.indexer = Indexer(
-            store=self.store,
-            bus=self.bus,
-            state_file=NodeStateFile(self.state_path, NODE),
-            admits_tag=lambda reference: not reference.startswith("secret.test/"),
-            incarnation=time.time_ns() if incarnation is None else incarnation,
-            heartbeat_s=HEARTBEAT_S,
-        )
-
-    @asynccontextmanager
-    async def running(self, url: str) -> AsyncIterator[None]:
-        self.indexer.advertise((ADDRESS,))
-        async with self.bus.open(
-            [url],
-            on_connected=self.indexer.bus_connected,
-            on_hello=self.indexer.router_started,
-            on_snapshot=self.indexer.snapshot,
-        ):
-            async with background(self.indexer.run()):
-                yield
-            await self.indexer.leave()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.integration.router_support import (
     BusNode,
     RouterClient,
     RouterProcess,
+    capital,
     connect,
     living_node,
     router_process,
@@ -54,12 +55,6 @@ async def process(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[Rout
 async def node(nats_server: NatsServer) -> AsyncIterator[BusNode]:
     async with living_node(nats_server.url, "worker-1.example", zone="z1") as node:
         yield node
-
-
-def capital(reference: str) -> str:
-    """With capitals in the registry, as a registry before 0.5 passes them on."""
-    registry, _, rest = reference.partition("/")
-    return f"{registry.upper()}/{rest}"
 
 
 async def test_what_a_node_publishes_is_resolved(router: RouterClient, node: BusNode) -> None:
@@ -399,43 +394,3 @@ async def test_it_stops_cleanly(process: RouterProcess, node: BusNode) -> None:
     await process.process.stop()
     assert process.process.returncode == 0
     assert "Traceback" not in process.log
-
-
-async def test_of_two_indexers_with_one_name_both_are_named_and_the_first_recovers_when_the_other_ends(
-    router: RouterClient, node: BusNode, nats_server: NatsServer
-) -> None:
-    node.young = False
-    await node.change(add=[A])
-    await router.knows(A, node.name)
-    async with living_node(nats_server.url, node.name, addresses=["10.0.0.2:5000"]) as other:
-        await other.change(add=[B])
-        await router.knows(B, node.name)
-        await router.knows(A)
-
-        async def both_are_named() -> bool:
-            (listed,) = (await router.api.ListNodes(pb.ListNodesRequest(), timeout=5)).nodes
-            addresses = (list(listed.addresses), list(listed.namesake.addresses))
-            return addresses == (other.addresses, node.addresses)
-
-        await eventually(both_are_named, 20, "the list of nodes does not name both")
-
-        async def is_counted() -> bool:
-            return (await router.metrics())["heliograph_router_shared_node_names"] == 1
-
-        await eventually(is_counted, 20, "the metric does not count the name")
-        other.mute = True  # it ends without a message
-        await router.knows(A, node.name, within=20)
-        await router.knows(B)
-
-
-async def test_a_departure_that_somebody_forged_hides_a_node_until_its_next_heartbeat(
-    router: RouterClient, node: BusNode, nats_server: NatsServer
-) -> None:
-    await node.change(add=[A])
-    await router.knows(A, node.name)
-    async with connect(nats_server.url) as forger:
-        forged = BusNode(forger, node.name, incarnation=node.incarnation + 60 * 10**9)
-        await forged.leave()
-        await forger.flush()
-    await eventually(lambda: len(node.asked) > 1, 20, "the router does not ask the node anew")
-    await router.knows(A, node.name)

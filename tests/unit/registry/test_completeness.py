@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -12,9 +10,10 @@ from heliograph_registry.mirror.domain.source import LOCAL, FromPeer, Source
 from heliograph_registry.mirror.domain.target import Blob, ManifestByDigest, ManifestByTag, Name
 from heliograph_registry.mirror.errors import Busy, NotServed
 from heliograph_shared.digest import Digest, digest_of
-from heliograph_shared.image import CONFIG, DOCKER_SCHEMA_1, INDEX, MANIFEST
+from heliograph_shared.image import CONFIG, DOCKER_SCHEMA_1, MANIFEST
 from tests.support.fakes.cluster import FIRST_BYTE_S, NAME, FakeCluster, FakeMirror, blob, delivered
 from tests.support.fakes.peers import MemoryPeer
+from tests.unit.registry.made_images import Made, descriptor, index_of, manifest_json
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual time"])
 
@@ -22,53 +21,6 @@ TAG = "reg.test/app:1"
 BY_TAG = ManifestByTag(NAME, "1")
 IN_PATH = Name("reg.test", "app", in_path=True)
 ATTESTATION = "unknown/unknown"
-
-
-@dataclass
-class Made:
-    """An image of one platform; `blobs` are its parts by name."""
-
-    platform: str
-    config_type: str = CONFIG
-    layers: tuple[bytes, ...] = (b"one", b"two")
-    blobs: dict[str, bytes] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        os, _, architecture = self.platform.partition("/")
-        config = json.dumps({"os": os, "architecture": architecture}).encode()
-        layers = [f"{layer.decode()} of {self.platform}".encode() for layer in self.layers]
-        self.blobs = {"config": config, **{f"layer-{n}": layer for n, layer in enumerate(layers, 1)}}
-        self.manifest = _json(
-            MANIFEST,
-            config=_descriptor(config, self.config_type),
-            layers=[_descriptor(layer, "layer") for layer in layers],
-        )
-        self.blobs["manifest"] = self.manifest
-
-    @property
-    def digest(self) -> Digest:
-        return digest_of(self.manifest)
-
-    def without(self, *names: str) -> list[bytes]:
-        return [data for name, data in self.blobs.items() if name not in names]
-
-
-def index_of(*entries: tuple[str, bytes]) -> bytes:
-    """Of platforms, each empty or `os/architecture[/variant]`, and the manifests for them."""
-    return _json(INDEX, manifests=[_entry(platform, data) for platform, data in entries])
-
-
-def _entry(platform: str, data: bytes) -> dict[str, Any]:
-    names = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
-    return {**_descriptor(data, MANIFEST), **({"platform": names} if platform else {})}
-
-
-def _descriptor(data: bytes, media_type: str) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
-
-
-def _json(media_type: str, **fields: Any) -> bytes:
-    return json.dumps({"schemaVersion": 2, "mediaType": media_type, **fields}).encode()
 
 
 AMD64, ARM64 = Made("linux/amd64"), Made("linux/arm64")
@@ -238,7 +190,7 @@ async def test_a_broken_own_config_is_read_from_a_peer(cluster: FakeCluster, tro
 
 @pytest.mark.parametrize("config", [b"not json", bytes((4 << 20) + 1)])
 async def test_a_peers_config_that_is_no_config_is_not_believed(cluster: FakeCluster, config: bytes) -> None:
-    root = _json(MANIFEST, config=_descriptor(config, CONFIG), layers=[])
+    root = manifest_json(MANIFEST, config=descriptor(config, CONFIG), layers=[])
     tagged(cluster, root, config)
     async with cluster.mirror() as here:
         assert await refused(here) is Reason.PEERS_FAILED
@@ -246,7 +198,7 @@ async def test_a_peers_config_that_is_no_config_is_not_believed(cluster: FakeClu
 
 
 async def test_a_config_that_states_no_platform_is_left_to_upstream(cluster: FakeCluster) -> None:
-    root = _json(MANIFEST, config=_descriptor(b"{}", CONFIG), layers=[])
+    root = manifest_json(MANIFEST, config=descriptor(b"{}", CONFIG), layers=[])
     tagged(cluster, root, b"{}")
     async with cluster.mirror() as here:
         assert await refused(here) is Reason.OTHER_PLATFORM
