@@ -75,7 +75,8 @@ async def test_a_reader_that_has_enough_ends_it_quietly(nats_server: NatsServer,
         process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
         async with asyncio.timeout(20):
             while process.returncode is None:
-                await bus.publish(subjects.content("worker-1"), b"")
+                for _ in range(50):  # so that some are left that it has received and not printed
+                    await bus.publish(subjects.content("worker-1"), b"")
                 await asyncio.sleep(0.02)
         assert process.returncode == 0
         assert await process.stderr.read() == b""  # type: ignore[union-attr]

@@ -6,12 +6,14 @@ A message that violates the contract is marked as malformed; it does not end the
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import assert_never
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from heliograph_cli.credentials import ClientTls
 from heliograph_cli.errors import Unreachable
@@ -66,9 +68,13 @@ async def events(urls: list[str], user_file: Path | None, tls: ClientTls, *, as_
             where = ", ".join(url.rpartition("@")[2] for url in urls)
             reason = "; ".join(list(errors)[:_SHOWN_ERRORS]) or f"not within {_CONNECT_TIMEOUT_S:g} s"
             raise Unreachable("NATS server", where, reason) from error
-        async for message in subscription.messages:
-            line = as_json_line(message) if as_json else as_text(message, datetime.now().astimezone())
-            print(line, flush=True)  # noqa: T201 - the output of the command
+        try:
+            async for message in subscription.messages:
+                line = as_json_line(message) if as_json else as_text(message, datetime.now().astimezone())
+                print(line, flush=True)  # noqa: T201 - the output of the command
+        finally:
+            with suppress(NatsError):  # else closing waits until somebody takes the messages that are left
+                await subscription.unsubscribe()
 
 
 def as_text(message: Msg, at: datetime) -> str:
