@@ -39,6 +39,17 @@ async def test_the_first_right_copy_is_served_and_a_wrong_one_remembered(cluster
     assert cluster.leaks() == []
 
 
+async def test_wrong_bytes_are_blamed_on_who_sent_them(cluster: FakeCluster) -> None:
+    """Where a request tries one peer, and this one is down."""
+    cluster.node("a", DATA).down = True
+    cluster.node("b", DATA).put(DATA[::-1], DIGEST)
+    peering = cluster.peering(attempts=1)
+    with pytest.raises(NotServed):
+        await peering.verified(blob(DIGEST), await resolved(peering), frozenset(), cluster.spool)
+    assert cluster.fetched == {"b": len(DATA)}
+    assert peering.asked_last()["b"] == pytest.approx(3600, abs=5)
+
+
 async def test_suspects_are_asked_last(cluster: FakeCluster) -> None:
     suspect, other = cluster.node("a", DATA), cluster.node("b", DATA)
     peering = cluster.peering()

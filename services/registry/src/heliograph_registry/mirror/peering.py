@@ -137,13 +137,29 @@ class Peering:
         return await self._race(resolution, attempt, discard=lambda _: None)
 
     async def open(
-        self, target: Blob, wanted: ByteRange | None, resolution: Resolution, *, begun_bytes: int = 0
+        self, target: Blob, wanted: ByteRange | None, resolution: Resolution
     ) -> tuple[Peer, PeerStream]:
-        """A stream of the range, with its first bytes. Raises `NotServed` or `RangeNotSatisfiable`.
+        """A stream of the range, with its first bytes. Raises `NotServed` or `RangeNotSatisfiable`."""
+        return await self._race(resolution, self._opening(target, wanted), discard=_close)
+
+    async def _open_at(
+        self,
+        peers: tuple[Peer, ...],
+        target: Blob,
+        wanted: ByteRange | None,
+        resolution: Resolution,
+        begun_bytes: int = 0,
+    ) -> tuple[Peer, PeerStream]:
+        """As `open`, and asks nobody but `peers`.
 
         `begun_bytes` is the blob's size as a client was already told, 0 if it was not.
         """
+        candidates = self._candidates(replace(resolution, peers=peers))[: self._attempts]
+        return await self._race_once(candidates, self._opening(target, wanted, begun_bytes), _close)
 
+    def _opening(
+        self, target: Blob, wanted: ByteRange | None, begun_bytes: int = 0
+    ) -> Callable[[Peer], Awaitable[tuple[Peer, PeerStream]]]:
         async def attempt(peer: Peer) -> tuple[Peer, PeerStream]:
             try:
                 stream = await self._peers.fetch(peer, target, wanted)
@@ -157,7 +173,7 @@ class Peering:
                 raise
             return peer, stream
 
-        return await self._race(resolution, attempt, discard=lambda late: late[1].close())
+        return attempt
 
     async def resume(
         self,
@@ -181,17 +197,13 @@ class Peering:
         if untried:
             with suppress(NotServed, TimeoutError):
                 async with asyncio.timeout(_ANOTHER_PEER_S):
-                    return await self.open(
-                        target, wanted, replace(resolution, peers=untried), begun_bytes=span.size_bytes
-                    )
+                    return await self._open_at(untried, target, wanted, resolution, span.size_bytes)
             failures.update(peer.node for peer in untried)
         async with asyncio.timeout(_ANOTHER_PEER_S):
             (renewed,) = await self.resolve([target.digest], sorted(failures))
             left = (peer for peer in renewed.peers if failures[peer.node] < _MOST_FAILURES)
             ordered = tuple(sorted(left, key=lambda peer: failures[peer.node]))
-            return await self.open(
-                target, wanted, replace(resolution, peers=ordered), begun_bytes=span.size_bytes
-            )
+            return await self._open_at(ordered, target, wanted, resolution, span.size_bytes)
 
     async def verified(
         self, target: Blob, resolution: Resolution, suspects: frozenset[str], spool: Spool
@@ -217,7 +229,7 @@ class Peering:
         """None if the peer does not deliver, or wrong bytes. Raises `NotServed` if nothing can be spooled."""
         try:
             async with asyncio.timeout(_ANOTHER_PEER_S):
-                _, stream = await self.open(target, None, replace(resolution, peers=(peer,)))
+                _, stream = await self._open_at((peer,), target, None, resolution)
         except (NotServed, TimeoutError):
             return None
         try:
@@ -266,16 +278,11 @@ class Peering:
         peers = self._candidates(resolution)[: self._attempts]
         try:
             return await self._race_once(peers, attempt, discard)
-        except PeerFailed as error:
-            log.info("no peer delivered", peers=[peer.node for peer in peers], last=str(error))
+        except NotServed:
             others = await self._others(resolution.digest, peers)
             if not others:
-                raise NotServed(Reason.PEERS_FAILED) from error
-        try:
-            return await self._race_once(others, attempt, discard)
-        except PeerFailed as error:
-            log.info("no other peer delivered", peers=[peer.node for peer in others], last=str(error))
-            raise NotServed(Reason.PEERS_FAILED) from error
+                raise
+        return await self._race_once(others, attempt, discard)
 
     async def _race_once(
         self,
@@ -283,12 +290,16 @@ class Peering:
         attempt: Callable[[Peer], Awaitable[T]],
         discard: Callable[[T], None],
     ) -> T:
-        return await race(
-            [partial(self._timed, attempt, peer) for peer in peers],
-            stagger_s=self._latency.p90_s,
-            discard=discard,
-            failures=(PeerFailed,),
-        )
+        try:
+            return await race(
+                [partial(self._timed, attempt, peer) for peer in peers],
+                stagger_s=self._latency.p90_s,
+                discard=discard,
+                failures=(PeerFailed,),
+            )
+        except PeerFailed as error:
+            log.info("no peer delivered", peers=[peer.node for peer in peers], last=str(error))
+            raise NotServed(Reason.PEERS_FAILED) from error
 
     async def _others(self, digest: Digest | None, tried: Sequence[Peer]) -> tuple[Peer, ...]:
         """Holders that the router has not named yet: it names no more than a request tries."""
@@ -316,6 +327,10 @@ class Peering:
         self._latency.add(now - began)
         self._reputation.delivered(peer.node, now)
         return result
+
+
+def _close(late: tuple[Peer, PeerStream]) -> None:
+    late[1].close()
 
 
 async def _pieces(stream: PeerStream, *, only: bool) -> AsyncIterator[bytes]:
