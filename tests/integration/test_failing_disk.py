@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a disk needs
 async def node(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> AsyncIterator[Registry]:
     """A registry whose copy of `BIG` can be read only up to some byte."""
     with failing_disk(tmp_path, f"blobs/sha256/{hex_of(DIGEST)}", BIG, request.param) as disk:
-        yield await cluster.registry("node", content_path=disk, first_byte_timeout_ms=10_000)
+        yield await cluster.registry("node", content_path=disk)
 
 
 async def received_by(node: Registry, offset: int) -> tuple[int, bytes]:
@@ -39,7 +39,7 @@ async def received_by(node: Registry, offset: int) -> tuple[int, bytes]:
 
 
 async def test_a_client_that_resumes_gets_all_bytes(cluster: Cluster, node: Registry) -> None:
-    cluster.holds(await cluster.registry("peer", first_byte_timeout_ms=10_000), BIG)
+    cluster.holds(await cluster.registry("peer"), BIG)
     received = b""
     for _ in range(2):
         status, body = await received_by(node, len(received))

@@ -20,8 +20,8 @@ BIG = os.urandom(1 << 20) * 24
 
 @pytest.mark.parametrize("source", ["store", "peer"])
 async def test_a_client_that_closes_its_sending_half_gets_its_answers(cluster: Cluster, source: str) -> None:
-    node = await cluster.registry("node", first_byte_timeout_ms=10_000)
-    other = await cluster.registry("other", first_byte_timeout_ms=10_000)
+    node = await cluster.registry("node")
+    other = await cluster.registry("other")
     cluster.holds(node if source == "store" else other, BIG)
     cluster.holds(node, MANIFEST)
     blob_path = f"/v2/app/blobs/{digest_of(BIG)}"
@@ -65,7 +65,7 @@ async def test_a_client_that_resets_its_half_closed_connection_is_gone(
         abandoned.set()
 
     await cluster.peer(goes_quiet, "peer")
-    node = await cluster.registry("node", first_byte_timeout_ms=10_000, peer_stall_timeout_s=120)
+    node = await cluster.registry("node", peer_stall_timeout_s=120)
     host, port = node.address.split(":")
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -86,7 +86,7 @@ async def test_a_client_that_resets_its_half_closed_connection_is_gone(
 async def test_a_client_that_closes_its_sending_half_may_read_slowly(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = await cluster.registry("node", first_byte_timeout_ms=10_000)
+    node = await cluster.registry("node")
     reader, writer = await connect(node)
     writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
     writer.write(f"GET /v2/app/blobs/{node.put(BIG)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -140,7 +140,7 @@ async def test_a_client_that_disconnects_ends_its_transfer(
         abandoned.set()
 
     await cluster.peer(goes_quiet, "peer")
-    node = await cluster.registry("node", first_byte_timeout_ms=10_000, peer_stall_timeout_s=120)
+    node = await cluster.registry("node", peer_stall_timeout_s=120)
     async with node.http.stream("GET", BLOB_PATH) as answer:
         await anext(answer.aiter_bytes())
     async with asyncio.timeout(20):

@@ -39,7 +39,7 @@ async def test_another_peer_takes_over_within_seconds(
 ) -> None:
     """It takes 2.3 and 4.6 s; the limits leave room for a busy machine. Before, it took 18 s, or for ever."""
     await cluster.peer(behaviour, "slow")
-    seed, node = [await cluster.registry(name, first_byte_timeout_ms=10_000) for name in ("seed", "node")]
+    seed, node = [await cluster.registry(name) for name in ("seed", "node")]
     cluster.holds(seed, BLOB)
     with capture_logs() as logs:
         began = time.monotonic()

@@ -201,8 +201,8 @@ async def test_a_file_that_is_truncated_while_it_is_served_ends_with_a_fin(clust
 
 async def test_a_file_that_failed_while_it_was_served_is_not_served_again(cluster: Cluster) -> None:
     """A client asks for the rest: the same file would end that answer without a byte, again and again."""
-    node = await cluster.registry("node", first_byte_timeout_ms=10_000)
-    cluster.holds(await cluster.registry("seed", first_byte_timeout_ms=10_000), BIG)
+    node = await cluster.registry("node")
+    cluster.holds(await cluster.registry("seed"), BIG)
     digest = node.put(BIG)
     path = f"/v2/app/blobs/{digest}"
     received = await received_of_truncated(
