@@ -48,3 +48,50 @@ fetch() { # release directory package...
     echo "could not download $* of $release from $mirror" >&2
     exit 1
 }
+
+# Unpacks packages into $work/files, one run at a time, for programs that will lie in directory/bin; ends the
+# script if they lie there already. Sets $work and $libraries: where the programs will find theirs.
+unpack() { # directory release package...
+    local directory=$1 release=$2 deb
+    shift 2
+    mkdir -p "$directory"
+    exec 9>"$directory/.lock"
+    flock 9
+    [[ ! -e $directory/bin ]] || exit 0 # made by another run while this one waited
+    rm -rf "$directory"/.work.* "$directory/files"
+    work=$(mktemp -d "$directory/.work.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    fetch "$release" "$work/debs" "$@"
+    for deb in "$work/debs"/*.deb; do dpkg -x "$deb" "$work/files"; done
+    mkdir "$work/bin"
+    libraries=$(cd "$work/files" && printf "$directory/files/%s\n" usr/lib/*-linux-gnu* lib/*-linux-gnu* | paste -s -d :)
+}
+
+# Writes $work/bin/<name of the program>, which calls the program in directory/files with its libraries.
+wrap() { # directory program variable=value...
+    local directory=$1 program=$2
+    shift 2
+    {
+        echo '#!/bin/sh'
+        printf 'export %s\n' "LD_LIBRARY_PATH=\"$libraries\"" "$@"
+        echo "exec \"$directory/files/$program\" \"\$@\""
+    } >"$work/bin/${program##*/}"
+    chmod 755 "$work/bin/${program##*/}"
+}
+
+# Moves what was unpacked to its place, once each program there prints its version.
+finish() { # directory release program...
+    local directory=$1 release=$2 program
+    shift 2
+    mv "$work/files" "$directory/files"
+    for program in "$@"; do
+        if ! "$work/bin/$program" --version >/dev/null; then
+            echo "$program: that of Debian's $release does not run on this machine" >&2
+            exit 1
+        fi
+    done
+    mv "$work/bin" "$directory/bin"
+    for program in "$@"; do
+        echo "unpacked $("$directory/bin/$program" --version | head -n 1)"
+    done
+}

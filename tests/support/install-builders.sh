@@ -17,40 +17,9 @@ if [[ -n $lacking ]]; then
     exit 1
 fi
 
-mkdir -p "$builders"
-exec 9>"$builders/.lock"
-flock 9
-[[ ! -e $builders/bin ]] || exit 0 # made by another run while this one waited
-rm -rf "$builders"/.work.* "$builders/files"
-work=$(mktemp -d "$builders/.work.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-
-fetch "$release" "$work/debs" "${packages[@]}"
-for deb in "$work/debs"/*.deb; do dpkg -x "$deb" "$work/files"; done
-
-mkdir "$work/bin"
-folders=$(cd "$work/files" && printf "$builders/files/%s\n" usr/lib/*-linux-gnu* lib/*-linux-gnu*)
-libraries=$(paste -s -d : <<<"$folders")
-wrap() { # program, its path within the packages
-    cat >"$work/bin/$1" <<WRAPPER
-#!/bin/sh
-export PATH="$builders/bin:\$PATH" DEBOOTSTRAP_DIR="$builders/files/usr/share/debootstrap"
-export LD_LIBRARY_PATH="$libraries"
-exec "$builders/files/$2" "\$@"
-WRAPPER
-    chmod 755 "$work/bin/$1"
-}
-wrap buildah usr/bin/buildah
-wrap runc usr/sbin/runc
-wrap debootstrap usr/sbin/debootstrap
-
-mv "$work/files" "$builders/files"
-for program in "buildah --version" "runc --version"; do
-    # shellcheck disable=SC2086  # a program and its argument
-    if ! "$work"/bin/$program >/dev/null; then
-        echo "$program: that of Debian's $release does not run on this machine" >&2
-        exit 1
-    fi
-done
-mv "$work/bin" "$builders/bin"
-echo "unpacked $("$builders/bin/buildah" --version) and $("$builders/bin/runc" --version | head -n 1)"
+unpack "$builders" "$release" "${packages[@]}"
+settings=("PATH=\"$builders/bin:\$PATH\"" "DEBOOTSTRAP_DIR=\"$builders/files/usr/share/debootstrap\"")
+wrap "$builders" usr/bin/buildah "${settings[@]}"
+wrap "$builders" usr/sbin/runc "${settings[@]}"
+wrap "$builders" usr/sbin/debootstrap "${settings[@]}"
+finish "$builders" "$release" buildah runc

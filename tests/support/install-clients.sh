@@ -17,36 +17,8 @@ if [[ -n $lacking ]]; then
     exit 0
 fi
 
-mkdir -p "$clients"
-exec 9>"$clients/.lock"
-flock 9
-[[ ! -e $clients/bin ]] || exit 0 # made by another run while this one waited
-rm -rf "$clients"/.work.* "$clients/files"
-work=$(mktemp -d "$clients/.work.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-
-fetch "$release" "$work/debs" "${packages[@]}"
-for deb in "$work/debs"/*.deb; do dpkg -x "$deb" "$work/files"; done
-
-mkdir "$work/bin"
-folders=$(cd "$work/files" && printf "$clients/files/%s\n" usr/lib/*-linux-gnu* lib/*-linux-gnu*)
-libraries=$(paste -s -d : <<<"$folders")
+unpack "$clients" "$release" "${packages[@]}"
 printf '[engine]\nconmon_path = ["%s"]\n' "$clients/files/usr/bin/conmon" >"$work/files/containers.conf"
-for program in skopeo podman; do
-    cat >"$work/bin/$program" <<WRAPPER
-#!/bin/sh
-export LD_LIBRARY_PATH="$libraries" CONTAINERS_CONF="$clients/files/containers.conf"
-exec "$clients/files/usr/bin/$program" "\$@"
-WRAPPER
-    chmod 755 "$work/bin/$program"
-done
-
-mv "$work/files" "$clients/files"
-for program in skopeo podman; do
-    if ! "$work/bin/$program" --version >/dev/null; then
-        echo "$program: that of Debian's $release does not run on this machine" >&2
-        exit 1
-    fi
-done
-mv "$work/bin" "$clients/bin"
-echo "unpacked $("$clients/bin/skopeo" --version) and $("$clients/bin/podman" --version)"
+wrap "$clients" usr/bin/skopeo "CONTAINERS_CONF=\"$clients/files/containers.conf\""
+wrap "$clients" usr/bin/podman "CONTAINERS_CONF=\"$clients/files/containers.conf\""
+finish "$clients" "$release" skopeo podman
