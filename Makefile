@@ -113,7 +113,7 @@ machines: ## unpack or build what the tests run: containerd versions, docker-reg
 	tests/support/install-clients.sh
 
 quick: setup ## run the unit and contract tests that start no process, in under a minute on two cores
-	$(PYTEST_IN_PARALLEL) --numprocesses auto --hypothesis-profile quick -m 'not processes' tests/unit tests/contract
+	$(PYTEST_IN_PARALLEL) --hypothesis-profile quick -m 'not processes' tests/unit tests/contract
 
 unit: setup ## run the tests that need no containerd
 	$(PYTEST_IN_PARALLEL) tests/unit tests/contract tests/integration
